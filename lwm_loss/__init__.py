@@ -1,0 +1,36 @@
+"""Hard pixel mining for depth-privileged semantic segmentation.
+
+Depth that exists only at training time finds the pixels that a segmentation network finds hard,
+and weights its loss by them (Gu, Niu, Zhao, Zhang, arXiv 1906.11437).
+"""
+
+from . import functional
+from .curriculum import SelfPacedCurriculum
+from .depth_error import DepthPredictionError, LogDepthMSELoss
+from .fusion import Fusion
+from .mining import FocalWeighting, LossMaxPoolingWeighting, OHEMWeighting
+from .objective import HardPixelLoss, HardPixelMiningLoss, LossTerms
+from .output import MultiTaskOutput
+from .segmentation_error import DepthAwareSegmentationError
+from .weighting import LossWeightModule, WeightMaps, validate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DepthAwareSegmentationError",
+    "DepthPredictionError",
+    "FocalWeighting",
+    "Fusion",
+    "HardPixelLoss",
+    "HardPixelMiningLoss",
+    "LogDepthMSELoss",
+    "LossMaxPoolingWeighting",
+    "LossTerms",
+    "LossWeightModule",
+    "MultiTaskOutput",
+    "OHEMWeighting",
+    "SelfPacedCurriculum",
+    "WeightMaps",
+    "functional",
+    "validate",
+]

@@ -1,0 +1,26 @@
+"""The two sets of pixels on which everything is defined, and the dtype of every map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def labelled_pixels(target: Tensor, ignore_index: int) -> Tensor:
+    """V_y: the pixels that carry a label. ``target`` must be int64 (uint8 would wrap -100)."""
+    return target != ignore_index
+
+
+def depth_pixels(target_depth: Tensor) -> Tensor:
+    """V_d: the pixels whose true depth is known, that is finite and positive."""
+    return torch.isfinite(target_depth) & (target_depth > 0)
+
+
+def map_dtype(input: Tensor) -> torch.dtype:
+    """float64 for a float64 prediction, float32 for anything else."""
+    return torch.float64 if input.dtype == torch.float64 else torch.float32
+
+
+def count_pixels(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+    """The number of pixels in a set, at least 1, so that an empty set divides to 0 and not NaN."""
+    return pixels.sum().clamp(min=1).to(dtype)

@@ -1,0 +1,174 @@
+"""The self-paced curriculum (section III-D, Eq. 8): from easy pixels to all pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._checks import (
+    can_read,
+    fail,
+    require_finite,
+    require_int,
+    require_same_device,
+    require_tensor,
+    shape_of,
+)
+
+__all__ = ["SelfPacedCurriculum", "curriculum_threshold"]
+
+
+def check_weight_map(weight_map: Tensor, mask: Tensor | None) -> None:
+    require_tensor(weight_map, "weight_map")
+    if not weight_map.is_floating_point():
+        raise TypeError(
+            f"Expected `weight_map` to be floating point, but got dtype {weight_map.dtype}."
+        )
+    if weight_map.ndim < 2:
+        raise fail("`weight_map` of shape (B, *S)", shape_of(weight_map))
+    if mask is None:
+        return
+    require_tensor(mask, "mask")
+    require_same_device(weight_map, "weight_map", mask=mask)
+    if mask.dtype != torch.bool:
+        raise TypeError(
+            f"Expected `mask` to be bool, but got dtype {mask.dtype}: "
+            "did you mean target != ignore_index?"
+        )
+    if mask.shape != weight_map.shape:
+        raise fail(f"`mask` of the shape of `weight_map`, {shape_of(weight_map)}", shape_of(mask))
+
+
+def threshold(weight_map: Tensor, progress: float | Tensor, mask: Tensor | None) -> Tensor:
+    """Eq. 8's pace of checked maps."""
+    values = weight_map.detach()
+    values = values.to(torch.promote_types(values.dtype, torch.float32)).flatten(1)
+    counted = torch.ones_like(values, dtype=torch.bool) if mask is None else mask.flatten(1)
+    median = lower_median(values, counted)
+    # A weight is never negative, but a map handed in by a user may be.
+    maximum = torch.where(counted, values, -torch.inf).amax(1)
+    pace = median + progress * (maximum - median)
+    return torch.where(counted.any(1), pace, 0)
+
+
+def lower_median(values: Tensor, counted: Tensor) -> Tensor:
+    """Median over the counted entries of each row, the lower one of two, as `torch.median`."""
+    if values.device.type != "cuda":
+        return torch.where(counted, values, torch.nan).nanmedian(1).values
+    # nanmedian with indices has no deterministic kernel on CUDA; a sort has one. NaN sorts last.
+    values = torch.where(counted, values, torch.nan).sort(1).values
+    middle = ((~values.isnan()).sum(1, keepdim=True) - 1).clamp(min=0) // 2
+    return values.gather(1, middle).squeeze(1)
+
+
+def curriculum_threshold(
+    weight_map: Tensor, progress: float | Tensor, *, mask: Tensor | None = None
+) -> Tensor:
+    r"""The pace of the curriculum for each map of a batch (below Eq. 8).
+
+    .. math:: \eta_e = u^1 + \frac{e}{E} (u^2 - u^1)
+
+    with u1 the median (the lower one of two, as :func:`torch.median`) and u2 the maximum of the
+    map over the pixels of ``mask``. Pixels with a weight strictly below the threshold are kept;
+    :class:`SelfPacedCurriculum` does that, and keeps all from e >= E on.
+
+    Args:
+        weight_map: M (B, \*S), floating point.
+        progress: e / E, at least 0; a 0-dimensional tensor avoids recompilation.
+        mask: bool (B, \*S), the labelled pixels V_y; all pixels if None.
+
+    Returns:
+        (B,) thresholds in the units of M; 0 for a map without any pixel in ``mask``. They carry
+        no gradient.
+
+    Raises:
+        TypeError: an argument has the wrong type or kind of dtype.
+        ValueError: shapes or devices differ, or ``progress`` is negative or not finite.
+
+    Example:
+        >>> weight = torch.tensor([[[0.0, 0.2, 0.4, 1.0]]])
+        >>> curriculum_threshold(weight, 0.5)
+        tensor([0.6000])
+    """
+    check_weight_map(weight_map, mask)
+    if not isinstance(progress, Tensor):
+        require_finite(progress, "progress")
+    return threshold(weight_map, progress, mask)
+
+
+class SelfPacedCurriculum(nn.Module):
+    r"""Keeps the weight map below a threshold that rises from epoch to epoch (Eq. 8).
+
+    .. math:: \hat M_i = \delta(M_i < \eta_e)\, M_i
+
+    The epoch lives in buffers: it is saved by ``state_dict``, moves with ``.to()``, and a
+    compiled step is not compiled again when it changes. Loading a state restores the whole
+    schedule, its length too. Call :meth:`step` once after each epoch.
+
+    Args:
+        epochs: E, the number of epochs after which every pixel is kept.
+
+    Raises:
+        TypeError: ``epochs`` is not an int.
+        ValueError: ``epochs`` is less than 1.
+
+    Example:
+        >>> curriculum = SelfPacedCurriculum(epochs=2)
+        >>> weight = torch.tensor([[[0.0, 0.2, 0.4, 1.0]]])
+        >>> for epoch in range(3):
+        ...     print(curriculum.progress, curriculum(weight).tolist())
+        ...     curriculum.step()
+        0.0 [[[0.0, 0.0, 0.0, 0.0]]]
+        0.5 [[[0.0, 0.20000000298023224, 0.4000000059604645, 0.0]]]
+        1.0 [[[0.0, 0.20000000298023224, 0.4000000059604645, 1.0]]]
+    """
+
+    epoch: Tensor
+    epochs: Tensor
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        require_int(epochs, "epochs", minimum=1)
+        # Integers, because .half() would round a floating point buffer.
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("epochs", torch.tensor(epochs, dtype=torch.int64))
+
+    @property
+    def progress(self) -> float:
+        """E / E as a Python number, at most 1. Reads the buffers: for logs, not for a step."""
+        return min(1.0, int(self.epoch) / int(self.epochs))
+
+    def step(self) -> None:
+        """Goes on to the next epoch."""
+        self.epoch += 1
+
+    def reset(self) -> None:
+        """Goes back to the first epoch."""
+        self.epoch.zero_()
+
+    def forward(self, weight_map: Tensor, mask: Tensor | None = None) -> Tensor:
+        r"""Sets to 0 what is too hard for the current epoch.
+
+        Args:
+            weight_map: M (B, \*S), floating point.
+            mask: bool (B, \*S), the labelled pixels over which median and maximum are taken.
+
+        Returns:
+            The kept part of M, same shape and dtype; all of it from e >= E on.
+
+        Raises:
+            TypeError: an argument has the wrong type or kind of dtype.
+            ValueError: shapes or devices differ.
+        """
+        check_weight_map(weight_map, mask)
+        dtype = torch.promote_types(weight_map.dtype, torch.float32)
+        progress = self.epoch.to(dtype) / self.epochs.to(dtype)
+        pace = threshold(weight_map, progress, mask)
+        pace = pace.reshape(-1, *[1] * (weight_map.ndim - 1))
+        # Written as "drop what is not below", so that a NaN stays visible in the loss.
+        too_hard = (weight_map >= pace) & (self.epoch < self.epochs)
+        return torch.where(too_hard, 0, weight_map)
+
+    def extra_repr(self) -> str:
+        # Printing a model must neither stall a device nor fail on a meta tensor.
+        return f"epoch={int(self.epoch)}/{int(self.epochs)}" if can_read(self.epoch) else ""

@@ -1,0 +1,16 @@
+"""The library as pure functions; each stands beside its Module in the room of its idea."""
+
+from .curriculum import curriculum_threshold
+from .depth_error import depth_prediction_error, log_depth_mse_loss, rescale_depth
+from .fusion import fuse
+from .segmentation_error import depth_aware_regions, depth_aware_segmentation_error
+
+__all__ = [
+    "curriculum_threshold",
+    "depth_aware_regions",
+    "depth_aware_segmentation_error",
+    "depth_prediction_error",
+    "fuse",
+    "log_depth_mse_loss",
+    "rescale_depth",
+]

@@ -1,0 +1,440 @@
+"""The losses: any criterion weighted by M (Eq. 4), and the whole objective (Eqs. 5 and 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._checks import (
+    Batch,
+    check_batch,
+    fail,
+    require_choice,
+    require_finite,
+    require_int,
+    require_same_device,
+    require_scores,
+    require_tensor,
+    shape_of,
+)
+from ._pixels import count_pixels, depth_pixels, map_dtype
+from .criterion import (
+    NOT_SET,
+    Criterion,
+    check_criterion,
+    pixel_loss,
+    resolve_ignore_index,
+)
+from .curriculum import SelfPacedCurriculum
+from .depth_error import log_depth_gap
+from .weighting import LossWeightModule, PreparedBatch
+
+__all__ = ["HardPixelLoss", "HardPixelMiningLoss", "LossTerms"]
+
+RESIZES = ("logits", "target")
+
+
+class LossTerms(NamedTuple):
+    r"""The terms of the objective; all but ``total`` are detached.
+
+    Attributes:
+        total: L_HPM (Eq. 5), or with a curriculum L_T (Eq. 9); the one to call backward on.
+        segmentation: L_s (Eq. 1).
+        depth: L_d (Eq. 2).
+        hard: L_h (Eq. 4), or with a curriculum its kept part (Eq. 8); before alpha.
+        sides: L_hk of each side output, (num_sides,); before beta.
+        weight: the weight map (B, \*S) that made ``hard``: M, with a curriculum its kept part.
+    """
+
+    total: Tensor
+    segmentation: Tensor
+    depth: Tensor
+    hard: Tensor
+    sides: Tensor
+    weight: Tensor
+
+
+def divisor(normalizer: Tensor | float | None, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+    """n: the pixels of the set, or what the caller says; never 0."""
+    if normalizer is None:
+        return count_pixels(pixels, dtype)
+    n = torch.as_tensor(normalizer, device=pixels.device).to(dtype)
+    if n.numel() != 1:
+        raise fail("a normalizer of one element", f"shape {shape_of(n)}")
+    n = n.reshape(())
+    return torch.where(n > 0, n, 1)
+
+
+class Weighed(nn.Module):
+    """What both losses do with a weighting and a curriculum."""
+
+    weighting: nn.Module
+    curriculum: SelfPacedCurriculum | None
+    ignore_index: int
+
+    def _prepare(self, batch: Batch) -> PreparedBatch | None:
+        """What the Loss Weight Module can share between outputs; None for any other weighting."""
+        weighting = self.weighting
+        overridden = type(weighting).forward is not LossWeightModule.forward
+        if overridden or not isinstance(weighting, LossWeightModule):
+            return None
+        return weighting.prepare(batch)
+
+    def _check(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        pred_depth: Tensor | None,
+        target_depth: Tensor | None,
+        depth_mask: Tensor | None,
+    ) -> Batch:
+        require_scores(logits)
+        return check_batch(
+            logits,
+            target,
+            pred_depth,
+            target_depth,
+            depth_mask,
+            ignore_index=self.ignore_index,
+            log_input=getattr(self.weighting, "log_input", True),
+        )
+
+    def _weight(
+        self, logits: Tensor, wrong: Tensor, batch: Batch, prepared: PreparedBatch | None
+    ) -> Tensor:
+        """M of one set of scores on the labelled pixels; with a curriculum, its kept part."""
+        weighting = self.weighting
+        if isinstance(weighting, LossWeightModule) and prepared is not None:
+            weight = weighting.weigh(wrong, prepared, map_dtype(logits)).weight
+        else:
+            # The weighting may go by another label than the loss for what is ignored.
+            ignored = getattr(weighting, "ignore_index", self.ignore_index)
+            target = torch.where(batch.labelled, batch.target, ignored)
+            weight = weighting(logits, target, batch.pred_depth, batch.target_depth)
+            weight = torch.where(batch.labelled, self._checked(weight, target), 0)
+        return weight if self.curriculum is None else self.curriculum(weight, batch.labelled)
+
+    def _checked(self, weight: Any, target: Tensor) -> Tensor:
+        require_tensor(weight, "weighting(...)")
+        if weight.shape != target.shape:
+            raise fail(
+                f"`weighting` to return one weight per pixel, shape {shape_of(target)}",
+                f"shape {shape_of(weight)} from {type(self.weighting).__name__}",
+            )
+        checked: Tensor = weight
+        return checked
+
+
+class HardPixelLoss(Weighed):
+    r"""Weights any segmentation loss that yields one value per pixel (Eq. 4).
+
+    .. math:: L_h = \frac{1}{n} \sum_{i \in V_y} M_i \, \ell_i
+
+    with :math:`\ell` the criterion and n the labelled pixels of the batch. Add it to the loss
+    you have: where M is 0 it teaches nothing. With a uniform weight of 1 it is that loss.
+
+    Ignored pixels give exactly 0 and no gradient, whatever the criterion does with them; a
+    batch without labelled pixels gives 0 with a gradient graph. Logits narrower than float32
+    are widened before the criterion sees them.
+
+    Args:
+        criterion: called as ``criterion(logits, target)``; must return (B, \*S) or (B, 1, \*S):
+            built with ``reduction="none"``, say. Any callable will do.
+        weighting: gives M from (logits, target, pred_depth, target_depth): a
+            :class:`LossWeightModule`, one of its rivals, or your own module.
+        curriculum: filters M by the epoch (Eq. 8), or None.
+        ignore_index: needed only if neither the criterion nor the weighting has one.
+        sum_classes: adds up a criterion that returns one value per class, (B, C, \*S).
+
+    Raises:
+        TypeError: the criterion is not callable.
+        ValueError: the criterion is built to reduce, or two different labels are ignored.
+
+    Example:
+        >>> weighting = LossWeightModule()
+        >>> cross_entropy = nn.CrossEntropyLoss(ignore_index=255, reduction="none")
+        >>> criterion = HardPixelLoss(cross_entropy, weighting)
+        >>> logits = torch.zeros(2, 3, 4, 5, requires_grad=True)
+        >>> target = torch.full((2, 4, 5), 1)
+        >>> target[:, 0] = 255
+        >>> depth = torch.full((2, 4, 5), 9.0)
+        >>> criterion(logits, target, depth.log(), depth)            # all wrong: M = Z = 1
+        tensor(1.0986, grad_fn=<DivBackward0>)
+    """
+
+    def __init__(
+        self,
+        criterion: Criterion,
+        weighting: nn.Module,
+        curriculum: SelfPacedCurriculum | None = None,
+        *,
+        ignore_index: int | None = None,
+        sum_classes: bool = False,
+    ) -> None:
+        super().__init__()
+        check_criterion(criterion)
+        self.criterion = criterion
+        self.weighting = weighting
+        self.curriculum = curriculum
+        self.ignore_index = resolve_ignore_index(
+            criterion, ignore_index, getattr(weighting, "ignore_index", None)
+        )
+        self.sum_classes = sum_classes
+
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        pred_depth: Tensor | None = None,
+        target_depth: Tensor | None = None,
+        *,
+        depth_mask: Tensor | None = None,
+        normalizer: Tensor | float | None = None,
+    ) -> Tensor:
+        r"""L_h.
+
+        Args:
+            logits: scores (B, C, \*S).
+            target: integer labels (B, \*S).
+            pred_depth: predicted log-depth (B, \*S) or (B, 1, \*S), if the weighting needs it.
+            target_depth: true depth, same shapes, if the weighting needs it.
+            depth_mask: bool, same shapes; ``False`` marks more pixels as missing.
+            normalizer: n, if it is not the labelled pixels of this batch: under gradient
+                accumulation or DDP the labelled pixels of all that makes one step.
+
+        Returns:
+            A scalar; float32, or float64 for float64 logits.
+
+        Raises:
+            TypeError: an argument has the wrong type or kind of dtype.
+            ValueError: shapes or devices do not fit, the criterion does not return one value
+                per pixel, or (on the CPU) a label is out of range.
+        """
+        batch = self._check(logits, target, pred_depth, target_depth, depth_mask)
+        loss, wrong = pixel_loss(
+            self.criterion, logits, batch.target, self.ignore_index, self.sum_classes
+        )
+        weight = self._weight(logits, wrong, batch, self._prepare(batch))
+        return (weight * loss).sum() / divisor(normalizer, batch.labelled, loss.dtype)
+
+    def extra_repr(self) -> str:
+        return f"ignore_index={self.ignore_index}, sum_classes={self.sum_classes}"
+
+
+class HardPixelMiningLoss(Weighed):
+    r"""The paper's whole objective: Eq. 5, and with a curriculum Eq. 9.
+
+    .. math:: L = L_s + L_d + lpha L_h + eta \sum_{k} L_{hk}
+
+    R and the regions are computed once for the output and all side outputs; Z, M and the
+    threshold of the curriculum are each output's own. L_s and L_h share one pass over the
+    logits, forward and backward.
+
+    Args:
+        num_sides: the number of side outputs.
+        alpha: the weight of L_h.
+        beta: the weight of each L_hk.
+        weighting: gives M; a :class:`LossWeightModule` by default.
+        curriculum: filters every M by the epoch, or None for Eq. 5.
+        criterion: one value per pixel from (logits, target), as in :class:`HardPixelLoss`;
+            cross-entropy by default. It takes the place of cross-entropy in L_s as well.
+        ignore_index: the label of pixels that do not count.
+        resize: how side outputs meet the labels: ``"logits"`` brings them to the target's size
+            (bilinear, ``align_corners=False``), ``"target"`` takes the nearest label and depth
+            at theirs.
+        sum_classes: adds up a criterion that returns one value per class, (B, C, \*S).
+
+    Raises:
+        TypeError: an option has the wrong type.
+        ValueError: an option is out of its range, the criterion is built to reduce, or two
+            different labels are ignored.
+
+    Example:
+        >>> objective = HardPixelMiningLoss(num_sides=1)
+        >>> logits = torch.zeros(2, 3, 8, 8, requires_grad=True)
+        >>> side = torch.zeros(2, 3, 4, 4, requires_grad=True)
+        >>> log_depth = torch.ones(2, 8, 8, requires_grad=True)
+        >>> target, depth = torch.ones(2, 8, 8, dtype=torch.long), torch.ones(2, 8, 8)
+        >>> terms = objective(logits, target, log_depth, depth, side_logits=[side])
+        >>> terms.total.backward()
+        >>> print(f"{terms.segmentation:.3f} {terms.depth:.3f} {terms.hard:.3f}")
+        1.099 1.000 2.197
+        >>> terms.weight.shape
+        torch.Size([2, 8, 8])
+    """
+
+    def __init__(
+        self,
+        num_sides: int = 4,
+        alpha: float = 1.0,
+        beta: float = 0.1,
+        weighting: nn.Module | None = None,
+        curriculum: SelfPacedCurriculum | None = None,
+        criterion: Criterion | None = None,
+        ignore_index: int = -100,
+        *,
+        resize: str = "logits",
+        sum_classes: bool = False,
+    ) -> None:
+        super().__init__()
+        self.num_sides = require_int(num_sides, "num_sides", minimum=0)
+        self.alpha = require_finite(alpha, "alpha")
+        self.beta = require_finite(beta, "beta")
+        require_choice(resize, "resize", RESIZES)
+        self.resize = resize
+        if criterion is None:
+            chosen = [require_int(ignore_index, "ignore_index")]
+            chosen.append(getattr(weighting, "ignore_index", NOT_SET))
+            index = resolve_ignore_index(None, *chosen)
+            criterion = nn.CrossEntropyLoss(ignore_index=index, reduction="none")
+        check_criterion(criterion)
+        self.criterion = criterion
+        self.ignore_index = resolve_ignore_index(
+            criterion, ignore_index, getattr(weighting, "ignore_index", None)
+        )
+        if weighting is None:
+            weighting = LossWeightModule(ignore_index=self.ignore_index)
+        self.weighting = weighting
+        self.curriculum = curriculum
+        self.sum_classes = sum_classes
+
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        pred_depth: Tensor,
+        target_depth: Tensor,
+        side_logits: Sequence[Tensor] | None = None,
+        *,
+        depth_mask: Tensor | None = None,
+        normalizer: Tensor | float | None = None,
+        depth_normalizer: Tensor | float | None = None,
+    ) -> LossTerms:
+        r"""All terms of the objective.
+
+        Args:
+            logits: scores (B, C, \*S).
+            target: integer labels (B, \*S).
+            pred_depth: predicted log-depth (B, \*S) or (B, 1, \*S); depth if the weighting has
+                ``log_input=False``.
+            target_depth: true depth, same shapes; zero, negative, NaN and infinite are missing.
+            side_logits: ``num_sides`` scores (B, C, \*S_k), at any resolution.
+            depth_mask: bool, same shapes; ``False`` marks more pixels as missing.
+            normalizer: n of L_s, L_h and L_hk, if it is not the labelled pixels of this batch:
+                under gradient accumulation or DDP those of all that makes one step. With
+                ``resize="target"`` a side output divides by its share of it.
+            depth_normalizer: n of L_d likewise, the pixels with known depth.
+
+        Returns:
+            :class:`LossTerms`; float32, or float64 for float64 logits.
+
+        Raises:
+            TypeError: an argument is missing or has the wrong type or kind of dtype.
+            ValueError: shapes, devices or the number of side outputs do not fit, the criterion
+                does not return one value per pixel, or (on the CPU) a label is out of range.
+        """
+        batch = self._check(logits, target, pred_depth, target_depth, depth_mask)
+        sides = self._check_sides(logits, side_logits)
+        prepared = self._prepare(batch)
+        loss, wrong = self._pixel_loss(logits, batch)
+        weight = self._weight(logits, wrong, batch, prepared)
+        n = divisor(normalizer, batch.labelled, loss.dtype)
+        segmentation = loss.sum() / n
+        hard = (weight * loss).sum() / n
+        depth = self._depth_loss(batch, depth_normalizer)
+        total = segmentation + depth + self.alpha * hard
+        side_terms = [self._side_loss(side, batch, prepared, n, normalizer) for side in sides]
+        side_losses = torch.stack(side_terms) if side_terms else loss.new_zeros(0)
+        return LossTerms(
+            total + self.beta * side_losses.sum(),
+            segmentation.detach(),
+            depth.detach(),
+            hard.detach(),
+            side_losses.detach(),
+            weight.detach(),
+        )
+
+    def _pixel_loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        return pixel_loss(self.criterion, logits, batch.target, self.ignore_index, self.sum_classes)
+
+    def _depth_loss(self, batch: Batch, normalizer: Tensor | float | None) -> Tensor:
+        if batch.pred_depth is None or batch.target_depth is None:
+            raise TypeError("Expected `pred_depth` and `target_depth` for L_d, but got None.")
+        known = depth_pixels(batch.target_depth)
+        log_input = getattr(self.weighting, "log_input", True)
+        gap = log_depth_gap(batch.pred_depth, batch.target_depth, known, log_input)
+        return gap.square().sum() / divisor(normalizer, known, gap.dtype)
+
+    def _side_loss(
+        self,
+        side: Tensor,
+        batch: Batch,
+        prepared: PreparedBatch | None,
+        n: Tensor,
+        normalizer: Tensor | float | None,
+    ) -> Tensor:
+        """L_hk of one side output."""
+        size = batch.target.shape[1:]
+        if self.resize == "logits":
+            mode = "bilinear" if len(size) == 2 else "trilinear"
+            side = F.interpolate(side.to(map_dtype(side)), size, mode=mode, align_corners=False)
+        else:
+            full = batch.target.numel()
+            batch = nearest(batch, side.shape[2:])
+            prepared = self._prepare(batch)
+            if normalizer is None:
+                n = count_pixels(batch.labelled, n.dtype)
+            else:
+                n = n * (batch.target.numel() / full)
+        loss, wrong = self._pixel_loss(side, batch)
+        return (self._weight(side, wrong, batch, prepared) * loss).sum() / n
+
+    def _check_sides(
+        self, logits: Tensor, side_logits: Sequence[Tensor] | None
+    ) -> Sequence[Tensor]:
+        sides = () if side_logits is None else side_logits
+        if isinstance(sides, Tensor):
+            raise TypeError("Expected `side_logits` to be a list of tensors, but got a tensor.")
+        if len(sides) != self.num_sides:
+            raise fail(
+                f"{self.num_sides} `side_logits`",
+                f"{len(sides)}",
+                f"did you mean HardPixelMiningLoss(num_sides={len(sides)})?",
+            )
+        for side in sides:
+            require_scores(side)
+            require_same_device(logits, "logits", side_logits=side)
+            if side.ndim != logits.ndim or side.shape[:2] != logits.shape[:2]:
+                raise fail(
+                    f"`side_logits` of shape {tuple(logits.shape[:2])} + any size",
+                    shape_of(side),
+                )
+        return sides
+
+    def extra_repr(self) -> str:
+        return (
+            f"num_sides={self.num_sides}, alpha={self.alpha:g}, beta={self.beta:g}, "
+            f"ignore_index={self.ignore_index}, resize={self.resize!r}"
+        )
+
+
+def nearest(batch: Batch, size: torch.Size) -> Batch:
+    """The batch at another size: label and depth at floor(position * full / size)."""
+
+    def pick(values: Tensor) -> Tensor:
+        for axis, length in enumerate(size, start=1):
+            full = values.shape[axis]
+            index = torch.arange(length, device=values.device) * full // length
+            values = values.index_select(axis, index)
+        return values
+
+    return Batch(
+        pick(batch.target),
+        pick(batch.labelled),
+        None if batch.pred_depth is None else pick(batch.pred_depth),
+        None if batch.target_depth is None else pick(batch.target_depth),
+    )

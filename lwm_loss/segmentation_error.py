@@ -1,0 +1,279 @@
+"""Depth-aware regions and the Depth-aware Segmentation Error Z (section III-B2, Eq. 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ._checks import (
+    PIXEL,
+    Cells,
+    can_read,
+    check_cells,
+    check_depth_range,
+    check_depths,
+    check_labels,
+    check_target,
+    fail,
+    require_finite,
+    require_int,
+)
+from ._pixels import depth_pixels, labelled_pixels, map_dtype
+
+__all__ = [
+    "DepthAwareSegmentationError",
+    "depth_aware_regions",
+    "depth_aware_segmentation_error",
+]
+
+# Both counts of a region travel in one int64, so that one scatter-add makes the whole table:
+# the pixels in the low 32 bits, the misclassified ones above them.
+ONE_WRONG = 1 << 32
+
+
+class Regions:
+    """How an image is cut into depth-aware local regions: a grid of cells times bins of depth."""
+
+    def __init__(
+        self, cells: Cells, bin_size: float, depth_range: tuple[float, float] | Sequence[float]
+    ) -> None:
+        self.cells = check_cells(cells)
+        self.bin_size = require_finite(bin_size, "bin_size", strict=True)
+        self.depth_range = check_depth_range(depth_range)
+        low, high = self.depth_range
+        self.num_bins = max(1, math.ceil((high - low) / self.bin_size))
+
+    def number(self, shape: torch.Size) -> int:
+        """The size of the region table for depths of shape (B, *S): static, whatever they hold."""
+        if isinstance(self.cells, str):
+            return shape.numel()
+        return shape[0] * math.prod(self.cells) * self.num_bins
+
+    def ids(self, target_depth: Tensor, known: Tensor) -> Tensor:
+        """Region of every pixel in [0, number); where depth is not known it means nothing."""
+        shape, device = target_depth.shape, target_depth.device
+        if isinstance(self.cells, str):
+            return torch.arange(shape.numel(), device=device).reshape(shape)
+        ids = self._along(shape, 0, shape[0], device)
+        if len(self.cells) > len(shape) - 1:
+            raise fail(
+                f"`cells` with at most {len(shape) - 1} axes for depth of shape {tuple(shape)}",
+                repr(self.cells),
+            )
+        for axis, cells in enumerate(self.cells, start=len(shape) - len(self.cells)):
+            ids = ids * cells + self._along(shape, axis, cells, device)
+        return ids * self.num_bins + self._bins(target_depth, known)
+
+    @staticmethod
+    def _along(shape: torch.Size, axis: int, cells: int, device: torch.device) -> Tensor:
+        """floor(position * cells / size) along one axis, in integers, broadcastable to shape."""
+        size = shape[axis]
+        cell = torch.arange(size, device=device) * cells // max(size, 1)
+        return cell.reshape([-1 if other == axis else 1 for other in range(len(shape))])
+
+    def _bins(self, target_depth: Tensor, known: Tensor) -> Tensor:
+        """floor((D* - lo) / d), clamped to the bins there are."""
+        # In float64, or the edges of bins like 0.1 fall on the wrong side; MPS has no float64.
+        exact = torch.float32 if target_depth.device.type == "mps" else torch.float64
+        low = self.depth_range[0]
+        position = (torch.where(known, target_depth, low).to(exact) - low) / self.bin_size
+        # Clamped before the cast: an int64 cannot hold every float.
+        return position.clamp(0, self.num_bins - 1).long()
+
+    def __repr__(self) -> str:
+        return f"cells={self.cells!r}, bin_size={self.bin_size:g}, depth_range={self.depth_range}"
+
+
+def misclassified(input: Tensor, target: Tensor) -> Tensor:
+    """Delta: whether the predicted label (the first of the highest scores) is not the true one."""
+    predicted = input.argmax(1) if input.is_floating_point() else input.long()
+    return predicted != target
+
+
+class CountedRegions(NamedTuple):
+    """Which pixels count, and where: all of Z that does not depend on a prediction."""
+
+    counted: Tensor
+    slots: Tensor | None
+    number: int
+
+    def error_rate(self, wrong: Tensor, dtype: torch.dtype) -> Tensor:
+        """Eq. 3 for every region at once: scatter-add of counts, one division, gather back.
+
+        Counts are exact integers, and integer sums are the same in any order.
+        """
+        if self.slots is None:
+            return (wrong & self.counted).to(dtype)
+        ones = torch.where(wrong, ONE_WRONG + 1, 1).flatten()
+        table = torch.zeros(self.number + 1, dtype=torch.int64, device=wrong.device)
+        table = table.scatter_add(0, self.slots, ones)
+        total = table & (ONE_WRONG - 1)
+        rate = (table >> 32).to(dtype) / total.clamp(min=1).to(dtype)
+        return torch.where(self.counted, rate[self.slots].reshape(wrong.shape), 0)
+
+
+def count_regions(
+    labelled: Tensor, target_depth: Tensor, known: Tensor, regions: Regions
+) -> CountedRegions:
+    """Assigns pixels to the slots of a table of regions.
+
+    Pixels that do not count go to one more slot behind the table, so that nothing is indexed by
+    a mask. With one pixel a cell Z is Delta itself and there is no table.
+    """
+    counted = labelled & known
+    number = regions.number(target_depth.shape)
+    if regions.cells == PIXEL:
+        return CountedRegions(counted, None, number)
+    ids = regions.ids(target_depth, known)
+    return CountedRegions(counted, torch.where(counted, ids, number).flatten(), number)
+
+
+def depth_aware_regions(
+    target_depth: Tensor,
+    *,
+    cells: Cells = (8, 8),
+    bin_size: float = 10.0,
+    depth_range: tuple[float, float] = (1.0, 256.0),
+) -> Tensor:
+    r"""The depth-aware local region :math:`P_k \cap B_t` of every pixel (section III-B2).
+
+    Pixel (y, x) lies in cell (floor(y h / H), floor(x w / W)) and in the depth bin
+    floor((D* - lo) / d), clamped to the ceil((hi - lo) / d) bins there are (at least one).
+
+    Args:
+        target_depth: true depth in the units of ``depth_range``, (B, \*S) or (B, 1, \*S); four
+            dimensions are read as (B, 1, H, W) where the second is 1. Zero, negative, NaN and
+            infinite values are missing depth.
+        cells: grid (h, w), on a volume (d, h, w) or (h, w) with one cell in depth of the volume;
+            ``"pixel"`` makes every pixel its own cell.
+        bin_size: d, the width of a depth bin, in the units of ``depth_range``.
+        depth_range: (lo, hi); depth outside of it falls into the first or last bin.
+
+    Returns:
+        int64 (B, \*S): ids that are unique over the batch, in [0, B * cells * bins), -1 where
+        depth is missing.
+
+    Raises:
+        TypeError: ``target_depth`` is not a floating point tensor.
+        ValueError: a shape or an option is not as above.
+
+    Example:
+        >>> depth = torch.tensor([[[1.0, 11.0], [0.0, 256.0]]])
+        >>> depth_aware_regions(depth, cells=(1, 1))
+        tensor([[[ 0,  1],
+                 [-1, 25]]])
+    """
+    regions = Regions(cells, bin_size, depth_range)
+    (target_depth,) = check_depths({"target_depth": target_depth})
+    known = depth_pixels(target_depth)
+    return torch.where(known, regions.ids(target_depth, known), -1)
+
+
+def depth_aware_segmentation_error(
+    input: Tensor,
+    target: Tensor,
+    target_depth: Tensor,
+    *,
+    cells: Cells = (8, 8),
+    bin_size: float = 10.0,
+    depth_range: tuple[float, float] = (1.0, 256.0),
+    ignore_index: int = -100,
+    depth_mask: Tensor | None = None,
+) -> Tensor:
+    r"""Depth-aware Segmentation Error, the second measurement of hard pixels (Eq. 3).
+
+    .. math:: Z_{P_k, B_t} = \frac{1}{|P_k \cap B_t|} \sum_{i \in P_k \cap B_t} \Delta_i
+
+    The rate of misclassified pixels within each region of :func:`depth_aware_regions`, given to
+    every pixel of the region that is labelled and has depth, and 0 to all others. One vectorised
+    pass; its cost does not grow with the number of cells or bins, save for the table itself.
+
+    Args:
+        input: scores (B, C, \*S), or an integer map (B, \*S) of predicted labels.
+        target: integer labels (B, \*S).
+        target_depth: true depth, (B, \*S) or (B, 1, \*S), in the units of ``depth_range``.
+        cells: see :func:`depth_aware_regions`; with ``"pixel"`` Z is Delta itself.
+        bin_size: see :func:`depth_aware_regions`.
+        depth_range: see :func:`depth_aware_regions`.
+        ignore_index: the label of pixels that do not count.
+        depth_mask: bool, as ``target_depth``; ``False`` marks more pixels as missing.
+
+    Returns:
+        Z (B, \*S) in [0, 1]; float32, or float64 for float64 scores. Never carries a gradient.
+
+    Raises:
+        TypeError: an argument is no tensor or of the wrong kind of dtype.
+        ValueError: shapes, devices or options do not fit, or (on the CPU) a label is not in
+            [0, C) and not ``ignore_index``.
+
+    Example:
+        >>> predicted = torch.tensor([[[0, 1, 1, 1]]])
+        >>> target = torch.tensor([[[0, 0, 1, -100]]])
+        >>> depth = torch.full((1, 1, 4), 5.0)
+        >>> depth_aware_segmentation_error(predicted, target, depth, cells=(1, 1))
+        tensor([[[0.3333, 0.3333, 0.3333, 0.0000]]])
+    """
+    regions = Regions(cells, bin_size, depth_range)
+    require_int(ignore_index, "ignore_index")
+    target = check_target(input, target, "input")
+    (target_depth,) = check_depths({"target_depth": target_depth}, depth_mask, tuple(target.shape))
+    if can_read(target):
+        check_labels(target, input.shape[1] if input.is_floating_point() else None, ignore_index)
+    labelled = labelled_pixels(target, ignore_index)
+    counts = count_regions(labelled, target_depth, depth_pixels(target_depth), regions)
+    return counts.error_rate(misclassified(input.detach(), target), map_dtype(input))
+
+
+class DepthAwareSegmentationError(nn.Module):
+    r"""Module form of :func:`depth_aware_segmentation_error` (Z, Eq. 3).
+
+    Example:
+        >>> measure = DepthAwareSegmentationError(cells=(4, 4))
+        >>> measure(torch.zeros(2, 3, 8, 8), torch.zeros(2, 8, 8).long(), torch.ones(2, 8, 8)).sum()
+        tensor(0.)
+    """
+
+    def __init__(
+        self,
+        *,
+        cells: Cells = (8, 8),
+        bin_size: float = 10.0,
+        depth_range: tuple[float, float] = (1.0, 256.0),
+        ignore_index: int = -100,
+    ) -> None:
+        super().__init__()
+        regions = Regions(cells, bin_size, depth_range)
+        self.cells = regions.cells
+        self.bin_size = regions.bin_size
+        self.depth_range = regions.depth_range
+        self.ignore_index = require_int(ignore_index, "ignore_index")
+
+    def forward(
+        self,
+        input: Tensor,
+        target: Tensor,
+        target_depth: Tensor,
+        *,
+        depth_mask: Tensor | None = None,
+    ) -> Tensor:
+        """See :func:`depth_aware_segmentation_error` for shapes, units and errors."""
+        return depth_aware_segmentation_error(
+            input,
+            target,
+            target_depth,
+            cells=self.cells,
+            bin_size=self.bin_size,
+            depth_range=self.depth_range,
+            ignore_index=self.ignore_index,
+            depth_mask=depth_mask,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"cells={self.cells!r}, bin_size={self.bin_size:g}, "
+            f"depth_range={self.depth_range}, ignore_index={self.ignore_index}"
+        )
