@@ -55,13 +55,18 @@ def require_int(value: Any, name: str, *, minimum: int | None = None) -> int:
     return value
 
 
+def is_transformed(tensor: Tensor) -> bool:
+    """Whether a function transform is looking (vmap, grad); torch has no public name for that."""
+    if torch.compiler.is_compiling():
+        return False
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+
+
 def can_read(tensor: Tensor) -> bool:
     """Whether the values may be looked at: a real CPU tensor, neither traced nor transformed."""
     if torch.compiler.is_compiling() or type(tensor) not in (Tensor, torch.nn.Parameter):
         return False
-    # torch has no public name for "inside vmap or another function transform".
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-    return tensor.device.type == "cpu" and not wrapped
+    return tensor.device.type == "cpu" and not is_transformed(tensor)
 
 
 # --- shapes -------------------------------------------------------------------------------------
@@ -86,8 +91,13 @@ def require_scores(logits: Tensor) -> None:
         )
 
 
-def check_target(input: Tensor, target: Tensor, name: str = "logits") -> Tensor:
-    """Checks (B, C, *S) scores, or a (B, *S) map of labels, against a target; returns it int64."""
+def check_target(
+    input: Tensor, target: Tensor, name: str = "logits", *, any_size: bool = False
+) -> Tensor:
+    """Checks (B, C, *S) scores, or a (B, *S) map of labels, against a target; returns it int64.
+
+    With ``any_size`` scores may have another resolution than the target.
+    """
     require_tensor(input, name)
     require_tensor(target, "target")
     require_same_device(input, name, target=target)
@@ -108,6 +118,8 @@ def check_target(input: Tensor, target: Tensor, name: str = "logits") -> Tensor:
     if scores and input.shape[1] == 0:
         raise fail(f"`{name}` with at least one class", shape_of(input))
     expected = (input.shape[0], *input.shape[2 if scores else 1 :])
+    if any_size and target.ndim == len(expected):
+        expected = (input.shape[0], *target.shape[1:])
     if tuple(target.shape) != expected:
         squeezable = target.ndim == len(expected) + 1 and target.shape[1] == 1
         hint = None
@@ -235,12 +247,28 @@ def check_positive(input: Tensor, target_depth: Tensor) -> None:
 
 
 class Batch(NamedTuple):
-    """A checked batch: int64 labels, the pixels V_y that have one, and (B, *S) depths."""
+    """A checked batch: int64 labels, (B, *S) depths, and the pixels V_y and V_d that have them."""
 
     target: Tensor
     labelled: Tensor
     pred_depth: Tensor | None
     target_depth: Tensor | None
+    known: Tensor | None
+
+    def predicted(self) -> Tensor:
+        """The predicted depth, for whoever cannot do without."""
+        if self.pred_depth is None:
+            raise TypeError(
+                "Expected `pred_depth` to be a torch.Tensor, but got None: "
+                'only LossWeightModule(fusion="dse") does without it.'
+            )
+        return self.pred_depth
+
+    def true(self) -> tuple[Tensor, Tensor]:
+        """The true depth and V_d, for whoever cannot do without."""
+        if self.target_depth is None or self.known is None:
+            raise TypeError("Expected `target_depth` to be a torch.Tensor, but got None.")
+        return self.target_depth, self.known
 
 
 def check_batch(
@@ -253,12 +281,13 @@ def check_batch(
     ignore_index: int,
     log_input: bool = True,
     read: bool = False,
+    any_size: bool = False,
 ) -> Batch:
     """All checks of a batch, once for everything that is computed from it.
 
     ``read`` looks at the values wherever the tensors are.
     """
-    target = check_target(logits, target)
+    target = check_target(logits, target, any_size=any_size)
     if read or can_read(target):
         check_labels(target, logits.shape[1] if logits.is_floating_point() else None, ignore_index)
     depths = {"pred_depth": pred_depth, "target_depth": target_depth}
@@ -270,11 +299,13 @@ def check_batch(
         given.update(zip(given, check_depths(dict(given), depth_mask, tuple(target.shape))))
     if len(given) == 2 and not log_input and (read or can_read(given["pred_depth"])):
         check_positive(given["pred_depth"], given["target_depth"])
+    true = given.get("target_depth")
     return Batch(
         target,
         labelled_pixels(target, ignore_index),
         given.get("pred_depth"),
-        given.get("target_depth"),
+        true,
+        None if true is None else depth_pixels(true),
     )
 
 

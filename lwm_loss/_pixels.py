@@ -13,7 +13,7 @@ def labelled_pixels(target: Tensor, ignore_index: int) -> Tensor:
 
 def depth_pixels(target_depth: Tensor) -> Tensor:
     """V_d: the pixels whose true depth is known, that is finite and positive."""
-    return torch.isfinite(target_depth) & (target_depth > 0)
+    return (target_depth > 0) & (target_depth < torch.inf)
 
 
 def map_dtype(input: Tensor) -> torch.dtype:

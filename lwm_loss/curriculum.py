@@ -45,7 +45,7 @@ def threshold(weight_map: Tensor, progress: float | Tensor, mask: Tensor | None)
     values = values.to(torch.promote_types(values.dtype, torch.float32)).flatten(1)
     counted = torch.ones_like(values, dtype=torch.bool) if mask is None else mask.flatten(1)
     median = lower_median(values, counted)
-    # A weight is never negative, but a map handed in by a user may be.
+    # Not 0 outside of the mask: a map that a user hands in may be negative.
     maximum = torch.where(counted, values, -torch.inf).amax(1)
     pace = median + progress * (maximum - median)
     return torch.where(counted.any(1), pace, 0)

@@ -85,13 +85,9 @@ def log_depth_gap(input: Tensor, target_depth: Tensor, known: Tensor, log_input:
     return torch.where(known, log_depth - log_target, 0)
 
 
-def error_map(
-    input: Tensor, target_depth: Tensor, known: Tensor, log_input: bool, normalize: bool
-) -> Tensor:
-    """R of checked (B, *S) depths."""
-    error = log_depth_gap(input.detach(), target_depth, known, log_input).abs()
-    if not normalize:
-        return error
+def normalized_error(gap: Tensor) -> Tensor:
+    """R of a log-depth gap: its size over the largest of the image, which may be 0."""
+    error = gap.detach().abs()
     peak = error.flatten(1).amax(1).reshape(-1, *[1] * (error.ndim - 1))
     return error / torch.where(peak == 0, 1, peak)
 
@@ -138,7 +134,8 @@ def depth_prediction_error(
     input, target_depth = check_depths({"input": input, "target_depth": target_depth}, depth_mask)
     if not log_input and can_read(input):
         check_positive(input, target_depth)
-    return error_map(input, target_depth, depth_pixels(target_depth), log_input, normalize)
+    gap = log_depth_gap(input.detach(), target_depth, depth_pixels(target_depth), log_input)
+    return normalized_error(gap) if normalize else gap.abs()
 
 
 def log_depth_mse_loss(

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ._checks import (
     Batch,
@@ -21,14 +20,16 @@ from ._checks import (
     require_tensor,
     shape_of,
 )
-from ._pixels import count_pixels, depth_pixels, map_dtype
+from ._pixels import count_pixels, map_dtype
 from .criterion import (
     NOT_SET,
     Criterion,
     check_criterion,
+    is_cross_entropy,
     pixel_loss,
     resolve_ignore_index,
 )
+from .cross_entropy import resize_logits
 from .curriculum import SelfPacedCurriculum
 from .depth_error import log_depth_gap
 from .weighting import LossWeightModule, PreparedBatch
@@ -72,17 +73,20 @@ def divisor(normalizer: Tensor | float | None, pixels: Tensor, dtype: torch.dtyp
 class Weighed(nn.Module):
     """What both losses do with a weighting and a curriculum."""
 
+    criterion: Criterion
     weighting: nn.Module
     curriculum: SelfPacedCurriculum | None
     ignore_index: int
+    sum_classes: bool
+    upsample_logits: bool
 
-    def _prepare(self, batch: Batch) -> PreparedBatch | None:
+    def _prepare(self, batch: Batch, gap: Tensor | None = None) -> PreparedBatch | None:
         """What the Loss Weight Module can share between outputs; None for any other weighting."""
         weighting = self.weighting
         overridden = type(weighting).forward is not LossWeightModule.forward
         if overridden or not isinstance(weighting, LossWeightModule):
             return None
-        return weighting.prepare(batch)
+        return weighting.prepare(batch, gap)
 
     def _check(
         self,
@@ -101,12 +105,27 @@ class Weighed(nn.Module):
             depth_mask,
             ignore_index=self.ignore_index,
             log_input=getattr(self.weighting, "log_input", True),
+            any_size=self.upsample_logits,
         )
+
+    def _loss_and_weight(
+        self, logits: Tensor, batch: Batch, prepared: PreparedBatch | None
+    ) -> tuple[Tensor, Tensor]:
+        """The criterion's value and M (with a curriculum its kept part) at every pixel.
+
+        Scores at another size than the labels are brought to it: within the pass where the
+        one-pass cross-entropy is all that reads them, else before.
+        """
+        if prepared is None or not is_cross_entropy(self.criterion):
+            logits = resize_logits(logits.to(map_dtype(logits)), batch.target.shape[1:])
+        loss, wrong = pixel_loss(
+            self.criterion, logits, batch.target, self.ignore_index, self.sum_classes
+        )
+        return loss, self._weight(logits, wrong, batch, prepared)
 
     def _weight(
         self, logits: Tensor, wrong: Tensor, batch: Batch, prepared: PreparedBatch | None
     ) -> Tensor:
-        """M of one set of scores on the labelled pixels; with a curriculum, its kept part."""
         weighting = self.weighting
         if isinstance(weighting, LossWeightModule) and prepared is not None:
             weight = weighting.weigh(wrong, prepared, map_dtype(logits)).weight
@@ -149,6 +168,8 @@ class HardPixelLoss(Weighed):
         curriculum: filters M by the epoch (Eq. 8), or None.
         ignore_index: needed only if neither the criterion nor the weighting has one.
         sum_classes: adds up a criterion that returns one value per class, (B, C, \*S).
+        upsample_logits: takes scores at any resolution and brings them to the target's (bilinear,
+            ``align_corners=False``); with cross-entropy they never exist at full size.
 
     Raises:
         TypeError: the criterion is not callable.
@@ -174,6 +195,7 @@ class HardPixelLoss(Weighed):
         *,
         ignore_index: int | None = None,
         sum_classes: bool = False,
+        upsample_logits: bool = False,
     ) -> None:
         super().__init__()
         check_criterion(criterion)
@@ -184,6 +206,7 @@ class HardPixelLoss(Weighed):
             criterion, ignore_index, getattr(weighting, "ignore_index", None)
         )
         self.sum_classes = sum_classes
+        self.upsample_logits = upsample_logits
 
     def forward(
         self,
@@ -215,10 +238,7 @@ class HardPixelLoss(Weighed):
                 per pixel, or (on the CPU) a label is out of range.
         """
         batch = self._check(logits, target, pred_depth, target_depth, depth_mask)
-        loss, wrong = pixel_loss(
-            self.criterion, logits, batch.target, self.ignore_index, self.sum_classes
-        )
-        weight = self._weight(logits, wrong, batch, self._prepare(batch))
+        loss, weight = self._loss_and_weight(logits, batch, self._prepare(batch))
         return (weight * loss).sum() / divisor(normalizer, batch.labelled, loss.dtype)
 
     def extra_repr(self) -> str:
@@ -247,6 +267,8 @@ class HardPixelMiningLoss(Weighed):
             (bilinear, ``align_corners=False``), ``"target"`` takes the nearest label and depth
             at theirs.
         sum_classes: adds up a criterion that returns one value per class, (B, C, \*S).
+        upsample_logits: takes scores at any resolution and brings them to the target's (bilinear,
+            ``align_corners=False``); with cross-entropy they never exist at full size.
 
     Raises:
         TypeError: an option has the wrong type.
@@ -279,6 +301,7 @@ class HardPixelMiningLoss(Weighed):
         *,
         resize: str = "logits",
         sum_classes: bool = False,
+        upsample_logits: bool = False,
     ) -> None:
         super().__init__()
         self.num_sides = require_int(num_sides, "num_sides", minimum=0)
@@ -301,6 +324,7 @@ class HardPixelMiningLoss(Weighed):
         self.weighting = weighting
         self.curriculum = curriculum
         self.sum_classes = sum_classes
+        self.upsample_logits = upsample_logits
 
     def forward(
         self,
@@ -339,13 +363,15 @@ class HardPixelMiningLoss(Weighed):
         """
         batch = self._check(logits, target, pred_depth, target_depth, depth_mask)
         sides = self._check_sides(logits, side_logits)
-        prepared = self._prepare(batch)
-        loss, wrong = self._pixel_loss(logits, batch)
-        weight = self._weight(logits, wrong, batch, prepared)
+        target_depth, known = batch.true()
+        log_input = getattr(self.weighting, "log_input", True)
+        gap = log_depth_gap(batch.predicted(), target_depth, known, log_input)
+        prepared = self._prepare(batch, gap)
+        loss, weight = self._loss_and_weight(logits, batch, prepared)
         n = divisor(normalizer, batch.labelled, loss.dtype)
         segmentation = loss.sum() / n
         hard = (weight * loss).sum() / n
-        depth = self._depth_loss(batch, depth_normalizer)
+        depth = gap.square().sum() / divisor(depth_normalizer, known, gap.dtype)
         total = segmentation + depth + self.alpha * hard
         side_terms = [self._side_loss(side, batch, prepared, n, normalizer) for side in sides]
         side_losses = torch.stack(side_terms) if side_terms else loss.new_zeros(0)
@@ -358,17 +384,6 @@ class HardPixelMiningLoss(Weighed):
             weight.detach(),
         )
 
-    def _pixel_loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        return pixel_loss(self.criterion, logits, batch.target, self.ignore_index, self.sum_classes)
-
-    def _depth_loss(self, batch: Batch, normalizer: Tensor | float | None) -> Tensor:
-        if batch.pred_depth is None or batch.target_depth is None:
-            raise TypeError("Expected `pred_depth` and `target_depth` for L_d, but got None.")
-        known = depth_pixels(batch.target_depth)
-        log_input = getattr(self.weighting, "log_input", True)
-        gap = log_depth_gap(batch.pred_depth, batch.target_depth, known, log_input)
-        return gap.square().sum() / divisor(normalizer, known, gap.dtype)
-
     def _side_loss(
         self,
         side: Tensor,
@@ -378,11 +393,7 @@ class HardPixelMiningLoss(Weighed):
         normalizer: Tensor | float | None,
     ) -> Tensor:
         """L_hk of one side output."""
-        size = batch.target.shape[1:]
-        if self.resize == "logits":
-            mode = "bilinear" if len(size) == 2 else "trilinear"
-            side = F.interpolate(side.to(map_dtype(side)), size, mode=mode, align_corners=False)
-        else:
+        if self.resize == "target":
             full = batch.target.numel()
             batch = nearest(batch, side.shape[2:])
             prepared = self._prepare(batch)
@@ -390,8 +401,8 @@ class HardPixelMiningLoss(Weighed):
                 n = count_pixels(batch.labelled, n.dtype)
             else:
                 n = n * (batch.target.numel() / full)
-        loss, wrong = self._pixel_loss(side, batch)
-        return (self._weight(side, wrong, batch, prepared) * loss).sum() / n
+        loss, weight = self._loss_and_weight(side, batch, prepared)
+        return (weight * loss).sum() / n
 
     def _check_sides(
         self, logits: Tensor, side_logits: Sequence[Tensor] | None
@@ -437,4 +448,5 @@ def nearest(batch: Batch, size: torch.Size) -> Batch:
         pick(batch.labelled),
         None if batch.pred_depth is None else pick(batch.pred_depth),
         None if batch.target_depth is None else pick(batch.target_depth),
+        None if batch.known is None else pick(batch.known),
     )

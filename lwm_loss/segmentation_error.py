@@ -46,6 +46,9 @@ class Regions:
         self.depth_range = check_depth_range(depth_range)
         low, high = self.depth_range
         self.num_bins = max(1, math.ceil((high - low) / self.bin_size))
+        # With whole numbers float32 finds the bin of every float32 depth exactly; with edges
+        # that are no floats, like those of a bin size of 0.1, some would fall on the wrong side.
+        self.whole = low.is_integer() and self.bin_size.is_integer() and high < 1 << 24
 
     def number(self, shape: torch.Size) -> int:
         """The size of the region table for depths of shape (B, *S): static, whatever they hold."""
@@ -58,15 +61,19 @@ class Regions:
         shape, device = target_depth.shape, target_depth.device
         if isinstance(self.cells, str):
             return torch.arange(shape.numel(), device=device).reshape(shape)
-        ids = self._along(shape, 0, shape[0], device)
         if len(self.cells) > len(shape) - 1:
             raise fail(
                 f"`cells` with at most {len(shape) - 1} axes for depth of shape {tuple(shape)}",
                 repr(self.cells),
             )
-        for axis, cells in enumerate(self.cells, start=len(shape) - len(self.cells)):
-            ids = ids * cells + self._along(shape, axis, cells, device)
-        return ids * self.num_bins + self._bins(target_depth, known)
+        # ((image * h + row) * w + column) * bins + bin, the small factors first.
+        ids = self._bins(target_depth, known)
+        stride = self.num_bins
+        for axis, cells in reversed(list(enumerate((shape[0], *self.cells)))):
+            axis += len(shape) - 1 - len(self.cells) if axis else 0
+            ids += self._along(shape, axis, cells, device) * stride
+            stride *= cells
+        return ids
 
     @staticmethod
     def _along(shape: torch.Size, axis: int, cells: int, device: torch.device) -> Tensor:
@@ -77,12 +84,13 @@ class Regions:
 
     def _bins(self, target_depth: Tensor, known: Tensor) -> Tensor:
         """floor((D* - lo) / d), clamped to the bins there are."""
-        # In float64, or the edges of bins like 0.1 fall on the wrong side; MPS has no float64.
-        exact = torch.float32 if target_depth.device.type == "mps" else torch.float64
+        narrow = self.whole or target_depth.device.type == "mps"  # which has no float64
+        least = torch.float32 if narrow else torch.float64
         low = self.depth_range[0]
-        position = (torch.where(known, target_depth, low).to(exact) - low) / self.bin_size
+        position = torch.where(known, target_depth, low)
+        position = position.to(torch.promote_types(position.dtype, least))
         # Clamped before the cast: an int64 cannot hold every float.
-        return position.clamp(0, self.num_bins - 1).long()
+        return position.sub(low).div_(self.bin_size).clamp(0, self.num_bins - 1).long()
 
     def __repr__(self) -> str:
         return f"cells={self.cells!r}, bin_size={self.bin_size:g}, depth_range={self.depth_range}"
@@ -113,7 +121,9 @@ class CountedRegions(NamedTuple):
         table = table.scatter_add(0, self.slots, ones)
         total = table & (ONE_WRONG - 1)
         rate = (table >> 32).to(dtype) / total.clamp(min=1).to(dtype)
-        return torch.where(self.counted, rate[self.slots].reshape(wrong.shape), 0)
+        # The last slot holds what does not count: its rate is 0.
+        rate = torch.where(torch.arange(self.number + 1, device=rate.device) < self.number, rate, 0)
+        return rate.index_select(0, self.slots).reshape(wrong.shape)
 
 
 def count_regions(

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import Batch, Cells, check_batch, require_choice, require_int
-from ._pixels import depth_pixels, map_dtype
-from .depth_error import error_map
+from ._pixels import map_dtype
+from .depth_error import log_depth_gap, normalized_error
 from .fusion import FUSIONS, fuse
 from .segmentation_error import CountedRegions, Regions, count_regions, misclassified
 
@@ -183,22 +183,20 @@ class LossWeightModule(nn.Module):
         wrong = misclassified(logits.detach(), batch.target)
         return self.weigh(wrong, self.prepare(batch, with_dpe=True), map_dtype(logits))
 
-    def prepare(self, batch: Batch, *, with_dpe: bool = False) -> PreparedBatch:
-        """What of M does not depend on the scores, so that an output and its sides share it."""
-        if batch.target_depth is None:
-            raise TypeError("Expected `target_depth` to be a torch.Tensor, but got None.")
-        known = depth_pixels(batch.target_depth)
+    def prepare(
+        self, batch: Batch, gap: Tensor | None = None, *, with_dpe: bool = False
+    ) -> PreparedBatch:
+        """What of M does not depend on the scores, so that an output and its sides share it.
+
+        ``gap`` is log D - log D*, if somebody has computed it already.
+        """
+        target_depth, known = batch.true()
         dpe = None
         if with_dpe or self.fusion != "dse":
-            if batch.pred_depth is None:
-                raise TypeError(
-                    "Expected `pred_depth` to be a torch.Tensor, but got None: "
-                    'only fusion="dse" does without it.'
-                )
-            dpe = error_map(
-                batch.pred_depth, batch.target_depth, known, self.log_input, normalize=True
-            )
-        counts = count_regions(batch.labelled, batch.target_depth, known, self.regions)
+            if gap is None:
+                gap = log_depth_gap(batch.predicted().detach(), target_depth, known, self.log_input)
+            dpe = normalized_error(gap)
+        counts = count_regions(batch.labelled, target_depth, known, self.regions)
         return PreparedBatch(batch.labelled, dpe, counts)
 
     def weigh(self, wrong: Tensor, prepared: PreparedBatch, dtype: torch.dtype) -> WeightMaps:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .._pixels import labelled_pixels, map_dtype
+
+
+def resize_logits(logits: Tensor, size: torch.Size) -> Tensor:
+    """Scores at the size of the labels, (bi-/tri-)linear with ``align_corners=False``."""
+    if logits.shape[2:] == size:
+        return logits
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    return F.interpolate(logits, size, mode=mode, align_corners=False)
 
 
 def pixel_cross_entropy(
@@ -19,7 +28,8 @@ def pixel_cross_entropy(
     r"""Cross-entropy of each pixel, as ``F.cross_entropy(..., reduction="none")``, and Delta.
 
     Args:
-        logits: (B, C, \*S); narrower than float32 is widened first.
+        logits: (B, C, \*S), or of another size and interpolated; narrower than float32 is
+            widened first.
         target: int64 (B, \*S), labels in [0, C) or ``ignore_index``.
         ignore_index: the label of pixels whose loss is 0.
         weight: (C,) class weights, or None.
@@ -30,9 +40,10 @@ def pixel_cross_entropy(
         0 at ignored pixels.
     """
     labelled = labelled_pixels(target, ignore_index)
+    logits = resize_logits(logits.to(map_dtype(logits)), target.shape[1:])
     # An ignored label may lie outside of [0, C): it must never reach gather.
     label = torch.where(labelled, target, 0).unsqueeze(1)
-    log_probability = logits.to(map_dtype(logits)).log_softmax(1)
+    log_probability = logits.log_softmax(1)
     wrong = labelled & (logits.detach().argmax(1) != target)
     loss = -log_probability.gather(1, label)
     if weight is not None:

@@ -1,0 +1,201 @@
+"""The CPU form: blocks of rows that stay in cache, and nothing but log-sum-exp kept for backward.
+
+Plain cross-entropy writes a log-softmax of the logits' size and reads it again twice. Here a
+block is read from memory once, everything about its pixels is computed while it is in cache, and
+backward does the same with one read and one write. Logits at a lower resolution than the labels
+are interpolated block by block and never exist at full size: the columns of one image at a time
+(a fraction of the full size), the rows within the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .._pixels import labelled_pixels, map_dtype
+
+# Elements of a block for each thread: 1 MiB of float32, half of a common second-level cache.
+BLOCK_ELEMENTS = 1 << 18
+
+
+def forward(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, Delta and log-sum-exp of every pixel; loss and Delta are 0 where ignored."""
+    dtype = map_dtype(logits)
+    loss = torch.empty(target.shape, dtype=dtype)
+    wrong = torch.empty(target.shape, dtype=torch.bool)
+    log_sum_exp = torch.empty(target.shape, dtype=dtype)
+    classes = logits.shape[1]
+    rank = torch.arange(classes, 0, -1, dtype=dtype).reshape(-1, *[1] * (target.ndim - 1))
+    if weight is not None:
+        weight = weight.to(dtype)
+    scratch = Scratch()
+    for image, rows, block in blocks(logits, target):
+        label, labelled = labels(target[image, rows], ignore_index)
+        true = block.gather(0, label[None])[0]
+        peak = block.amax(0)
+        buffer = scratch.like(block)
+        # argmax by two cheap passes: of the classes at the maximum the first has the highest rank.
+        torch.eq(block, peak, out=buffer)
+        first = classes - buffer.mul_(rank).amax(0)
+        total = torch.sub(block, peak, out=buffer).exp_().sum(0)
+        log_sum = total.log_().add_(peak)
+        value = log_sum - true
+        if weight is not None:
+            value.mul_(weight[label])
+        if label_smoothing > 0:
+            uniform = classes * log_sum - block.sum(0)
+            if weight is not None:
+                uniform = weight.sum() * log_sum - torch.tensordot(weight, block, 1)
+            value.lerp_(uniform / classes, label_smoothing)
+        loss[image, rows] = torch.where(labelled, value, 0)
+        wrong[image, rows] = (first != label) & labelled
+        log_sum_exp[image, rows] = log_sum
+    return loss, wrong, log_sum_exp
+
+
+def backward(
+    grad: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    log_sum_exp: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> Tensor:
+    """Gradient of the logits from that of the loss: g (softmax - one-hot), one block at a time."""
+    dtype = map_dtype(logits)
+    even = label_smoothing / logits.shape[1]
+    class_scale: Tensor | float = even
+    if weight is not None:
+        weight = weight.to(dtype)
+        class_scale = (even * weight).reshape(-1, *[1] * (target.ndim - 1))
+    sink = GradientSink(logits, target)
+    for image, rows, block in blocks(logits, target):
+        label, labelled = labels(target[image, rows], ignore_index)
+        scale = torch.where(labelled, grad[image, rows].to(dtype), 0)
+        total_scale, true_scale = scale, scale * (1 - label_smoothing)
+        if weight is not None:
+            true_scale = true_scale * weight[label]
+            total_scale = true_scale + scale * (even * weight.sum())
+        part = sink.buffer(image, rows, block)
+        torch.sub(block, log_sum_exp[image, rows], out=part).exp_().mul_(total_scale)
+        if label_smoothing > 0:
+            part.sub_(class_scale * scale)
+        part.scatter_add_(0, label[None], true_scale.neg()[None])
+        sink.add(image, rows, part)
+    return sink.result
+
+
+def labels(target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """Labels that may be used as an index, and which of them are real."""
+    labelled = labelled_pixels(target, ignore_index)
+    return torch.where(labelled, target, 0), labelled
+
+
+class Scratch:
+    """One buffer for all blocks, made anew only where the shape changes."""
+
+    def __init__(self) -> None:
+        self.buffer: Tensor | None = None
+
+    def like(self, block: Tensor) -> Tensor:
+        if self.buffer is None or self.buffer.shape != block.shape:
+            self.buffer = torch.empty_like(block)
+        return self.buffer
+
+
+class RowInterpolation:
+    """Bilinear interpolation along rows, as `interpolate(align_corners=False)` defines it."""
+
+    def __init__(self, source: int, size: int, dtype: torch.dtype) -> None:
+        position = (torch.arange(size, dtype=dtype) + 0.5) * (source / size) - 0.5
+        position = position.clamp(min=0)
+        self.above = position.long().clamp(max=source - 1)
+        self.below = (self.above + 1).clamp(max=source - 1)
+        self.share = (position - self.above)[:, None]
+
+    def forward(self, columns: Tensor, rows: slice) -> Tensor:
+        above = columns.index_select(1, self.above[rows])
+        return above.lerp_(columns.index_select(1, self.below[rows]), self.share[rows])
+
+    def backward(self, grad: Tensor, rows: slice, columns: Tensor) -> None:
+        lower = grad * self.share[rows]
+        columns.index_add_(1, self.below[rows], lower)
+        columns.index_add_(1, self.above[rows], grad - lower)
+
+
+def is_low_resolution(logits: Tensor, target: Tensor) -> bool:
+    """Whether the logits have to be interpolated to the size of the target."""
+    return logits.shape[2:] != target.shape[1:]
+
+
+def blocks(logits: Tensor, target: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
+    """(image, rows, scores of these rows at the size of the target), in arithmetic's dtype."""
+    dtype = map_dtype(logits)
+    height = target.shape[1]
+    elements_a_row = max(1, logits.shape[1] * target[0, 0].numel())
+    step = max(1, BLOCK_ELEMENTS * torch.get_num_threads() // elements_a_row)
+    interpolation = None
+    if is_low_resolution(logits, target):
+        interpolation = RowInterpolation(logits.shape[2], height, dtype)
+    for image, scores in enumerate(logits):
+        if interpolation is not None:
+            scores = upsample_columns(scores.to(dtype), target.shape[2])
+        for start in range(0, height, step):
+            rows = slice(start, min(start + step, height))
+            if interpolation is None:
+                yield image, rows, scores[:, rows].to(dtype)
+            else:
+                yield image, rows, interpolation.forward(scores, rows)
+
+
+def upsample_columns(scores: Tensor, width: int) -> Tensor:
+    """(C, h, w) to (C, h, width): bilinear interpolation is separable."""
+    size = (scores.shape[1], width)
+    return F.interpolate(scores[None], size, mode="bilinear", align_corners=False)[0]
+
+
+class GradientSink:
+    """Where the gradient of a block goes: into its rows, or through the interpolation."""
+
+    def __init__(self, logits: Tensor, target: Tensor) -> None:
+        self.result = torch.empty_like(logits)
+        self.dtype = map_dtype(logits)
+        self.height, self.width = target.shape[1], target.shape[-1]
+        self.scratch = Scratch()
+        self.interpolation: RowInterpolation | None = None
+        if is_low_resolution(logits, target):
+            self.interpolation = RowInterpolation(logits.shape[2], self.height, self.dtype)
+            self.columns = torch.zeros(*logits.shape[1:3], self.width, dtype=self.dtype)
+
+    def buffer(self, image: int, rows: slice, block: Tensor) -> Tensor:
+        """Where to compute: in place of the result if dtype and size allow."""
+        if self.interpolation is None and self.result.dtype == self.dtype:
+            return self.result[image, :, rows]
+        return self.scratch.like(block)
+
+    def add(self, image: int, rows: slice, part: Tensor) -> None:
+        if self.interpolation is None:
+            if self.result.dtype != self.dtype:
+                self.result[image, :, rows] = part
+            return
+        self.interpolation.backward(part, rows, self.columns)
+        if rows.stop == self.height:
+            self.result[image] = self._columns_backward()
+            self.columns.zero_()
+
+    def _columns_backward(self) -> Tensor:
+        classes, height, width = self.result.shape[1:]
+        grad: Tensor = torch.ops.aten.upsample_bilinear2d_backward(
+            self.columns[None], [height, self.width], [1, classes, height, width], False
+        )
+        return grad[0]

@@ -1,0 +1,77 @@
+"""Which form computes a cross-entropy: the fused one wherever it can."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .._checks import is_transformed, require_choice
+from .operators import fused_forward
+from .reference import pixel_cross_entropy as reference
+
+IMPLEMENTATIONS = ("auto", "torch", "fused")
+
+
+def can_fuse(logits: Tensor, target: Tensor) -> bool:
+    """Whether the fused form takes these tensors."""
+    # Function transforms need a rule for every operator, which the plain form has.
+    if is_transformed(logits) or is_transformed(target):
+        return False
+    same_size = logits.shape[2:] == target.shape[1:]
+    return logits.device.type == "cpu" and target.numel() > 0 and (same_size or target.ndim == 3)
+
+
+def pixel_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    ignore_index: int = -100,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    impl: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    r"""Cross-entropy of each pixel and whether it is misclassified, in one pass over the logits.
+
+    The loss equals ``F.cross_entropy(logits, target, reduction="none", ...)`` (Eq. 1 before its
+    sum). Logits of another size than the target are brought to it within the pass (bilinear,
+    ``align_corners=False``; trilinear for volumes), forward and backward.
+
+    Args:
+        logits: (B, C, \*S) or (B, C, \*s), floating point.
+        target: int64 (B, \*S), labels in [0, C) or ``ignore_index``.
+        ignore_index: the label of pixels whose loss is 0 and that get no gradient.
+        weight: (C,) class weights, or None.
+        label_smoothing: in [0, 1].
+        impl: ``"torch"`` for the plain form, ``"fused"`` for blocks in cache (CPU) or Triton
+            kernels (CUDA), ``"auto"`` for the fused one wherever it can run: it does not under
+            function transforms, nor with volumes of another size than the target.
+
+    Returns:
+        The loss (B, \*S) in float32, or float64 for float64 logits, differentiable any number of
+        times; and Delta (B, \*S), bool. Both are 0 at ignored pixels.
+
+    Raises:
+        ValueError: ``impl`` is unknown, or ``"fused"`` where the fused form cannot run.
+
+    Example:
+        >>> logits = torch.tensor([[[[2.0, 0.0]], [[0.0, 0.0]]]])
+        >>> loss, wrong = pixel_cross_entropy(logits, torch.tensor([[[1, 0]]]))
+        >>> loss, wrong
+        (tensor([[[2.1269, 0.6931]]]), tensor([[[ True, False]]]))
+    """
+    require_choice(impl, "impl", IMPLEMENTATIONS)
+    fused = impl != "torch" and can_fuse(logits, target)
+    if impl == "fused" and not fused:
+        raise ValueError(
+            "Expected tensors that the fused cross-entropy can take with impl='fused', but got "
+            f"logits of shape {tuple(logits.shape)} on {logits.device}: did you mean impl='auto'?"
+        )
+    if not fused:
+        return reference(
+            logits,
+            target,
+            ignore_index=ignore_index,
+            weight=weight,
+            label_smoothing=label_smoothing,
+        )
+    loss, wrong, _ = fused_forward(logits, target, weight, ignore_index, label_smoothing)
+    return loss, wrong

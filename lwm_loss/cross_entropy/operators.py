@@ -1,0 +1,96 @@
+"""The one-pass cross-entropy as custom operators, so that compilers and autograd see through it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._pixels import map_dtype
+from . import chunked
+from .reference import pixel_cross_entropy as reference
+
+
+@torch.library.custom_op("lwm_loss::pixel_cross_entropy", mutates_args=(), device_types="cpu")
+def fused_forward(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, Delta and log-sum-exp of each pixel; see :mod:`.chunked`."""
+    return chunked.forward(logits, target, weight, ignore_index, label_smoothing)
+
+
+@torch.library.custom_op(
+    "lwm_loss::pixel_cross_entropy_backward", mutates_args=(), device_types="cpu"
+)
+def fused_backward(
+    grad: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    log_sum_exp: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> Tensor:
+    """Gradient of the logits; see :mod:`.chunked`."""
+    return chunked.backward(
+        grad, logits, target, log_sum_exp, weight, ignore_index, label_smoothing
+    )
+
+
+@fused_forward.register_fake
+def _(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    loss = target.new_empty(target.shape, dtype=map_dtype(logits))
+    return loss, target.new_empty(target.shape, dtype=torch.bool), torch.empty_like(loss)
+
+
+@fused_backward.register_fake
+def _(
+    grad: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    log_sum_exp: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> Tensor:
+    return torch.empty_like(logits)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    logits, target, weight, ctx.ignore_index, ctx.label_smoothing = inputs
+    _, wrong, log_sum_exp = output
+    ctx.mark_non_differentiable(wrong, log_sum_exp)
+    ctx.save_for_backward(logits, target, weight, log_sum_exp)
+
+
+def _backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    logits, target, weight, log_sum_exp = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        # Somebody asked for a graph of the gradient itself: the plain form has one.
+        loss, _wrong = reference(
+            logits,
+            target,
+            ignore_index=ctx.ignore_index,
+            weight=weight,
+            label_smoothing=ctx.label_smoothing,
+        )
+        (grad_logits,) = torch.autograd.grad(loss, logits, grad, create_graph=True)
+    else:
+        grad_logits = fused_backward(
+            grad, logits, target, log_sum_exp, weight, ctx.ignore_index, ctx.label_smoothing
+        )
+    return grad_logits, None, None, None, None
+
+
+fused_forward.register_autograd(_backward, setup_context=_setup_context)

@@ -1,0 +1,325 @@
+"""Loss weight maps to look at (Fig. 8). Needs matplotlib, the extra ``plot``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._checks import fail, require_tensor, shape_of
+from ._pixels import depth_pixels
+from .curriculum import SelfPacedCurriculum
+from .weighting import LossWeightModule
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_weight_maps"]
+
+VOID_COLOUR = (0.80, 0.80, 0.80)
+MISSING_COLOUR = (0.55, 0.55, 0.55)
+_ROWS, _COLUMNS = 3, 3
+_PANEL_WIDTH = 3.5  # inches
+_LEGEND_WIDTH = 1.7
+
+
+class _Frame(NamedTuple):
+    """One frame of a batch, on the CPU."""
+
+    image: Tensor
+    target: Tensor
+    labelled: Tensor
+    predicted: Tensor
+    depth: Tensor
+    pred_depth: Tensor
+    known: Tensor
+    dpe: Tensor
+    dse: Tensor
+    weight: Tensor
+    kept: Tensor | None
+
+
+def plot_weight_maps(
+    image: Tensor,
+    target: Tensor,
+    logits: Tensor,
+    pred_depth: Tensor,
+    target_depth: Tensor,
+    weighting: LossWeightModule,
+    *,
+    index: int = 0,
+    curriculum: SelfPacedCurriculum | None = None,
+    class_names: Sequence[str] | None = None,
+    palette: Any = None,
+    metres: tuple[float, float] | None = None,
+    title: str | None = None,
+) -> Figure:
+    r"""Draws what the Loss Weight Module sees and makes of one image of a batch.
+
+    Image, label and prediction; true and predicted depth and their error R; the error rate Z of
+    depth-aware regions, the weight map M = F(R, Z) and, with a curriculum, the part of M that it
+    keeps. Brighter means harder. Void pixels and missing depth are grey.
+
+    Args:
+        image: (B, 3, H, W): uint8, or floating point in [0, 1]; a normalised image is stretched
+            to its own range.
+        target: integer labels (B, H, W).
+        logits: scores (B, C, H, W).
+        pred_depth: predicted log-depth (with ``log_input=False``: depth), (B, H, W) or
+            (B, 1, H, W).
+        target_depth: true depth, same shapes.
+        weighting: gives R, Z and M, and says which label is ignored.
+        index: which image of the batch.
+        curriculum: adds the kept part of M at its current epoch.
+        class_names: names for the legend; class numbers if there are none.
+        palette: (C, 3) colours in [0, 255]; a built-in one if there is none.
+        metres: (near, far) as they were given to :func:`lwm_loss.functional.rescale_depth`, to
+            show depth in metres; levels otherwise.
+        title: of the figure.
+
+    Returns:
+        A figure of its own, known to no ``pyplot``: save it by ``figure.savefig(path)``.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: an argument has the wrong type or kind of dtype.
+        ValueError: shapes do not fit, or ``index`` is not in the batch.
+
+    Example:
+        >>> image, target = torch.rand(1, 3, 24, 32), torch.ones(1, 24, 32, dtype=torch.long)
+        >>> logits, depth = torch.rand(1, 3, 24, 32), torch.full((1, 24, 32), 9.0)
+        >>> log_depth = torch.rand(1, 24, 32)
+        >>> figure = plot_weight_maps(image, target, logits, log_depth, depth, LossWeightModule())
+        >>> [axes.get_title() for axes in figure.axes][:3]
+        ['image', 'label', 'prediction (33 % right)']
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Expected matplotlib to draw with, but it is not installed: did you mean "
+            'pip install "lwm-loss[plot]"?'
+        ) from error
+    frame = _select(image, target, logits, pred_depth, target_depth, weighting, index, curriculum)
+    colours = _palette(logits.shape[1], palette)
+    height, width = frame.target.shape
+    figure = Figure(
+        figsize=(
+            _COLUMNS * _PANEL_WIDTH + _LEGEND_WIDTH,
+            _ROWS * (0.86 * _PANEL_WIDTH * height / width + 0.35) + (0.4 if title else 0.0),
+        ),
+        layout="constrained",
+    )
+    axes: list[Axes] = list(figure.subplots(_ROWS, _COLUMNS).flat)
+    for panel in axes:
+        panel.set_axis_off()
+    _show_labels(axes, frame, colours)
+    _show_depths(axes[3:5], frame, metres, weighting)
+    _show_weights(axes[5:], frame, weighting)
+    figure.legend(
+        handles=_legend(frame, colours, class_names),
+        loc="outside right upper",
+        frameon=False,
+        fontsize="small",
+    )
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _select(
+    image: Tensor,
+    target: Tensor,
+    logits: Tensor,
+    pred_depth: Tensor,
+    target_depth: Tensor,
+    weighting: LossWeightModule,
+    index: int,
+    curriculum: SelfPacedCurriculum | None,
+) -> _Frame:
+    """Picks one image, and computes its maps."""
+    require_tensor(image, "image")
+    require_tensor(logits, "logits")
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise fail("`image` of shape (B, 3, H, W)", shape_of(image))
+    if not 0 <= index < len(image):
+        raise fail(f"`index` in [0, {len(image)})", repr(index))
+    # One image is enough: all maps are made image by image.
+    one = slice(index, index + 1)
+    target, logits = target[one].cpu(), logits[one].detach().cpu()
+    pred_depth, target_depth = pred_depth[one].detach().cpu(), target_depth[one].cpu()
+    maps = weighting.maps(logits, target, pred_depth, target_depth)
+    labelled = target != weighting.ignore_index
+    kept = None
+    if curriculum is not None:
+        kept = curriculum(
+            maps.weight.to(curriculum.epoch.device), labelled.to(curriculum.epoch.device)
+        )
+    target_depth = target_depth.reshape(target.shape).float()
+    pred_depth = pred_depth.reshape(target.shape).float()
+    return _Frame(
+        image=_to_colours(image[index].detach().cpu()),
+        target=target[0],
+        labelled=labelled[0],
+        predicted=logits.argmax(1)[0],
+        depth=target_depth[0],
+        pred_depth=(pred_depth.exp() if weighting.log_input else pred_depth)[0],
+        known=depth_pixels(target_depth)[0],
+        dpe=maps.dpe[0],
+        dse=maps.dse[0],
+        weight=maps.weight[0],
+        kept=None if kept is None else kept[0].cpu(),
+    )
+
+
+def _to_colours(image: Tensor) -> Tensor:
+    """(3, H, W) of any kind to (H, W, 3) in [0, 1]."""
+    if not image.is_floating_point():
+        return image.permute(1, 2, 0).float() / 255
+    colours = image.permute(1, 2, 0).float()
+    low, high = colours.min(), colours.max()
+    if low < 0 or high > 1:
+        colours = (colours - low) / (high - low)
+    return colours
+
+
+def _palette(num_classes: int, palette: Any) -> Tensor:
+    """(C, 3) in [0, 1]."""
+    if palette is not None:
+        colours = torch.as_tensor(palette).float() / 255
+        if colours.ndim != 2 or colours.shape[0] < num_classes or colours.shape[1] != 3:
+            raise fail(f"`palette` of shape ({num_classes}, 3)", shape_of(colours))
+        return colours
+    from matplotlib import colormaps
+
+    # Twenty colours that differ well, again and again a little darker.
+    base = torch.tensor(colormaps["tab20"].colors)  # type: ignore[attr-defined]
+    rounds = math.ceil(num_classes / len(base))
+    return torch.cat([base * 0.75**turn for turn in range(rounds)])[:num_classes]
+
+
+def _paint(classes: Tensor, shown: Tensor, colours: Tensor) -> Tensor:
+    """A map of classes as colours; what is not shown gets the colour of void."""
+    painted = colours[torch.where(shown, classes, 0).long()]
+    return torch.where(shown[..., None], painted, torch.tensor(VOID_COLOUR))
+
+
+def _show_labels(axes: Sequence[Axes], frame: _Frame, colours: Tensor) -> None:
+    everywhere = torch.ones_like(frame.labelled)
+    right = ((frame.predicted == frame.target) & frame.labelled).sum() / frame.labelled.sum().clamp(
+        min=1
+    )
+    for panel, picture, name in (
+        (axes[0], frame.image, "image"),
+        (axes[1], _paint(frame.target, frame.labelled, colours), "label"),
+        (
+            axes[2],
+            _paint(frame.predicted, everywhere, colours),
+            f"prediction ({100 * float(right):.0f} % right)",
+        ),
+    ):
+        panel.imshow(picture.numpy(), interpolation="nearest")
+        panel.set_title(name)
+
+
+def _show_map(
+    panel: Axes, values: Tensor, shown: Tensor, name: str, cmap: str, low: float, high: float,
+    bad: tuple[float, float, float], unit: str = "", ticks: Sequence[float] | None = None,
+) -> None:  # fmt: skip
+    """One map with a colour bar of the panel's height."""
+    from matplotlib import colormaps
+
+    coloured = colormaps[cmap].copy()
+    coloured.set_bad(bad)
+    masked = torch.where(shown, values, torch.nan).numpy()
+    drawn = panel.imshow(masked, cmap=coloured, vmin=low, vmax=high, interpolation="nearest")
+    beside = panel.inset_axes((1.02, 0.0, 0.04, 1.0))
+    bar = panel.figure.colorbar(drawn, cax=beside, label=unit, ticks=ticks)
+    bar.ax.tick_params(labelsize="x-small")
+    panel.set_title(name)
+
+
+def _show_depths(
+    axes: Sequence[Axes],
+    frame: _Frame,
+    metres: tuple[float, float] | None,
+    weighting: LossWeightModule,
+) -> None:
+    depth, predicted, unit = frame.depth, frame.pred_depth, "level"
+    if metres is not None:
+        low, high = weighting.regions.depth_range
+        scale = (metres[1] - metres[0]) / (high - low)
+        depth = metres[0] + (depth - low) * scale
+        predicted = metres[0] + (predicted - low) * scale
+        unit = "m"
+    seen = depth[frame.known] if bool(frame.known.any()) else predicted.flatten()
+    low, high = float(seen.min()), float(seen.max())
+    high = high if high > low else low + 1.0
+    everywhere = torch.ones_like(frame.known)
+    _show_map(axes[0], depth, frame.known, "true depth", "viridis", low, high, MISSING_COLOUR, unit)
+    _show_map(
+        axes[1],
+        predicted,
+        everywhere,
+        "predicted depth",
+        "viridis",
+        low,
+        high,
+        MISSING_COLOUR,
+        unit,
+    )
+
+
+def _show_weights(axes: Sequence[Axes], frame: _Frame, weighting: LossWeightModule) -> None:
+    top = 2.0 if weighting.fusion == "sum" else 1.0
+    halves = [0.0, top / 2, top]
+    counted = frame.known & frame.labelled
+    formula = {"sum": "R + Z", "product": "R · Z", "max": "max(R, Z)", "dpe": "R", "dse": "Z"}
+    for panel, values, shown, bad, name, high in (
+        (axes[0], frame.dpe, frame.known, MISSING_COLOUR, "R: error of depth", 1.0),
+        (axes[1], frame.dse, counted, MISSING_COLOUR, "Z: error rate of the region", 1.0),
+        (
+            axes[2],
+            frame.weight,
+            frame.labelled,
+            VOID_COLOUR,
+            f"M = {formula[weighting.fusion]}: loss weight",
+            top,
+        ),
+    ):
+        _show_map(
+            panel, values, shown, name, "magma", 0.0, high, bad,
+            ticks=halves if high == top else [0.0, 0.5, 1.0],
+        )  # fmt: skip
+    if frame.kept is None:
+        return
+    share = ((frame.kept == frame.weight) & frame.labelled).sum() / frame.labelled.sum().clamp(
+        min=1
+    )
+    name = f"kept of M by the curriculum ({100 * float(share):.0f} %)"
+    _show_map(
+        axes[3], frame.kept, frame.labelled, name, "magma", 0.0, top, VOID_COLOUR, ticks=halves
+    )
+
+
+def _legend(frame: _Frame, colours: Tensor, class_names: Sequence[str] | None) -> list[Any]:
+    """The classes that occur, most frequent first, and what is grey."""
+    from matplotlib.patches import Patch
+
+    both = torch.cat([frame.target[frame.labelled], frame.predicted.flatten()]).long()
+    counts = torch.bincount(both, minlength=len(colours))
+    present = [int(index) for index in counts.argsort(descending=True) if counts[index]]
+    names = [str(index) if class_names is None else class_names[index] for index in present]
+    entries = [
+        Patch(facecolor=tuple(colours[index].tolist()), label=name)
+        for index, name in zip(present, names)
+    ]
+    if not bool(frame.labelled.all()):
+        entries.append(Patch(facecolor=VOID_COLOUR, label="void (no label)"))
+    if not bool(frame.known.all()):
+        entries.append(Patch(facecolor=MISSING_COLOUR, label="no depth"))
+    return entries
