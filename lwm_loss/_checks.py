@@ -178,7 +178,10 @@ def check_depths(
 
 def _common_shape(given: dict[str, Tensor]) -> tuple[int, ...]:
     """(B, *S) of maps without a target to go by; (B, 1, H, W) wins over (B, D, H, W)."""
-    name, lowest = min(given.items(), key=lambda item: item[1].ndim)
+    name, lowest = next(iter(given.items()))
+    for other, depth in given.items():
+        if depth.ndim < lowest.ndim:
+            name, lowest = other, depth
     if not 3 <= lowest.ndim <= 5:
         raise fail(
             f"`{name}` of shape (B, H, W), (B, 1, H, W), (B, D, H, W) or (B, 1, D, H, W)",

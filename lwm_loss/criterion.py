@@ -109,7 +109,7 @@ def _one_per_pixel(
     if not isinstance(loss, Tensor):
         raise TypeError(
             f"Expected `criterion` to return a torch.Tensor, "
-            f"but {name} returned {type(loss).__name__}."
+            f"but got {type(loss).__name__} from {name}."
         )
     value: Tensor = loss
     if sum_classes and value.shape == logits.shape:

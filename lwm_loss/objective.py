@@ -248,7 +248,7 @@ class HardPixelLoss(Weighed):
 class HardPixelMiningLoss(Weighed):
     r"""The paper's whole objective: Eq. 5, and with a curriculum Eq. 9.
 
-    .. math:: L = L_s + L_d + lpha L_h + eta \sum_{k} L_{hk}
+    .. math:: L = L_s + L_d + \alpha L_h + \beta \sum_{k} L_{hk}
 
     R and the regions are computed once for the output and all side outputs; Z, M and the
     threshold of the curriculum are each output's own. L_s and L_h share one pass over the
