@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+
+import torch
 from torch import Tensor
 
 from .._checks import is_transformed, require_choice
 from .operators import fused_forward
 from .reference import pixel_cross_entropy as reference
 
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+CUDA_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 IMPLEMENTATIONS = ("auto", "torch", "fused")
 
 
@@ -16,8 +21,11 @@ def can_fuse(logits: Tensor, target: Tensor) -> bool:
     # Function transforms need a rule for every operator, which the plain form has.
     if is_transformed(logits) or is_transformed(target):
         return False
-    same_size = logits.shape[2:] == target.shape[1:]
-    return logits.device.type == "cpu" and target.numel() > 0 and (same_size or target.ndim == 3)
+    if target.numel() == 0 or not (logits.shape[2:] == target.shape[1:] or target.ndim == 3):
+        return False
+    if logits.device.type == "cuda":
+        return logits.dtype in CUDA_DTYPES and HAS_TRITON
+    return logits.device.type == "cpu"
 
 
 def pixel_cross_entropy(

@@ -42,6 +42,36 @@ def fused_backward(
     )
 
 
+@fused_forward.register_kernel("cuda")
+def _(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    from . import kernels  # here, because a torch without CUDA has no triton
+
+    return kernels.forward(logits, target, weight, ignore_index, label_smoothing)
+
+
+@fused_backward.register_kernel("cuda")
+def _(
+    grad: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    log_sum_exp: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> Tensor:
+    from . import kernels
+
+    return kernels.backward(
+        grad, logits, target, log_sum_exp, weight, ignore_index, label_smoothing
+    )
+
+
 @fused_forward.register_fake
 def _(
     logits: Tensor,

@@ -1,0 +1,347 @@
+"""The CUDA form: Triton kernels that read the logits once forward and once backward.
+
+A program holds some pixels of one image and walks over the classes in chunks. At a lower
+resolution than the labels a chunk is interpolated from its four neighbours as it is loaded.
+Backward of that gathers too: each low-resolution score sums over the pixels that it has a share
+in, so that no atomic addition makes two runs differ.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 256  # pixels of a program
+SOURCE_BLOCK = 64  # low-resolution scores of a program, each with a long loop of its own
+CHUNK = 16  # classes at a time
+
+
+# Triton reads annotations of its own here, and line breaks of call sites are the author's.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+# ruff: noqa: ANN001, ANN201, ANN202, N803
+# fmt: off
+
+
+@triton.jit
+def _axis(position, source, size):
+    """Bilinear neighbours of an output position: (above, below, share of below)."""
+    at = (position.to(tl.float32) + 0.5) * (source / size) - 0.5
+    at = tl.maximum(at, 0.0)
+    above = tl.minimum(at.to(tl.int32), source - 1)
+    below = tl.minimum(above + 1, source - 1)
+    return above, below, at - above.to(tl.float32)
+
+
+@triton.jit
+def _share_of(position, index, source, size):
+    """How much of output `position` comes from source `index` along one axis."""
+    above, below, share = _axis(position, source, size)
+    return tl.where(above == index, 1.0 - share, 0.0) + tl.where(below == index, share, 0.0)
+
+
+@triton.jit
+def _scores(
+    base, cls, classes, stride_c, stride_h, stride_w, row, column, inside,
+    h, w, height, width, UPSAMPLE: tl.constexpr,
+):
+    """Scores of a chunk of classes, (CHUNK, BLOCK) in float32: -inf for a class that is none."""
+    present = (cls < classes)[:, None]
+    mask = present & inside[None, :]
+    plane = base + cls.to(tl.int64)[:, None] * stride_c
+    if not UPSAMPLE:
+        at = row.to(tl.int64) * stride_h + column.to(tl.int64) * stride_w
+        x = tl.load(plane + at[None, :], mask=mask, other=0.0).to(tl.float32)
+        return tl.where(present, x, -float("inf"))
+    top, bottom, down = _axis(row, h, height)
+    left, right, across = _axis(column, w, width)
+    top = top.to(tl.int64) * stride_h
+    bottom = bottom.to(tl.int64) * stride_h
+    left = left.to(tl.int64) * stride_w
+    right = right.to(tl.int64) * stride_w
+    a = tl.load(plane + (top + left)[None, :], mask=mask, other=0.0).to(tl.float32)
+    b = tl.load(plane + (top + right)[None, :], mask=mask, other=0.0).to(tl.float32)
+    c = tl.load(plane + (bottom + left)[None, :], mask=mask, other=0.0).to(tl.float32)
+    d = tl.load(plane + (bottom + right)[None, :], mask=mask, other=0.0).to(tl.float32)
+    upper = a + (b - a) * across[None, :]
+    lower = c + (d - c) * across[None, :]
+    return tl.where(present, upper + (lower - upper) * down[None, :], -float("inf"))
+
+
+@triton.jit
+def _summed(weight_sum, classes, WEIGHTED: tl.constexpr):
+    """The sum of the class weights, which are 1 if there are none."""
+    if WEIGHTED:
+        return tl.load(weight_sum)
+    return classes.to(tl.float32)
+
+
+@triton.jit
+def forward_kernel(
+    logits, target, weight, weight_sum, loss, wrong, log_sum_exp,
+    classes, h, w, height, width, stride_b, stride_c, stride_h, stride_w,
+    ignore_index, smoothing,
+    WEIGHTED: tl.constexpr, SMOOTH: tl.constexpr, UPSAMPLE: tl.constexpr,
+    BLOCK: tl.constexpr, CHUNK: tl.constexpr,
+):
+    """Each program owns some pixels of an image and keeps their running log-sum-exp."""
+    pixels = height * width
+    blocks = tl.cdiv(pixels, BLOCK)
+    program = tl.program_id(0)
+    image = (program // blocks).to(tl.int64)
+    pixel = (program % blocks) * BLOCK + tl.arange(0, BLOCK)
+    inside = pixel < pixels
+    row, column = pixel // width, pixel % width
+    at = image * pixels + pixel
+    label = tl.load(target + at, mask=inside, other=ignore_index)
+    labelled = inside & (label != ignore_index)
+    base = logits + image * stride_b
+
+    peak = tl.full((BLOCK,), -float("inf"), tl.float32)
+    total = tl.zeros((BLOCK,), tl.float32)
+    true = tl.zeros((BLOCK,), tl.float32)
+    uniform = tl.zeros((BLOCK,), tl.float32)
+    first = tl.zeros((BLOCK,), tl.int32)
+    for start in range(0, classes, CHUNK):
+        cls = start + tl.arange(0, CHUNK)
+        x = _scores(
+            base, cls, classes, stride_c, stride_h, stride_w, row, column, inside,
+            h, w, height, width, UPSAMPLE,
+        )
+        chunk_peak = tl.max(x, axis=0)
+        # The lowest class that reaches the maximum: argmax with the first index on a tie.
+        reaches = x == chunk_peak[None, :]
+        chunk_first = tl.min(tl.where(reaches, cls[:, None], classes), axis=0)
+        first = tl.where(chunk_peak > peak, chunk_first, first)
+        higher = tl.maximum(peak, chunk_peak)
+        # As long as all scores are -inf there is nothing to subtract.
+        shift = tl.where(higher == -float("inf"), 0.0, higher)
+        total = total * tl.exp(peak - shift) + tl.sum(tl.exp(x - shift[None, :]), axis=0)
+        peak = higher
+        true += tl.sum(tl.where(cls.to(tl.int64)[:, None] == label[None, :], x, 0.0), axis=0)
+        if SMOOTH:
+            x = tl.where((cls < classes)[:, None], x, 0.0)
+            if WEIGHTED:
+                x *= tl.load(weight + cls, mask=cls < classes, other=0.0).to(tl.float32)[:, None]
+            uniform += tl.sum(x, axis=0)
+    log_sum = peak + tl.log(total)
+    value = log_sum - true
+    if WEIGHTED:
+        value *= tl.load(weight + tl.where(labelled, label, 0), mask=inside, other=0.0)
+    if SMOOTH:
+        summed = _summed(weight_sum, classes, WEIGHTED)
+        value += smoothing * ((summed * log_sum - uniform) / classes - value)
+    # Ignored pixels are written as well: the memory comes uninitialised.
+    tl.store(loss + at, tl.where(labelled, value, 0.0), mask=inside)
+    tl.store(wrong + at, (labelled & (first.to(tl.int64) != label)).to(tl.uint8), mask=inside)
+    tl.store(log_sum_exp + at, log_sum, mask=inside)
+
+
+@triton.jit
+def _pixel_scales(
+    grad, target, weight, weight_sum, log_sum_exp, at, inside, classes, ignore_index, smoothing,
+    WEIGHTED: tl.constexpr,
+):
+    """Per pixel: label, log-sum-exp, and the factors of softmax, one-hot and of smoothing."""
+    label = tl.load(target + at, mask=inside, other=ignore_index)
+    labelled = inside & (label != ignore_index)
+    scale = tl.where(labelled, tl.load(grad + at, mask=inside, other=0.0), 0.0)
+    true_scale = scale * (1.0 - smoothing)
+    if WEIGHTED:
+        true_scale *= tl.load(weight + tl.where(labelled, label, 0), mask=inside, other=0.0)
+    even = smoothing / classes
+    total_scale = true_scale + scale * even * _summed(weight_sum, classes, WEIGHTED)
+    lse = tl.load(log_sum_exp + at, mask=inside, other=0.0)
+    return label, labelled, lse, scale, true_scale, total_scale
+
+
+@triton.jit
+def _class_scale(weight, cls, classes, smoothing, WEIGHTED: tl.constexpr):
+    """What label smoothing takes from each class."""
+    even = smoothing / classes
+    if WEIGHTED:
+        return even * tl.load(weight + cls, mask=cls < classes, other=0.0).to(tl.float32)
+    return tl.where(cls < classes, even, 0.0)
+
+
+@triton.jit
+def backward_kernel(
+    grad, logits, target, weight, weight_sum, log_sum_exp, result,
+    classes, height, width, stride_b, stride_c, stride_h, stride_w,
+    ignore_index, smoothing,
+    WEIGHTED: tl.constexpr, BLOCK: tl.constexpr, CHUNK: tl.constexpr,
+):
+    """Each program owns some pixels of an image: one read and one write of their scores."""
+    pixels = height * width
+    blocks = tl.cdiv(pixels, BLOCK)
+    program = tl.program_id(0)
+    image = (program // blocks).to(tl.int64)
+    pixel = (program % blocks) * BLOCK + tl.arange(0, BLOCK)
+    inside = pixel < pixels
+    row, column = pixel // width, pixel % width
+    label, labelled, lse, scale, true_scale, total_scale = _pixel_scales(
+        grad, target, weight, weight_sum, log_sum_exp, image * pixels + pixel, inside,
+        classes, ignore_index, smoothing, WEIGHTED,
+    )
+    place = row.to(tl.int64) * stride_h + column.to(tl.int64) * stride_w
+    for start in range(0, classes, CHUNK):
+        cls = start + tl.arange(0, CHUNK)
+        at = image * stride_b + cls.to(tl.int64)[:, None] * stride_c + place[None, :]
+        mask = (cls < classes)[:, None] & inside[None, :]
+        x = tl.load(logits + at, mask=mask, other=0.0).to(tl.float32)
+        value = tl.exp(x - lse[None, :]) * total_scale[None, :]
+        value -= tl.where(cls.to(tl.int64)[:, None] == label[None, :], true_scale[None, :], 0.0)
+        value -= _class_scale(weight, cls, classes, smoothing, WEIGHTED)[:, None] * scale[None, :]
+        tl.store(result + at, tl.where(labelled[None, :], value, 0.0), mask=mask)
+
+
+@triton.jit
+def upsampled_backward_kernel(
+    grad, logits, target, weight, weight_sum, log_sum_exp, result,
+    classes, h, w, height, width, reach_y, reach_x, stride_b, stride_c, stride_h, stride_w,
+    ignore_index, smoothing,
+    WEIGHTED: tl.constexpr, BLOCK: tl.constexpr, CHUNK: tl.constexpr,
+):
+    """Each program owns some low-resolution scores of a chunk of classes, and nobody else's."""
+    sources = h * w
+    blocks = tl.cdiv(sources, BLOCK)
+    chunks = tl.cdiv(classes, CHUNK)
+    program = tl.program_id(0)
+    image = (program // (blocks * chunks)).to(tl.int64)
+    source = (program % blocks) * BLOCK + tl.arange(0, BLOCK)
+    cls = ((program // blocks) % chunks) * CHUNK + tl.arange(0, CHUNK)
+    exists = source < sources
+    i, j = source // w, source % w
+    # The outputs around a source, a little more than needed; `_share_of` tells which count. The
+    # first and last source also serve the outputs that the border clamps to them.
+    first_y = tl.where(i == 0, 0, ((i - 0.5) * (height / h) - 0.5).to(tl.int32) - 1)
+    first_x = tl.where(j == 0, 0, ((j - 0.5) * (width / w) - 0.5).to(tl.int32) - 1)
+    base = logits + image * stride_b
+    summed = tl.zeros((CHUNK, BLOCK), tl.float32)
+    for dy in range(0, reach_y):
+        row = first_y + dy
+        row_inside = exists & (row >= 0) & (row < height)
+        share_y = _share_of(row, i, h, height)
+        for dx in range(0, reach_x):
+            column = first_x + dx
+            share = share_y * _share_of(column, j, w, width)
+            inside = row_inside & (column >= 0) & (column < width) & (share > 0)
+            safe_row, safe_column = tl.where(inside, row, 0), tl.where(inside, column, 0)
+            at = image * height * width + safe_row.to(tl.int64) * width + safe_column
+            label, labelled, lse, scale, true_scale, total_scale = _pixel_scales(
+                grad, target, weight, weight_sum, log_sum_exp, at, inside,
+                classes, ignore_index, smoothing, WEIGHTED,
+            )
+            x = _scores(
+                base, cls, classes, stride_c, stride_h, stride_w, safe_row, safe_column, inside,
+                h, w, height, width, True,
+            )
+            value = tl.exp(x - lse[None, :]) * total_scale[None, :]
+            value -= tl.where(cls.to(tl.int64)[:, None] == label[None, :], true_scale[None, :], 0.0)
+            even = _class_scale(weight, cls, classes, smoothing, WEIGHTED)
+            value -= even[:, None] * scale[None, :]
+            summed += tl.where(labelled[None, :], value * share[None, :], 0.0)
+    at = image * stride_b + cls.to(tl.int64)[:, None] * stride_c
+    at += (i.to(tl.int64) * stride_h + j.to(tl.int64) * stride_w)[None, :]
+    tl.store(result + at, summed, mask=(cls < classes)[:, None] & exists[None, :])
+
+
+# fmt: on
+def _as_planes(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Volumes as (B, C, D, H * W), so that the kernels know two spatial axes only."""
+    if logits.ndim == 5:
+        return logits.flatten(3), target.flatten(2)
+    return logits, target
+
+
+def _dense(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits and an empty gradient with the same strides."""
+    result = torch.empty_like(logits)
+    if result.stride() != logits.stride():
+        logits = logits.contiguous()
+        result = torch.empty_like(logits)
+    return logits, result
+
+
+def _weights(weight: Tensor | None, stand_in: Tensor) -> tuple[Tensor, Tensor]:
+    """Class weights and their sum in float32, or any tensor where there are none."""
+    if weight is None:
+        return stand_in, stand_in
+    weight = weight.float().contiguous()
+    return weight, weight.sum()
+
+
+def forward(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As :func:`lwm_loss.cross_entropy.chunked.forward`, on CUDA."""
+    shape = target.shape
+    logits, target = _as_planes(logits, target.contiguous())
+    batch, classes, h, w = logits.shape
+    height, width = target.shape[1:]
+    loss = torch.empty(shape, dtype=torch.float32, device=logits.device)
+    log_sum_exp = torch.empty_like(loss)
+    wrong = torch.empty(shape, dtype=torch.uint8, device=logits.device)
+    weights, weight_sum = _weights(weight, loss)
+    grid = (batch * triton.cdiv(height * width, BLOCK),)
+    forward_kernel[grid](
+        logits,
+        target,
+        weights,
+        weight_sum,
+        loss,
+        wrong,
+        log_sum_exp,
+        classes,
+        h,
+        w,
+        height,
+        width,
+        *logits.stride(),
+        ignore_index,
+        label_smoothing,
+        WEIGHTED=weight is not None,
+        SMOOTH=label_smoothing > 0,
+        UPSAMPLE=(h, w) != (height, width),
+        BLOCK=BLOCK,
+        CHUNK=CHUNK,
+    )
+    return loss, wrong.view(torch.bool), log_sum_exp
+
+
+def backward(
+    grad: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    log_sum_exp: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> Tensor:
+    """As :func:`lwm_loss.cross_entropy.chunked.backward`, on CUDA."""
+    logits, result = _dense(logits)
+    grad = grad.float().contiguous()
+    planes, target = _as_planes(logits, target.contiguous())
+    batch, classes, h, w = planes.shape
+    height, width = target.shape[1:]
+    weights, weight_sum = _weights(weight, log_sum_exp)
+    tensors = (grad, planes, target, weights, weight_sum, log_sum_exp, result)
+    settings = (*planes.stride(), ignore_index, label_smoothing)
+    options = {"WEIGHTED": weight is not None, "BLOCK": BLOCK, "CHUNK": CHUNK}
+    if (h, w) == (height, width):
+        grid = (batch * triton.cdiv(height * width, BLOCK),)
+        backward_kernel[grid](*tensors, classes, height, width, *settings, **options)
+        return result
+    # A source shares in the outputs less than one source away, on both sides.
+    reach_y, reach_x = (2 * full // low + 5 for full, low in ((height, h), (width, w)))
+    options["BLOCK"] = SOURCE_BLOCK
+    grid = (batch * triton.cdiv(h * w, SOURCE_BLOCK) * triton.cdiv(classes, CHUNK),)
+    upsampled_backward_kernel[grid](
+        *tensors, classes, h, w, height, width, reach_y, reach_x, *settings, **options
+    )
+    return result
