@@ -135,7 +135,7 @@ class SelfPacedCurriculum(nn.Module):
 
     @property
     def progress(self) -> float:
-        """E / E as a Python number, at most 1. Reads the buffers: for logs, not for a step."""
+        """The share e / E of the schedule, at most 1; for logs, since it reads the buffers."""
         return min(1.0, int(self.epoch) / int(self.epochs))
 
     def step(self) -> None:

@@ -118,7 +118,7 @@ def depth_prediction_error(
         depth_mask: bool, same shapes; ``False`` marks more pixels as missing.
 
     Returns:
-        R (B, \*S) in [0, 1] (raw: log-depth, at least 0); float32, or float64 for float64 input.
+        R (B, \*S) in [0, 1] (log-depth, at least 0, if raw); float32, or float64 for float64 input.
 
     Raises:
         TypeError: an argument is no tensor, a depth not floating point, or the mask not bool.

@@ -226,8 +226,9 @@ class HardPixelLoss(Weighed):
             pred_depth: predicted log-depth (B, \*S) or (B, 1, \*S), if the weighting needs it.
             target_depth: true depth, same shapes, if the weighting needs it.
             depth_mask: bool, same shapes; ``False`` marks more pixels as missing.
-            normalizer: n, if it is not the labelled pixels of this batch: under gradient
-                accumulation or DDP the labelled pixels of all that makes one step.
+            normalizer: n, if it is not the labelled pixels of this batch. Under gradient
+                accumulation it is the labelled pixels of all that makes one step; under DDP,
+                which averages gradients, those divided by the number of processes.
 
         Returns:
             A scalar; float32, or float64 for float64 logits.
@@ -348,8 +349,9 @@ class HardPixelMiningLoss(Weighed):
             target_depth: true depth, same shapes; zero, negative, NaN and infinite are missing.
             side_logits: ``num_sides`` scores (B, C, \*S_k), at any resolution.
             depth_mask: bool, same shapes; ``False`` marks more pixels as missing.
-            normalizer: n of L_s, L_h and L_hk, if it is not the labelled pixels of this batch:
-                under gradient accumulation or DDP those of all that makes one step. With
+            normalizer: n of L_s, L_h and L_hk, if it is not the labelled pixels of this batch.
+                Under gradient accumulation it is those of all that makes one step; under DDP,
+                which averages gradients, those divided by the number of processes. With
                 ``resize="target"`` a side output divides by its share of it.
             depth_normalizer: n of L_d likewise, the pixels with known depth.
 

@@ -164,8 +164,8 @@ def depth_aware_regions(
         depth_range: (lo, hi); depth outside of it falls into the first or last bin.
 
     Returns:
-        int64 (B, \*S): ids that are unique over the batch, in [0, B * cells * bins), -1 where
-        depth is missing.
+        Ids (B, \*S), int64, unique over the batch, in [0, B * cells * bins); -1 where depth is
+        missing.
 
     Raises:
         TypeError: ``target_depth`` is not a floating point tensor.

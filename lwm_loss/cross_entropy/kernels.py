@@ -19,7 +19,7 @@ CHUNK = 16  # classes at a time
 
 
 # Triton reads annotations of its own here, and line breaks of call sites are the author's.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped"
 # ruff: noqa: ANN001, ANN201, ANN202, N803
 # fmt: off
 
