@@ -12,7 +12,16 @@ from . import chunked
 from .reference import pixel_cross_entropy as reference
 
 
-@torch.library.custom_op("lwm_loss::pixel_cross_entropy", mutates_args=(), device_types="cpu")
+SETTINGS = "Tensor? weight, int ignore_index, float label_smoothing"
+
+
+# The schemas are spelt out because older releases of torch cannot read them off the annotations.
+@torch.library.custom_op(
+    "lwm_loss::pixel_cross_entropy",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor logits, Tensor target, {SETTINGS}) -> (Tensor, Tensor, Tensor)",
+)
 def fused_forward(
     logits: Tensor,
     target: Tensor,
@@ -25,7 +34,12 @@ def fused_forward(
 
 
 @torch.library.custom_op(
-    "lwm_loss::pixel_cross_entropy_backward", mutates_args=(), device_types="cpu"
+    "lwm_loss::pixel_cross_entropy_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=(
+        f"(Tensor grad, Tensor logits, Tensor target, Tensor log_sum_exp, {SETTINGS}) -> Tensor"
+    ),
 )
 def fused_backward(
     grad: Tensor,
