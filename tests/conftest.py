@@ -1,0 +1,34 @@
+"""One thread, one seed, and the hypothesis profiles: derandomised in CI, random elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# Drawing a whole batch is slower than hypothesis' idea of a draw; a slow machine is not a fault.
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+settings.register_profile("dev", deadline=None, suppress_health_check=SLOW, print_blob=True)
+settings.register_profile(
+    "ci", deadline=None, suppress_health_check=SLOW, print_blob=True, derandomize=True
+)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Images of fifty pixels gain nothing from a thread pool, and one thread is reproducible."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test starts from the same random state, whatever ran before it."""
+    torch.manual_seed(0)

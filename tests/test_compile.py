@@ -1,0 +1,212 @@
+"""torch.compile without a break, fake tensors, and vmap."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+import torch._dynamo
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import lwm_loss as lwm
+import lwm_loss.functional as LF
+from tests.support import Scene, scene
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def cross_entropy() -> nn.CrossEntropyLoss:
+    return nn.CrossEntropyLoss(ignore_index=255, reduction="none")
+
+
+SUBJECTS: dict[str, Callable[[], nn.Module]] = {
+    "wrapper": lambda: lwm.HardPixelLoss(cross_entropy(), lwm.LossWeightModule(ignore_index=255)),
+    "wrapper, pixel cells": lambda: lwm.HardPixelLoss(
+        cross_entropy(), lwm.LossWeightModule(cells="pixel", ignore_index=255)
+    ),
+    "wrapper, curriculum": lambda: lwm.HardPixelLoss(
+        cross_entropy(), lwm.LossWeightModule(ignore_index=255), lwm.SelfPacedCurriculum(3)
+    ),
+    "objective": lambda: Whole(lwm.HardPixelMiningLoss(num_sides=2, ignore_index=255)),
+    "objective, targets resized": lambda: Whole(
+        lwm.HardPixelMiningLoss(
+            num_sides=2,
+            ignore_index=255,
+            curriculum=lwm.SelfPacedCurriculum(3),
+            resize="target",
+        )
+    ),
+    "ohem": lambda: lwm.HardPixelLoss(
+        cross_entropy(), lwm.OHEMWeighting(min_kept=20, ignore_index=255)
+    ),
+    "focal": lambda: lwm.HardPixelLoss(cross_entropy(), lwm.FocalWeighting(ignore_index=255)),
+    "loss max-pooling": lambda: lwm.HardPixelLoss(
+        cross_entropy(), lwm.LossMaxPoolingWeighting(ignore_index=255)
+    ),
+}
+BY_NAME = pytest.mark.parametrize("name", SUBJECTS)
+
+
+class Whole(nn.Module):
+    """The objective's total, its sides cut out of the logits."""
+
+    def __init__(self, objective: lwm.HardPixelMiningLoss) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, logits: Tensor, *rest: Tensor) -> Tensor:
+        sides = [logits[..., ::2, ::2], logits[..., ::3, ::3]]
+        return self.objective(logits, *rest, side_logits=sides).total
+
+
+def with_gradients(
+    loss: Callable[..., Tensor], data: Scene
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The loss and its gradients by logits and predicted depth."""
+    logits = data.logits.detach().requires_grad_()
+    log_depth = data.pred_depth.detach().requires_grad_()
+    value = loss(logits, data.target, log_depth, data.target_depth)
+    return value, *torch.autograd.grad(value, (logits, log_depth), allow_unused=True)
+
+
+@BY_NAME
+def test_compiled_is_eager(name: str) -> None:
+    subject = SUBJECTS[name]()
+    compiled = torch.compile(subject, fullgraph=True, backend="aot_eager")
+    data = scene()
+    eager = with_gradients(subject, data)
+    for one, other in zip(with_gradients(compiled, data), eager, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("ignored", [0.0, 1.1])
+def test_compiled_with_all_or_nothing_ignored(ignored: float) -> None:
+    subject = SUBJECTS["objective"]()
+    compiled = torch.compile(subject, fullgraph=True, backend="aot_eager")
+    data = scene(ignored=ignored)
+    for one, other in zip(
+        with_gradients(compiled, data), with_gradients(subject, data), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", ["wrapper, curriculum", "objective, targets resized"])
+def test_a_step_of_the_curriculum_does_not_recompile(name: str) -> None:
+    subject = SUBJECTS[name]()
+    curriculum = next(m for m in subject.modules() if isinstance(m, lwm.SelfPacedCurriculum))
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(subject, fullgraph=True, backend=counter)
+    data = scene()
+    seen = []
+    for _ in range(5):
+        value = compiled(*data)
+        torch.testing.assert_close(value, subject(*data))
+        seen.append(value.item())
+        curriculum.step()
+    assert counter.frame_count == 1
+    assert seen[0] < seen[1] < seen[2] < seen[3] == seen[4]
+    curriculum.reset()
+    assert compiled(*data).item() == seen[0]
+    curriculum.load_state_dict({**curriculum.state_dict()})
+    compiled(*data)
+    assert counter.frame_count == 1
+
+
+def test_compiled_training_step_with_a_network() -> None:
+    net = nn.Conv2d(3, 6, 3, padding=1)
+    objective = lwm.HardPixelMiningLoss(num_sides=0, ignore_index=255)
+    data = scene()
+    images = torch.randn(2, 3, 13, 17)
+
+    def step(images: Tensor) -> Tensor:
+        out = net(images)
+        return objective(out[:, :5], data.target, out[:, 5:], data.target_depth).total
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(images), step(images))
+
+
+FUNCTIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "dpe": lambda x, y, d, t: LF.depth_prediction_error(d, t),
+    "raw dpe": lambda x, y, d, t: LF.depth_prediction_error(d, t, normalize=False),
+    "regions": lambda x, y, d, t: LF.depth_aware_regions(t),
+    "dse": lambda x, y, d, t: LF.depth_aware_segmentation_error(x, y, t, ignore_index=255),
+    "dse, pixel": lambda x, y, d, t: LF.depth_aware_segmentation_error(
+        x, y, t, cells="pixel", ignore_index=255
+    ),
+    "dse, labels": lambda x, y, d, t: LF.depth_aware_segmentation_error(
+        x.argmax(1), y, t, ignore_index=255
+    ),
+    "fuse": lambda x, y, d, t: LF.fuse(d.abs(), t.abs(), "max"),
+    "threshold": lambda x, y, d, t: LF.curriculum_threshold(t, 0.5, mask=y != 255),
+    "depth loss": lambda x, y, d, t: LF.log_depth_mse_loss(d, t),
+    "rescale": lambda x, y, d, t: LF.rescale_depth(t, 1.0, 100.0),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functional_forms_compile(name: str) -> None:
+    data = scene()
+    compiled = torch.compile(FUNCTIONS[name], fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*data), FUNCTIONS[name](*data))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_vmap_is_a_loop(name: str) -> None:
+    scenes = [scene(seed=k, size=(7, 9)) for k in range(3)]
+    stacked = [torch.stack(parts) for parts in zip(*scenes, strict=True)]
+    mapped = torch.func.vmap(FUNCTIONS[name])(*stacked)
+    looped = torch.stack([FUNCTIONS[name](*data) for data in scenes])
+    torch.testing.assert_close(mapped, looped)
+
+
+def test_per_sample_gradients() -> None:
+    data = scene(images=3, missing=0.0)
+    grad = torch.func.grad(lambda d, t: LF.log_depth_mse_loss(d[None], t[None]))
+    mapped = torch.func.vmap(grad)(data.pred_depth, data.target_depth)
+    looped = torch.stack([grad(*pair) for pair in zip(data[2], data[3], strict=True)])
+    torch.testing.assert_close(mapped, looped)
+
+
+@BY_NAME
+def test_fake_tensors_find_no_host_synchronisation(name: str) -> None:
+    data = scene()
+    subject = SUBJECTS[name]()
+    mode = FakeTensorMode(allow_non_fake_inputs=False)
+    fakes = Scene(*(mode.from_tensor(tensor) for tensor in data))
+    for module in subject.modules():
+        for key, buffer in module.named_buffers(recurse=False):
+            module.register_buffer(key, mode.from_tensor(buffer))
+    with mode:
+        value, by_logits, _ = with_gradients(subject, fakes)
+    assert value.shape == ()
+    assert by_logits.shape == data.logits.shape
+
+
+# Importing inductor touches a deprecated corner of torch itself.
+@pytest.mark.skipif(
+    not any(shutil.which(name) for name in ("g++", "clang++", "c++")),
+    reason="inductor builds its CPU kernels with a C++ compiler, and there is none here",
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_inductor() -> None:
+    subject = SUBJECTS["wrapper"]()
+    compiled = torch.compile(subject, fullgraph=True)
+    data = scene()
+    for one, other in zip(
+        with_gradients(compiled, data), with_gradients(subject, data), strict=True
+    ):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,188 @@
+"""The threshold of Eq. 8, the filter and the schedule that a checkpoint must carry."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import numpy as np
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import lwm_loss as lwm
+import lwm_loss.functional as LF
+from lwm_loss.testing import reference as ref
+from lwm_loss.testing.strategies import masks, sizes
+
+
+@st.composite
+def weight_maps(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
+    """A map of multiples of 1/64, full of ties, and a mask."""
+    shape = (draw(st.integers(1, 3)), *draw(sizes()))
+    count = int(np.prod(shape))
+    top = draw(st.sampled_from([1, 4, 128]))
+    values = draw(st.lists(st.integers(0, top), min_size=count, max_size=count))
+    weight = torch.tensor(values, dtype=torch.float64).reshape(shape) / 64
+    mask = draw(masks(shape) | st.just(torch.zeros(shape, dtype=torch.bool)))
+    return weight, mask
+
+
+PROGRESS = st.integers(0, 8).map(lambda k: k / 8)
+
+
+@given(weight_maps(), PROGRESS, st.booleans())
+def test_threshold_is_the_oracles(
+    drawn: tuple[Tensor, Tensor], progress: float, masked: bool
+) -> None:
+    weight, mask = drawn
+    truth = ref.curriculum_threshold(weight.numpy(), progress, mask.numpy() if masked else None)
+    for dtype in (torch.float64, torch.float32):
+        ours = LF.curriculum_threshold(weight.to(dtype), progress, mask=mask if masked else None)
+        assert ours.shape == (weight.shape[0],)
+        # Multiples of 1/512 are exact in both.
+        np.testing.assert_allclose(ours.numpy(), truth, rtol=0, atol=0)
+    as_tensor = LF.curriculum_threshold(
+        weight, torch.tensor(progress, dtype=torch.float64), mask=mask if masked else None
+    )
+    np.testing.assert_array_equal(as_tensor.numpy(), truth)
+
+
+def test_the_median_is_the_lower_one() -> None:
+    weight = torch.tensor([[[4.0, 1.0, 2.0, 8.0]]])
+    assert LF.curriculum_threshold(weight, 0.0).tolist() == [2.0]
+    assert LF.curriculum_threshold(weight, 0.5).tolist() == [5.0]
+    assert LF.curriculum_threshold(weight, 1.0).tolist() == [8.0]
+    assert LF.curriculum_threshold(weight[..., :3], 0.0).tolist() == [2.0]
+
+
+def test_median_and_maximum_are_taken_inside_the_mask() -> None:
+    weight = torch.tensor([[[0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 9.0]]])
+    mask = torch.tensor([[[False, False, False, True, True, True, False]]])
+    assert LF.curriculum_threshold(weight, 0.0, mask=mask).tolist() == [2.0]
+    assert LF.curriculum_threshold(weight, 1.0, mask=mask).tolist() == [3.0]
+
+
+def test_each_image_has_its_own_threshold() -> None:
+    weight = torch.tensor([[[0.0, 1.0, 2.0]], [[10.0, 10.0, 30.0]]])
+    assert LF.curriculum_threshold(weight, 0.5).tolist() == [1.5, 20.0]
+
+
+def test_an_image_without_labels_has_threshold_zero() -> None:
+    weight, mask = torch.ones(2, 1, 2), torch.tensor([[[True, True]], [[False, False]]])
+    assert LF.curriculum_threshold(weight, 0.5, mask=mask).tolist() == [1.0, 0.0]
+
+
+@given(weight_maps(), st.integers(1, 8), st.integers(0, 9), st.booleans())
+def test_filter_is_the_oracles(
+    drawn: tuple[Tensor, Tensor], epochs: int, epoch: int, masked: bool
+) -> None:
+    weight, mask = drawn
+    curriculum = lwm.SelfPacedCurriculum(epochs)
+    for _ in range(epoch):
+        curriculum.step()
+    truth_mask = mask.numpy() if masked else None
+    # Where rounding decides whether M < threshold, either answer is right.
+    threshold = ref.curriculum_threshold(weight.numpy(), epoch / epochs, truth_mask)
+    gap = np.abs(weight.numpy() - threshold.reshape(-1, *[1] * (weight.ndim - 1)))
+    assume(epoch / epochs * 8 % 1 == 0 or epoch >= epochs or (gap > 1e-6).all())
+    inside = mask if masked else torch.ones_like(mask)
+    truth = ref.curriculum_filter(weight.numpy(), epoch / epochs, truth_mask)
+    for dtype in (torch.float64, torch.float32):
+        ours = curriculum(weight.to(dtype), mask if masked else None)
+        assert ours.dtype == dtype
+        np.testing.assert_array_equal(ours[inside].numpy(), truth[inside.numpy()])
+
+
+def test_the_threshold_itself_is_dropped() -> None:
+    weight = torch.tensor([[[1.0, 2.0, 2.0, 5.0, 5.0]]])
+    curriculum = lwm.SelfPacedCurriculum(2)
+    assert curriculum(weight).tolist() == [[[1.0, 0.0, 0.0, 0.0, 0.0]]]
+    curriculum.step()
+    assert curriculum(weight).tolist() == [[[1.0, 2.0, 2.0, 0.0, 0.0]]]
+    curriculum.step()
+    assert torch.equal(curriculum(weight), weight)  # e = E: the maximum too
+    curriculum.step()
+    assert torch.equal(curriculum(weight), weight)
+
+
+def test_the_kept_share_never_shrinks() -> None:
+    weight = torch.rand(3, 9, 9)
+    curriculum = lwm.SelfPacedCurriculum(7)
+    kept = []
+    for _ in range(9):
+        kept.append((curriculum(weight) > 0).flatten(1).sum(1))
+        curriculum.step()
+    shares = torch.stack(kept)
+    assert (shares[1:] >= shares[:-1]).all()
+    assert (shares[0] == 40).all()  # strictly below the median of 81
+    assert (shares[7:] == 81).all()
+    assert (shares[6] < 81).all()
+
+
+def test_progress_is_a_float() -> None:
+    curriculum = lwm.SelfPacedCurriculum(epochs=4)
+    seen = []
+    for _ in range(4):
+        assert isinstance(curriculum.progress, float)
+        seen.append(curriculum.progress)
+        curriculum.step()
+    assert seen == [0.0, 0.25, 0.5, 0.75]
+    assert curriculum.progress >= 1.0
+    curriculum.reset()
+    assert curriculum.progress == 0.0
+
+
+def test_a_checkpoint_carries_the_epoch() -> None:
+    weight = torch.rand(2, 5, 5)
+    curriculum = lwm.SelfPacedCurriculum(5)
+    for _ in range(3):
+        curriculum.step()
+    file = io.BytesIO()
+    torch.save(curriculum.state_dict(), file)
+    file.seek(0)
+    resumed = lwm.SelfPacedCurriculum(5)
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    assert resumed.progress == curriculum.progress == 0.6
+    assert torch.equal(resumed(weight), curriculum(weight))
+    resumed.step()
+    curriculum.step()
+    assert torch.equal(resumed(weight), curriculum(weight))
+    assert resumed.progress == 0.8
+
+
+def test_losses_carry_their_curriculum() -> None:
+    for build in (
+        lambda: lwm.HardPixelMiningLoss(curriculum=lwm.SelfPacedCurriculum(5)),
+        lambda: lwm.HardPixelLoss(
+            nn.CrossEntropyLoss(reduction="none"),
+            lwm.LossWeightModule(),
+            lwm.SelfPacedCurriculum(5),
+        ),
+    ):
+        loss, resumed = build(), build()
+        assert loss.curriculum is not None
+        loss.curriculum.step()
+        resumed.load_state_dict(loss.state_dict())
+        assert resumed.curriculum is not None
+        assert resumed.curriculum.progress == 0.2
+
+
+def test_a_copy_has_its_own_epoch() -> None:
+    curriculum = lwm.SelfPacedCurriculum(5)
+    curriculum.step()
+    other = copy.deepcopy(curriculum)
+    other.step()
+    assert (curriculum.progress, other.progress) == (0.2, 0.4)
+
+
+def test_it_has_buffers_and_no_parameters() -> None:
+    curriculum = lwm.SelfPacedCurriculum(5)
+    assert list(curriculum.parameters()) == []
+    assert set(curriculum.state_dict()) == {name for name, _ in curriculum.named_buffers()}
+    # Half precision or a device move must not lose the count.
+    long = lwm.SelfPacedCurriculum(10_000)
+    for _ in range(2049):
+        long.step()
+    assert long.half().progress == 0.2049

@@ -1,0 +1,450 @@
+"""Bad input gets one sentence: what was expected, what was got and the likely mistake."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import lwm_loss as lwm
+import lwm_loss.functional as LF
+
+LOGITS = torch.zeros(2, 3, 4, 5)
+TARGET = torch.zeros(2, 4, 5, dtype=torch.long)
+LOG_DEPTH = torch.zeros(2, 4, 5)
+DEPTH = torch.ones(2, 4, 5)
+CE = nn.CrossEntropyLoss(reduction="none")
+MODULE = lwm.LossWeightModule()
+
+
+def target_with(value: int) -> Tensor:
+    """Labels with one wrong one."""
+    target = TARGET.clone()
+    target[1, 2, 3] = value
+    return target
+
+
+def z(**changes: Any) -> Tensor:
+    """Z of the healthy batch, changed."""
+    arguments: dict[str, Any] = {"input": LOGITS, "target": TARGET, "target_depth": DEPTH}
+    arguments |= changes
+    return LF.depth_aware_segmentation_error(**arguments)
+
+
+def r(**changes: Any) -> Tensor:
+    """R of the healthy batch, changed."""
+    arguments: dict[str, Any] = {"input": LOG_DEPTH, "target_depth": DEPTH}
+    arguments |= changes
+    return LF.depth_prediction_error(**arguments)
+
+
+def whole(num_sides: int = 0, **changes: Any) -> lwm.LossTerms:
+    """The objective of the healthy batch, changed."""
+    arguments: dict[str, Any] = {
+        "logits": LOGITS,
+        "target": TARGET,
+        "pred_depth": LOG_DEPTH,
+        "target_depth": DEPTH,
+    }
+    arguments |= changes
+    return lwm.HardPixelMiningLoss(num_sides)(**arguments)
+
+
+class Named(nn.Module):
+    """A criterion that returns what it is told to."""
+
+    def __init__(self, result: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.result = result
+
+    def forward(self, logits: Tensor, target: Tensor) -> Any:
+        return self.result(logits, target)
+
+
+def wrap(result: Callable[[Tensor, Tensor], Any], **options: Any) -> Tensor:
+    """The loss of a criterion that returns this."""
+    return lwm.HardPixelLoss(Named(result), MODULE, **options)(LOGITS, TARGET, LOG_DEPTH, DEPTH)
+
+
+# (what goes wrong, the error, what its sentence must say)
+CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
+    # labels
+    "label 255": (
+        lambda: z(target=target_with(255)),
+        ValueError,
+        ["target", "255", "did you mean ignore_index=255?"],
+    ),
+    "label 255 in the objective": (
+        lambda: whole(target=target_with(255)),
+        ValueError,
+        ["target", "255", "did you mean ignore_index=255?"],
+    ),
+    "label 255 in the wrapper": (
+        lambda: lwm.HardPixelLoss(CE, MODULE)(LOGITS, target_with(255), LOG_DEPTH, DEPTH),
+        ValueError,
+        ["target", "255", "did you mean ignore_index=255?"],
+    ),
+    "label 255 in a rival": (
+        lambda: lwm.OHEMWeighting()(LOGITS, target_with(255)),
+        ValueError,
+        ["target", "255", "did you mean ignore_index=255?"],
+    ),
+    "label 255 in validate": (
+        lambda: lwm.validate(LOGITS, target_with(255)),
+        ValueError,
+        ["target", "255", "did you mean ignore_index=255?"],
+    ),
+    "label of -1": (
+        lambda: z(target=target_with(-1)),
+        ValueError,
+        ["target", "-1", "did you mean ignore_index=-1?"],
+    ),
+    "label equal to the number of classes": (
+        lambda: z(target=target_with(3)),
+        ValueError,
+        ["target", "3"],
+    ),
+    "labels as floats": (lambda: z(target=TARGET.float()), TypeError, ["target", "float32"]),
+    "labels as booleans": (lambda: z(target=TARGET.bool()), TypeError, ["target", "bool"]),
+    "labels one-hot": (
+        lambda: z(target=torch.zeros(2, 3, 4, 5, dtype=torch.long)),
+        ValueError,
+        ["target", "(2, 3, 4, 5)"],
+    ),
+    "labels with a channel": (
+        lambda: whole(target=TARGET[:, None]),
+        ValueError,
+        ["target", "(2, 1, 4, 5)"],
+    ),
+    "labels of another size": (
+        lambda: z(target=TARGET[:, :3]),
+        ValueError,
+        ["target", "(2, 3, 5)", "(2, 4, 5)"],
+    ),
+    "labels of another batch": (
+        lambda: z(target=TARGET[:1]),
+        ValueError,
+        ["target", "(1, 4, 5)", "(2, 4, 5)"],
+    ),
+    "labels in numpy": (lambda: z(target=TARGET.numpy()), TypeError, ["target", "ndarray"]),
+    "predicted labels of another size": (
+        lambda: z(input=TARGET[:, :3]),
+        ValueError,
+        ["(2, 3, 5)", "(2, 4, 5)"],
+    ),
+    # logits
+    "logits without classes": (
+        lambda: whole(logits=LOGITS[:, 0]),
+        ValueError,
+        ["logits", "(2, 4, 5)"],
+    ),
+    "integer logits": (lambda: whole(logits=LOGITS.long()), TypeError, ["logits", "int64"]),
+    "logits as a list": (
+        lambda: whole(logits=LOGITS.tolist()),
+        TypeError,
+        ["logits", "list"],
+    ),
+    "no logits": (lambda: whole(logits=None), TypeError, ["logits", "None"]),
+    # depth
+    "target depth of another size": (
+        lambda: z(target_depth=DEPTH[..., :3]),
+        ValueError,
+        ["target_depth", "(2, 4, 3)", "(2, 4, 5)"],
+    ),
+    "predicted depth of another size": (
+        lambda: r(input=LOG_DEPTH[:, ::2]),
+        ValueError,
+        ["(2, 2, 5)", "(2, 4, 5)"],
+    ),
+    "predicted depth of another size in the objective": (
+        lambda: whole(pred_depth=LOG_DEPTH[:, ::2]),
+        ValueError,
+        ["pred_depth", "(2, 2, 5)", "(2, 4, 5)"],
+    ),
+    "integer target depth": (
+        lambda: r(target_depth=DEPTH.int()),
+        TypeError,
+        ["target_depth", "int32"],
+    ),
+    "integer target depth for regions": (
+        lambda: LF.depth_aware_regions(DEPTH.short()),
+        TypeError,
+        ["target_depth", "int16"],
+    ),
+    "no predicted depth": (
+        lambda: MODULE(LOGITS, TARGET, None, DEPTH),
+        TypeError,
+        ["pred_depth", "None"],
+    ),
+    "no target depth": (
+        lambda: lwm.HardPixelLoss(CE, MODULE)(LOGITS, TARGET, LOG_DEPTH),
+        TypeError,
+        ["target_depth", "None"],
+    ),
+    "predicted depth of zero": (
+        lambda: r(log_input=False),
+        ValueError,
+        ["0", "log_input=True"],
+    ),
+    "predicted depth below zero in L_d": (
+        lambda: LF.log_depth_mse_loss(LOG_DEPTH - 2.0, DEPTH, log_input=False),
+        ValueError,
+        ["-2", "log_input=True"],
+    ),
+    "predicted depth of zero in the module": (
+        lambda: lwm.LossWeightModule(log_input=False)(LOGITS, TARGET, LOG_DEPTH, DEPTH),
+        ValueError,
+        ["predicted depth", "0", "log_input=True"],
+    ),
+    "predicted depth of zero in validate": (
+        lambda: lwm.validate(LOGITS, TARGET, LOG_DEPTH, DEPTH, log_input=False),
+        ValueError,
+        ["predicted depth", "0", "log_input=True"],
+    ),
+    "a mask of floats": (
+        lambda: r(depth_mask=torch.ones(2, 4, 5)),
+        TypeError,
+        ["depth_mask", "bool", "float32"],
+    ),
+    "a mask of another size": (
+        lambda: z(depth_mask=torch.ones(2, 4, 4, dtype=torch.bool)),
+        ValueError,
+        ["depth_mask", "(2, 4, 4)", "(2, 4, 5)"],
+    ),
+    # devices
+    "labels elsewhere": (
+        lambda: z(target=TARGET.to("meta")),
+        ValueError,
+        ["target", "meta", "cpu"],
+    ),
+    "depth elsewhere": (
+        lambda: whole(target_depth=DEPTH.to("meta")),
+        ValueError,
+        ["target_depth", "meta", "cpu"],
+    ),
+    # options
+    "an unknown grid": (lambda: z(cells="cell"), ValueError, ["cells", "'cell'"]),
+    "no cells": (lambda: z(cells=(0, 8)), ValueError, ["`cells`", "0"]),
+    "one number of cells": (lambda: z(cells=(8,)), ValueError, ["cells", "(8,)"]),
+    "cells of a volume on an image": (
+        lambda: z(cells=(2, 8, 8)),
+        ValueError,
+        ["cells", "(2, 8, 8)"],
+    ),
+    "a fraction of cells": (
+        lambda: lwm.LossWeightModule(cells=(2.5, 8)),  # type: ignore[arg-type]
+        TypeError,
+        ["`cells`", "float"],
+    ),
+    "bins of no size": (lambda: z(bin_size=0.0), ValueError, ["bin_size", "0"]),
+    "bins of a negative size": (
+        lambda: lwm.LossWeightModule(bin_size=-1.0),
+        ValueError,
+        ["bin_size", "-1"],
+    ),
+    "bins of NaN size": (
+        lambda: LF.depth_aware_regions(DEPTH, bin_size=float("nan")),
+        ValueError,
+        ["bin_size", "nan"],
+    ),
+    "an empty depth range": (
+        lambda: z(depth_range=(256.0, 1.0)),
+        ValueError,
+        ["depth_range", "(256.0, 1.0)"],
+    ),
+    "an unknown fusion": (
+        lambda: lwm.LossWeightModule(fusion="mean"),
+        ValueError,
+        ["fusion", "'mean'", "sum", "product", "max"],
+    ),
+    "an unknown mode": (
+        lambda: LF.fuse(DEPTH, DEPTH, "add"),
+        ValueError,
+        ["mode", "'add'", "sum", "product", "max"],
+    ),
+    "an unknown mode of the module": (
+        lambda: lwm.Fusion("add"),
+        ValueError,
+        ["mode", "'add'", "sum", "product", "max"],
+    ),
+    "maps of two sizes": (
+        lambda: LF.fuse(DEPTH, DEPTH[:1]),
+        ValueError,
+        ["(1, 4, 5)", "(2, 4, 5)"],
+    ),
+    "an unknown reduction": (
+        lambda: LF.log_depth_mse_loss(LOG_DEPTH, DEPTH, reduction="average"),
+        ValueError,
+        ["reduction", "'average'", "mean", "sum", "none"],
+    ),
+    "no epochs": (lambda: lwm.SelfPacedCurriculum(0), ValueError, ["epochs", "0"]),
+    "half an epoch": (
+        lambda: lwm.SelfPacedCurriculum(1.5),  # type: ignore[arg-type]
+        TypeError,
+        ["`epochs`", "float"],
+    ),
+    "negative progress": (
+        lambda: LF.curriculum_threshold(DEPTH, -0.5),
+        ValueError,
+        ["progress", "-0.5"],
+    ),
+    "near beyond far": (
+        lambda: LF.rescale_depth(DEPTH, near=10.0, far=1.0),
+        ValueError,
+        ["near", "10", "1"],
+    ),
+    "an unknown way to resize": (
+        lambda: lwm.HardPixelMiningLoss(resize="labels"),
+        ValueError,
+        ["resize", "'labels'", "logits", "target"],
+    ),
+    "a negative number of sides": (
+        lambda: lwm.HardPixelMiningLoss(num_sides=-1),
+        ValueError,
+        ["num_sides", "-1"],
+    ),
+    "too few sides": (
+        lambda: whole(num_sides=4, side_logits=[LOGITS] * 3),
+        ValueError,
+        ["side_logits", "4", "3"],
+    ),
+    "sides that were not asked for": (
+        lambda: whole(num_sides=0, side_logits=[LOGITS]),
+        ValueError,
+        ["side_logits", "0", "1"],
+    ),
+    "a side with other classes": (
+        lambda: whole(num_sides=1, side_logits=[LOGITS[:, :2]]),
+        ValueError,
+        ["side_logits", "3", "2"],
+    ),
+    "a threshold above one": (
+        lambda: lwm.OHEMWeighting(threshold=1.5),
+        ValueError,
+        ["threshold", "1.5"],
+    ),
+    "a negative number to keep": (
+        lambda: lwm.OHEMWeighting(min_kept=-1),
+        ValueError,
+        ["min_kept", "-1"],
+    ),
+    "a negative gamma": (lambda: lwm.FocalWeighting(gamma=-1.0), ValueError, ["gamma", "-1"]),
+    "a ratio of zero": (
+        lambda: lwm.LossMaxPoolingWeighting(ratio=0.0),
+        ValueError,
+        ["ratio", "0"],
+    ),
+    "a norm of one": (lambda: lwm.LossMaxPoolingWeighting(p=1.0), ValueError, ["p", "1"]),
+    # criteria
+    "a criterion with reduction='mean'": (
+        lambda: lwm.HardPixelLoss(nn.CrossEntropyLoss(), MODULE),
+        ValueError,
+        ["CrossEntropyLoss", "reduction", "none", "mean"],
+    ),
+    "a criterion that returns a scalar": (
+        lambda: wrap(lambda logits, target: logits.mean()),
+        ValueError,
+        ["Named", "a scalar", "(2, 4, 5)", 'reduction="none"'],
+    ),
+    "a criterion with one value per class": (
+        lambda: wrap(lambda logits, target: logits),
+        ValueError,
+        ["Named", "(2, 3, 4, 5)", "(2, 4, 5)", "sum_classes=True"],
+    ),
+    "a criterion that flattens": (
+        lambda: wrap(lambda logits, target: logits.sum(1).flatten()),
+        ValueError,
+        ["Named", "(40,)", "(2, 4, 5)"],
+    ),
+    "a criterion with one value per image": (
+        lambda: wrap(lambda logits, target: logits.sum((1, 2, 3))),
+        ValueError,
+        ["Named", "(2,)", "(2, 4, 5)"],
+    ),
+    "a criterion that returns no tensor": (
+        lambda: wrap(lambda logits, target: {"loss": logits.mean()}),
+        TypeError,
+        ["Named", "dict"],
+    ),
+    "a criterion in the objective that returns a scalar": (
+        lambda: lwm.HardPixelMiningLoss(0, criterion=Named(lambda a, b: a.mean()))(
+            LOGITS, TARGET, LOG_DEPTH, DEPTH
+        ),
+        ValueError,
+        ["Named", "a scalar", "(2, 4, 5)", 'reduction="none"'],
+    ),
+    "no criterion": (
+        lambda: lwm.HardPixelLoss("ce", MODULE),  # type: ignore[arg-type]
+        TypeError,
+        ["criterion", "str"],
+    ),
+    "two ignored labels": (
+        lambda: lwm.HardPixelLoss(
+            nn.CrossEntropyLoss(ignore_index=255, reduction="none"),
+            lwm.LossWeightModule(ignore_index=0),
+        ),
+        ValueError,
+        ["ignore_index", "255", "0"],
+    ),
+    "two ignored labels, one given": (
+        lambda: lwm.HardPixelLoss(
+            nn.CrossEntropyLoss(ignore_index=255, reduction="none"), MODULE, ignore_index=1
+        ),
+        ValueError,
+        ["ignore_index", "255", "1"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_sentence(case: str) -> None:
+    call, error, words = CASES[case]
+    with pytest.raises(error) as caught:
+        call()
+    message = str(caught.value)
+    assert re.match(r"Expected .+,? but got .+", message), message
+    assert "\n" not in message
+    for word in words:
+        assert word in message, (word, message)
+
+
+def test_the_sentence_in_full() -> None:
+    with pytest.raises(ValueError, match="did you mean") as caught:
+        lwm.validate(LOGITS, target_with(255))
+    assert str(caught.value) == (
+        "Expected `target` to hold labels in [0, 2] or ignore_index=-100, but got 255: "
+        "did you mean ignore_index=255?"
+    )
+
+
+def test_validate_is_silent_on_a_healthy_batch() -> None:
+    assert lwm.validate(LOGITS, TARGET) is None
+    assert lwm.validate(LOGITS, TARGET, LOG_DEPTH, DEPTH) is None
+    assert lwm.validate(LOGITS, target_with(255), ignore_index=255) is None
+    assert lwm.validate(LOGITS, TARGET, LOG_DEPTH + 1.0, DEPTH, log_input=False) is None
+    # A prediction where depth is missing is not looked at.
+    lwm.validate(LOGITS, TARGET, LOG_DEPTH, torch.zeros_like(DEPTH), log_input=False)
+
+
+def test_one_default_ignored_label_yields_to_the_other() -> None:
+    target = target_with(255)
+    ignoring = nn.CrossEntropyLoss(ignore_index=255, reduction="none")
+    both = lwm.HardPixelLoss(ignoring, lwm.LossWeightModule(ignore_index=255))
+    one = lwm.HardPixelLoss(ignoring, lwm.LossWeightModule())
+    named = lwm.HardPixelLoss(Named(lambda a, b: ignoring(a, b)), MODULE, ignore_index=255)
+    expected = both(LOGITS, target, LOG_DEPTH + 1, DEPTH)
+    assert expected > 0
+    assert torch.equal(one(LOGITS, target, LOG_DEPTH + 1, DEPTH), expected)
+    assert torch.equal(named(LOGITS, target, LOG_DEPTH + 1, DEPTH), expected)
+
+
+def test_the_weighting_that_was_given_is_not_changed() -> None:
+    weighting = lwm.LossWeightModule()
+    lwm.HardPixelLoss(nn.CrossEntropyLoss(ignore_index=255, reduction="none"), weighting)
+    assert weighting.ignore_index == -100
+    with pytest.raises(ValueError, match="255"):
+        weighting(LOGITS, target_with(255), LOG_DEPTH, DEPTH)
