@@ -1,0 +1,36 @@
+"""Networks that predict labels and, as a second task, depth: from an image alone."""
+
+from examples.rgbd.networks.build import NETWORKS, build_encoder, build_network
+from examples.rgbd.networks.deeplabv3 import MultiTaskDeepLabV3
+from examples.rgbd.networks.encoder import (
+    CONVNEXTS,
+    RESNETS,
+    ConvNextEncoder,
+    FourScaleEncoder,
+    ResNetEncoder,
+)
+from examples.rgbd.networks.head import BoundedLogDepth, MultiScaleHead
+from examples.rgbd.networks.light_refinenet import MultiTaskLightRefineNet
+from examples.rgbd.networks.multitask import MultiTaskRefineNet
+from examples.rgbd.networks.parameter_groups import parameter_groups
+from examples.rgbd.networks.pspnet import MultiTaskPSPNet
+from examples.rgbd.networks.refinenet import RefineNetDecoder
+
+__all__ = [
+    "CONVNEXTS",
+    "NETWORKS",
+    "RESNETS",
+    "BoundedLogDepth",
+    "ConvNextEncoder",
+    "FourScaleEncoder",
+    "MultiScaleHead",
+    "MultiTaskDeepLabV3",
+    "MultiTaskLightRefineNet",
+    "MultiTaskPSPNet",
+    "MultiTaskRefineNet",
+    "RefineNetDecoder",
+    "ResNetEncoder",
+    "build_encoder",
+    "build_network",
+    "parameter_groups",
+]

@@ -1,0 +1,150 @@
+"""From names, as a command line has them, to a network."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from examples.rgbd.networks.deeplabv3 import MultiTaskDeepLabV3
+from examples.rgbd.networks.encoder import (
+    CONVNEXTS,
+    RESNETS,
+    ConvNextEncoder,
+    FourScaleEncoder,
+    ResNetEncoder,
+)
+from examples.rgbd.networks.light_refinenet import MultiTaskLightRefineNet
+from examples.rgbd.networks.multitask import MultiTaskRefineNet
+from examples.rgbd.networks.pspnet import MultiTaskPSPNet
+
+
+class NetworkKind(NamedTuple):
+    """A network by name.
+
+    Attributes:
+        network: its class, called with (encoder, num_classes, **options).
+        options: names of the options.
+        output_stride: of the encoder that it was published with.
+    """
+
+    network: type[nn.Module]
+    options: frozenset[str]
+    output_stride: int
+
+
+def _options_of(network: type[nn.Module]) -> frozenset[str]:
+    parameters = inspect.signature(network).parameters.values()
+    return frozenset(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
+
+
+_REFINENET_OPTIONS = _options_of(MultiTaskRefineNet)
+NETWORKS = {
+    "refinenet": NetworkKind(MultiTaskRefineNet, _REFINENET_OPTIONS, 32),
+    "light_refinenet": NetworkKind(
+        MultiTaskLightRefineNet,
+        _REFINENET_OPTIONS - {"kernel_size", "adapt_units", "output_units"},
+        32,
+    ),
+    "deeplabv3": NetworkKind(MultiTaskDeepLabV3, _options_of(MultiTaskDeepLabV3), 16),
+    "pspnet": NetworkKind(MultiTaskPSPNet, _options_of(MultiTaskPSPNet), 8),
+}
+
+
+def build_encoder(
+    name: str = "resnet50",
+    *,
+    pretrained: str | None = None,
+    freeze_norm: bool | None = None,
+    output_stride: int = 32,
+) -> ResNetEncoder | ConvNextEncoder:
+    """Make an encoder by name.
+
+    Args:
+        name: a key of ``RESNETS`` or ``CONVNEXTS``.
+        pretrained: model name or folder of its weights; ``None`` starts from random ones.
+        freeze_norm: freeze the batch norm of a ResNet; ``None`` freezes pre-trained ones only.
+        output_stride: 32, 16 or 8; a ConvNeXt has 32 only.
+
+    Raises:
+        ValueError: an unknown name, weights that cannot be used, or an option that the encoder
+            does not have.
+    """
+    if name in RESNETS:
+        frozen = pretrained is not None if freeze_norm is None else freeze_norm
+        return ResNetEncoder(
+            name, pretrained=pretrained, freeze_norm=frozen, output_stride=output_stride
+        )
+    if name not in CONVNEXTS:
+        raise ValueError(
+            f"Expected `backbone` to be one of {', '.join([*RESNETS, *CONVNEXTS])}, "
+            f"but got {name!r}."
+        )
+    if freeze_norm:
+        raise ValueError(
+            f"Expected `freeze_norm` for an encoder with batch norm, but got it for {name!r}, "
+            "which has layer norm."
+        )
+    if output_stride != 32:
+        raise ValueError(
+            f"Expected `output_stride` to be 32 for {name!r}, but got {output_stride}: did you "
+            "mean a ResNet?"
+        )
+    return ConvNextEncoder(name, pretrained=pretrained)
+
+
+def build_network(
+    name: str = "refinenet",
+    backbone: str | FourScaleEncoder = "resnet50",
+    *,
+    num_classes: int,
+    pretrained: str | None = None,
+    freeze_norm: bool | None = None,
+    output_stride: int | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Make a multi-task network by name.
+
+    Args:
+        name: a key of ``NETWORKS``: ``refinenet`` (the paper's), ``light_refinenet``,
+            ``deeplabv3`` or ``pspnet``.
+        backbone: name of an encoder, see ``build_encoder``, or an encoder of your own.
+        num_classes: channels of the logits.
+        pretrained: model name or folder of the encoder's weights; ``None`` starts from random ones.
+        freeze_norm: freeze the encoder's batch norm; ``None`` freezes pre-trained ones only.
+        output_stride: of the encoder; ``None`` is what the network was published with: 32 for the
+            two RefineNets, 16 for DeepLabv3, 8 for PSPNet (and 32 for any ConvNeXt).
+        **options: those of the network's class, such as ``width``, ``num_sides``, ``dropout``. An
+            option that is ``None`` is left at its default.
+
+    Returns:
+        A module from images (B, 3, H, W) to ``lwm_loss.MultiTaskOutput``, with attributes
+        ``encoder``, ``num_classes`` and ``num_sides``.
+
+    Raises:
+        ValueError: an unknown network, encoder or option, or weights that cannot be used.
+        TypeError: an encoder of your own that does not fit ``FourScaleEncoder``.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"Expected `name` to be one of {', '.join(NETWORKS)}, but got {name!r}.")
+    kind = NETWORKS[name]
+    chosen = {key: value for key, value in options.items() if value is not None}
+    unknown = sorted(chosen.keys() - kind.options)
+    if unknown:
+        raise ValueError(
+            f"Expected the options of {name!r} to be among {', '.join(sorted(kind.options))}, "
+            f"but got {', '.join(unknown)}."
+        )
+    if isinstance(backbone, str):
+        if output_stride is None:
+            output_stride = 32 if backbone in CONVNEXTS else kind.output_stride
+        backbone = build_encoder(
+            backbone, pretrained=pretrained, freeze_norm=freeze_norm, output_stride=output_stride
+        )
+    elif (pretrained, freeze_norm, output_stride) != (None, None, None):
+        raise ValueError(
+            "Expected `pretrained`, `freeze_norm` and `output_stride` with the name of an encoder "
+            f"only, but got them with a {type(backbone).__name__}, which is already made."
+        )
+    return kind.network(backbone, num_classes, **chosen)

@@ -1,0 +1,124 @@
+"""DeepLabv3 (Chen et al., 2017) with depth as a second task (Section IV-G, Table V)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from examples.rgbd.networks.checks import (
+    check_encoder,
+    check_image,
+    check_norm_can_learn,
+    check_positive,
+)
+from examples.rgbd.networks.encoder import FourScaleEncoder
+from examples.rgbd.networks.head import BoundedLogDepth, DepthBound
+from examples.rgbd.networks.layers import conv_norm_relu, upsample
+from lwm_loss import MultiTaskOutput
+
+RATES_OF_STRIDE = {8: (12, 24, 36), 16: (6, 12, 18)}
+
+
+class AtrousSpatialPyramidPooling(nn.Module):
+    """A 1x1, three dilated 3x3 and one image-level branch, concatenated and projected.
+
+    Args:
+        in_channels: channels of the map that comes in.
+        width: channels of each branch and of the result.
+        rates: dilation of the 3x3 convolutions.
+    """
+
+    def __init__(self, in_channels: int, width: int, rates: Sequence[int]) -> None:
+        super().__init__()
+        self.local = nn.ModuleList(
+            [
+                conv_norm_relu(in_channels, width, 1),
+                *(conv_norm_relu(in_channels, width, 3, dilation=rate) for rate in rates),
+            ]
+        )
+        # One value per channel and image: batch norm would see nothing but the batch, and fail
+        # for a batch of one. It is left out here, as in detectron2.
+        self.image_level = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(in_channels, width, 1), nn.ReLU()
+        )
+        self.project = conv_norm_relu((len(self.local) + 1) * width, width, 1)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Map (B, in_channels, h, w) to (B, width, h, w)."""
+        branches = [branch(feature) for branch in self.local]
+        whole = self.image_level(feature).expand(-1, -1, *feature.shape[-2:])
+        projected: Tensor = self.project(torch.cat([*branches, whole], dim=1))
+        return projected
+
+
+class MultiTaskDeepLabV3(nn.Module):
+    """DeepLabv3 and a 1x1 convolution that predicts log-depth "after the last pooling layer".
+
+    The last pooling layer is the pyramid (ASPP) with its projection: labels and depth are each one
+    1x1 convolution of its result, upsampled to the image. No side outputs, as in Table V.
+
+    Args:
+        encoder: any module of the form ``FourScaleEncoder``; only its last map is used. As
+            published it has an output stride of 16 (or 8), see ``ResNetEncoder``.
+        num_classes: channels of the logits.
+        width: channels of the pyramid.
+        rates: dilation in the pyramid; ``None`` takes the published rates of the encoder's
+            ``output_stride``: (12, 24, 36) at 8, (6, 12, 18) at 16 and above.
+        predict_depth: ``False`` leaves depth out; ``log_depth`` is then ``None``.
+        depth_range, depth_bound: see ``BoundedLogDepth``.
+        dropout: share of values dropped before the last layers.
+    """
+
+    num_sides = 0
+
+    def __init__(
+        self,
+        encoder: FourScaleEncoder,
+        num_classes: int,
+        *,
+        width: int = 256,
+        rates: Sequence[int] | None = None,
+        predict_depth: bool = True,
+        depth_range: tuple[float, float] = (1.0, 256.0),
+        depth_bound: DepthBound = "clamp",
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        check_encoder(encoder)
+        check_positive(num_classes=num_classes, width=width)
+        if rates is None:
+            rates = RATES_OF_STRIDE.get(getattr(encoder, "output_stride", 16), (6, 12, 18))
+        self.num_classes = num_classes
+        self.predict_depth = predict_depth
+        self.encoder = encoder
+        self.pyramid = AtrousSpatialPyramidPooling(encoder.channels[-1], width, rates)
+        self.dropout = nn.Dropout(dropout)
+        self.segmentation_head = nn.Conv2d(width, num_classes, kernel_size=1)
+        if predict_depth:
+            self.depth_head = nn.Conv2d(width, 1, kernel_size=1)
+            self.bound_log_depth = BoundedLogDepth(depth_range, depth_bound)
+
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        """Predict labels and log-depth from the image alone.
+
+        Args:
+            image: (B, 3, H, W), any size from 32 x 32.
+
+        Returns:
+            ``logits`` (B, num_classes, H, W), ``log_depth`` (B, H, W) or ``None``, and no
+            ``side_logits``.
+        """
+        check_image(image)
+        coarsest = self.encoder(image)[-1]
+        if self.training:
+            check_norm_can_learn(coarsest)
+        feature = self.dropout(self.pyramid(coarsest))
+        size = (image.shape[-2], image.shape[-1])
+        return MultiTaskOutput(
+            logits=upsample(self.segmentation_head(feature), size),
+            log_depth=self.bound_log_depth(upsample(self.depth_head(feature), size))
+            if self.predict_depth
+            else None,
+        )

@@ -1,0 +1,259 @@
+"""Encoders: from an image to four feature maps, at 1/4, 1/8, 1/16 and 1/32 of its size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from transformers import ConvNextConfig, ConvNextModel, ResNetBackbone, ResNetConfig
+from transformers.models.convnext.modeling_convnext import ConvNextLayerNorm
+
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+FourMaps = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@runtime_checkable
+class FourScaleEncoder(Protocol):
+    """What a decoder needs of an encoder. Any ``nn.Module`` of this form can be plugged in.
+
+    Attributes:
+        channels: channels of the four maps, finest first.
+    """
+
+    channels: tuple[int, int, int, int]
+
+    def __call__(self, image: Tensor) -> Sequence[Tensor]:
+        """Map an image (B, 3, H, W) to four maps (B, channels[k], h_k, w_k), finest first.
+
+        The usual sizes are 1/4, 1/8, 1/16 and 1/32 of the image. Decoders read the true sizes
+        from the maps, so a division that rounds up or down, or a dilated last stage, is fine.
+        """
+        ...
+
+
+class Architecture(NamedTuple):
+    """The published shape of one encoder: blocks and channels of its four stages."""
+
+    depths: tuple[int, int, int, int]
+    channels: tuple[int, int, int, int]
+    layer_type: str = ""  # of a ResNet: "basic" or "bottleneck"
+
+
+RESNETS = {
+    "resnet18": Architecture((2, 2, 2, 2), (64, 128, 256, 512), "basic"),
+    "resnet34": Architecture((3, 4, 6, 3), (64, 128, 256, 512), "basic"),
+    "resnet50": Architecture((3, 4, 6, 3), (256, 512, 1024, 2048), "bottleneck"),
+    "resnet101": Architecture((3, 4, 23, 3), (256, 512, 1024, 2048), "bottleneck"),
+    "resnet152": Architecture((3, 8, 36, 3), (256, 512, 1024, 2048), "bottleneck"),
+}
+CONVNEXTS = {
+    "convnext_tiny": Architecture((3, 3, 9, 3), (96, 192, 384, 768)),
+    "convnext_small": Architecture((3, 3, 27, 3), (96, 192, 384, 768)),
+    "convnext_base": Architecture((3, 3, 27, 3), (128, 256, 512, 1024)),
+}
+
+
+class ResNetEncoder(nn.Module):
+    """ResNet v1.5 of ``transformers``.
+
+    Args:
+        name: one of ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101``, ``resnet152``.
+        pretrained: a model name of the Hugging Face hub such as ``microsoft/resnet-50``, or a
+            folder written by ``save_pretrained``. ``None`` starts from random weights.
+        freeze_norm: keep every batch norm at its running statistics and its affine parameters
+            without gradient, as RefineNet does with pre-trained weights. Survives ``train()``. The
+            running statistics of random weights mean nothing, so leave it off there.
+        output_stride: 32, or 16 or 8 for an encoder whose last one or two stages are dilated in
+            place of strided (DeepLabv3 and PSPNet).
+
+    Raises:
+        ValueError: an unknown name or output stride; weights that cannot be loaded or that belong
+            to another network.
+    """
+
+    def __init__(
+        self,
+        name: str = "resnet50",
+        *,
+        pretrained: str | None = None,
+        freeze_norm: bool = False,
+        output_stride: int = 32,
+    ) -> None:
+        super().__init__()
+        architecture = _architecture(name, RESNETS)
+        if output_stride not in (8, 16, 32):
+            raise ValueError(
+                f"Expected `output_stride` to be 8, 16 or 32, but got {output_stride}."
+            )
+        config = _config(ResNetConfig, architecture, layer_type=architecture.layer_type)
+        backbone = (
+            ResNetBackbone(config)
+            if pretrained is None
+            else _load_weights(ResNetBackbone, name, config, pretrained)
+        )
+        self.channels = architecture.channels
+        self.freeze_norm = freeze_norm
+        self.output_stride = output_stride
+        self.embedder = backbone.embedder
+        self.stages = backbone.encoder.stages
+        _replace_stride_with_dilation(self.stages, output_stride)
+        if freeze_norm:
+            for norm in self._norms():
+                norm.requires_grad_(False)
+            self.train(self.training)
+
+    def _norms(self) -> Iterator[nn.Module]:
+        return (module for module in self.modules() if isinstance(module, _BatchNorm))
+
+    def train(self, mode: bool = True) -> ResNetEncoder:
+        """Set the training mode; a frozen batch norm stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze_norm:
+            for norm in self._norms():
+                norm.eval()
+        return self
+
+    def forward(self, image: Tensor) -> FourMaps:
+        """Return the four maps of ``image`` (B, 3, H, W), finest first. Sizes are rounded up.
+
+        Raises:
+            ValueError: batch norm would have to learn from a single value per channel, because one
+                image is trained on and its last map is a single pixel.
+        """
+        batch, _, height, width = image.shape
+        learns = self.training and not self.freeze_norm
+        if learns and batch == 1 and max(height, width) <= self.output_stride:
+            raise ValueError(
+                f"Expected more than one value per channel for batch norm to learn from, but got "
+                f"one image of {height} x {width}, whose last map is a single pixel: did you mean "
+                "a larger batch, a larger image, or `freeze_norm=True`?"
+            )
+        return _run_stages(self.embedder(image), self.stages)
+
+
+class ConvNextEncoder(nn.Module):
+    """ConvNeXt of ``transformers``: an encoder of another family behind the same protocol.
+
+    It has layer norm in place of batch norm, so there is nothing to freeze and it trains at
+    batch 1. Its map sizes are rounded down.
+
+    Args:
+        name: one of ``convnext_tiny``, ``convnext_small``, ``convnext_base``.
+        pretrained: a model name such as ``facebook/convnext-tiny-224``, a folder, or ``None``.
+
+    Raises:
+        ValueError: an unknown name; weights that cannot be loaded or belong to another network.
+    """
+
+    def __init__(self, name: str = "convnext_tiny", *, pretrained: str | None = None) -> None:
+        super().__init__()
+        architecture = _architecture(name, CONVNEXTS)
+        config = _config(ConvNextConfig, architecture)
+        # Not ConvNextBackbone: it collects its maps by hooks on the stages, which can be neither
+        # pickled nor compiled. What it adds to the model are the norms below.
+        model = (
+            ConvNextModel(config)
+            if pretrained is None
+            else _load_weights(ConvNextModel, name, config, pretrained)
+        )
+        self.channels = architecture.channels
+        self.embeddings = model.embeddings
+        self.stages = model.encoder.stages
+        self.norms = nn.ModuleList(
+            ConvNextLayerNorm(count, data_format="channels_first")  # type: ignore[no-untyped-call]
+            for count in self.channels
+        )
+
+    def forward(self, image: Tensor) -> FourMaps:
+        """Return the four normalised maps of ``image`` (B, 3, H, W), finest first."""
+        first, second, third, fourth = (
+            norm(feature)
+            for norm, feature in zip(
+                self.norms, _run_stages(self.embeddings(image), self.stages), strict=True
+            )
+        )
+        return first, second, third, fourth
+
+
+def _run_stages(feature: Tensor, stages: nn.ModuleList) -> FourMaps:
+    """Run the stages one by one and keep what each returns."""
+    maps = []
+    for stage in stages:
+        feature = stage(feature)
+        maps.append(feature)
+    first, second, third, fourth = maps
+    return first, second, third, fourth
+
+
+def _architecture(name: str, known: dict[str, Architecture]) -> Architecture:
+    if name not in known:
+        raise ValueError(f"Expected an encoder among {', '.join(known)}, but got {name!r}.")
+    return known[name]
+
+
+def _config(config_type: Any, architecture: Architecture, **settings: Any) -> Any:
+    return config_type(
+        depths=list(architecture.depths),
+        hidden_sizes=list(architecture.channels),
+        out_features=STAGES,
+        **settings,
+    )
+
+
+def _load_weights(model_type: Any, name: str, config: Any, source: str) -> Any:
+    """Load the weights of ``source``; make sure that they are those of ``name``, all of them."""
+    try:
+        settings = type(config).get_config_dict(source)[0]
+        if "model_type" not in settings:
+            raise OSError("there is no model configuration")
+        for key in ("model_type", "layer_type", "depths", "hidden_sizes"):
+            # A key that was not written has the default of its class, which is a ResNet-50.
+            expected = getattr(config, key, None)
+            found = settings.get(key, getattr(type(config)(), key, None))
+            if found != expected:
+                raise ValueError(
+                    f"Expected {source!r} to hold a {name} with {key} {expected!r}, but got "
+                    f"{found!r}: does the backbone match the weights?"
+                )
+        model, loading = model_type.from_pretrained(
+            source, out_features=STAGES, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"Expected `pretrained` to name a {name} on the Hugging Face hub or a folder written "
+            f"by `save_pretrained`, but got {source!r}, which cannot be loaded: {reason}"
+        ) from error
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"Expected {source!r} to hold all weights of a {name}, but got none for {len(missing)} "
+            f"of them, {missing[0]!r} being the first: was it saved from another kind of model?"
+        )
+    return model
+
+
+def _replace_stride_with_dilation(stages: Any, output_stride: int) -> None:
+    """Turn the last strides of 2 into dilation, so that every kernel sees what it saw before.
+
+    The convolution that loses its stride keeps its dilation; every one after it is dilated twice
+    as much. The strided map is then exactly every second pixel of the dilated one.
+    """
+    dilation = 1
+    for stage in stages[{32: 4, 16: 3, 8: 2}[output_stride] :]:
+        for block in stage.layers:
+            if hasattr(block.shortcut, "convolution"):
+                block.shortcut.convolution.stride = (1, 1)
+            for layer in block.layer:
+                convolution = layer.convolution
+                reach = dilation * (convolution.kernel_size[0] // 2)
+                convolution.dilation = (dilation, dilation)
+                convolution.padding = (reach, reach)
+                if convolution.stride != (1, 1):
+                    convolution.stride = (1, 1)
+                    dilation *= 2
