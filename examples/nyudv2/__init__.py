@@ -1,0 +1,1 @@
+"""NYUDv2: 795 training and 654 test frames, 40 classes."""

@@ -1,0 +1,19 @@
+"""The paper's recipe for NYUDv2, and a short one for generated rooms."""
+
+from __future__ import annotations
+
+from examples.rgbd.config import ROOMS, TrainConfig
+from examples.rgbd.data import NYUDv2
+from examples.rgbd.frames import Pipeline
+
+# The toolbox's crop: rows 45 to 471 and columns 41 to 601 of 480 x 640, counted from 1.
+_INSIDE_FRAME = (slice(44, 471), slice(40, 601))
+
+PIPELINE = Pipeline(
+    name="nyudv2",
+    title="NYUDv2",
+    recipe=TrainConfig(),
+    open=NYUDv2,
+    trial=ROOMS,
+    crop=_INSIDE_FRAME,
+)

@@ -1,0 +1,12 @@
+"""Turn SUN RGB-D as it was released, or in a known layout, into one plain folder.
+
+python -m examples.sunrgbd.prepare SOURCE DESTINATION
+"""
+
+from __future__ import annotations
+
+from examples.rgbd.data import SUNRGBD
+from examples.rgbd.data.commands import run_prepare
+
+if __name__ == "__main__":
+    run_prepare(SUNRGBD, "python -m examples.sunrgbd.prepare")

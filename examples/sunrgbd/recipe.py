@@ -1,0 +1,14 @@
+"""The paper's recipe for SUN RGB-D."""
+
+from __future__ import annotations
+
+from examples.rgbd.config import OptimisationOptions, TrainConfig
+from examples.rgbd.data import SUNRGBD
+from examples.rgbd.frames import Pipeline
+
+PIPELINE = Pipeline(
+    name="sunrgbd",
+    title="SUN RGB-D",
+    recipe=TrainConfig(optimisation=OptimisationOptions(epochs=60, patience=5)),
+    open=SUNRGBD,
+)

@@ -1,0 +1,186 @@
+"""NYUDv2 from folders in every layout, invented ones and real ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from examples.rgbd.data.classes import NYU40
+from examples.rgbd.data.layouts import LAYOUTS
+from examples.rgbd.data.nyudv2 import NYUDv2
+from tests.examples.layout_writers import (
+    HEIGHT,
+    WIDTH,
+    WRITERS,
+    save,
+    scene,
+    write_sa_gate,
+    write_vainf,
+)
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+REAL = SHARED / "nyudv2"
+
+
+def agree(dataset: NYUDv2, split: str, atol: float = 1e-6) -> None:
+    numbers = {"train": (3, 4), "test": (1,)}[split]
+    assert len(dataset) == len(numbers)
+    for index, number in enumerate(numbers):
+        image, label, depth = scene(number)
+        sample = dataset[index]
+        assert (sample.image.dtype, sample.label.dtype, sample.depth.dtype) == ("u1", "u1", "f4")
+        if dataset.layout != "sa-gate":  # whose pictures are JPEG
+            np.testing.assert_array_equal(sample.image, image)
+        np.testing.assert_array_equal(sample.label, label)
+        np.testing.assert_allclose(sample.depth, depth / 1000, atol=atol)
+        assert int(sample.name) % 1000 in (number, number - 1)
+
+
+def test_every_layout_has_a_writer() -> None:
+    assert {layout.name for layout in LAYOUTS} == set(WRITERS)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_layout_is_recognised_and_read(tmp_path: Path, name: str, split: str) -> None:
+    WRITERS[name](tmp_path)
+    assert NYUDv2(tmp_path, split).layout == name
+    agree(NYUDv2(tmp_path, split), split)
+    agree(NYUDv2(str(tmp_path), split, layout=name), split)
+
+
+@pytest.mark.parametrize(("npy", "bare"), [(True, False), (False, True)])
+def test_sa_gate_with_float_depth_and_lists_of_bare_numbers(
+    tmp_path: Path, npy: bool, bare: bool
+) -> None:
+    write_sa_gate(tmp_path, npy=npy, bare=bare)
+    agree(NYUDv2(tmp_path, "train"), "train")
+
+
+def test_float_depth_takes_what_is_not_a_number_as_missing(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path, npy=True)
+    depth = np.full((HEIGHT, WIDTH), 2.0, np.float32)
+    depth[0, :4] = np.nan, np.inf, -1.0, -np.inf
+    np.save(tmp_path / "Depth/2.npy", depth)
+    read = NYUDv2(tmp_path, "train")[0].depth
+    np.testing.assert_array_equal(read[0, :5], [0, 0, 0, 0, 2])
+    assert (read[1:] == 2).all()
+
+
+@pytest.mark.parametrize("name", ["esanet", "nicr"])
+def test_raw_depth_by_option(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path)
+    raw, painted = (NYUDv2(tmp_path, "train", depth=kind)[0].depth for kind in ("raw", "inpainted"))
+    np.testing.assert_allclose(raw, np.where(painted > 5, 0, painted), atol=1e-6)
+    assert (raw == 0).sum() > (painted == 0).sum()
+
+
+@pytest.mark.parametrize("name", ["esanet", "nicr"])
+def test_frames_are_found_without_lists(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path)
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.txt").unlink()
+        agree(NYUDv2(tmp_path, split), split)
+
+
+def test_lists_with_windows_line_ends_blank_lines_and_a_byte_order_mark(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path)
+    content = "\ufeffRGB\\2.jpg\tLabel\\2.png\r\n\r\nRGB\\3.jpg\tLabel\\3.png\r\n"
+    (tmp_path / "train.txt").write_bytes(content.encode())
+    agree(NYUDv2(tmp_path, "train"), "train")
+
+
+def test_class_numbers_start_where_the_layout_says(tmp_path: Path) -> None:
+    write_vainf(tmp_path)
+    flat = np.full((HEIGHT, WIDTH), 7, np.uint8)
+    save(tmp_path / "seg40/train/00003.png", flat)
+    assert NYU40[NYUDv2(tmp_path, "train")[0].label[0, 0]] == "door"
+    write_sa_gate(tmp_path / "other")
+    save(tmp_path / "other/Label/2.png", flat)
+    assert NYU40[NYUDv2(tmp_path / "other", "train")[0].label[0, 0]] == "table"
+
+
+# --- the real frames -----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real frames in ../shared/data/nyudv2")
+def test_real_frames() -> None:
+    train, test = NYUDv2(REAL, "train"), NYUDv2(REAL, "test")
+    assert (len(train), len(test), train.layout) == (795, 654, "sa-gate")
+    assert not set(train.names) & set(test.names)
+    sample = test[0]
+    assert sample.image.shape == (480, 640, 3)
+    # Read once more by other means.
+    stored = np.asarray(Image.open(REAL / f"Label/{sample.name}.png")).astype(int)
+    np.testing.assert_array_equal(sample.label, np.where(stored == 0, 255, stored - 1))
+    depth = np.asarray(Image.open(REAL / f"Depth/{sample.name}.png")) / 1000
+    np.testing.assert_allclose(sample.depth, depth, atol=1e-6)
+    # The floor lies low in the picture, the ceiling high: class 1 and class 21, not one off.
+    heights: dict[int, list[float]] = {1: [], 21: []}
+    for index in range(0, 40, 4):
+        label = train[index].label
+        for value, found in heights.items():
+            rows = np.nonzero(label == value)[0]
+            found += [rows.mean()] if rows.size > 500 else []
+    assert np.mean(heights[1]) > 300
+    assert np.mean(heights[21]) < 120
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real samples in ../shared/data")
+def test_a_real_sample_of_sa_gate_with_float_depth() -> None:
+    root = SHARED / "nyudv2_layouts/sa_gate/DATA/NYUDepthv2"
+    sample = NYUDv2(root, "test")[0]
+    np.testing.assert_allclose(sample.depth, np.load(root / "Depth/0.npy"))
+    ours = NYUDv2(REAL, "test")[0]
+    np.testing.assert_array_equal(sample.label, ours.label)
+    assert np.abs(sample.depth - ours.depth).max() < 0.03
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real samples in ../shared/data")
+def test_a_real_sample_of_drsleep_agrees_with_sa_gate(tmp_path: Path) -> None:
+    files = SHARED / "nyudv2_layouts/drsleep"
+    for folder, name in (
+        ("rgb", "000464"),
+        ("masks", "segm_gt_000464"),
+        ("depth", "depth_gt_000464"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "000464.png").symlink_to((files / f"{name}.png").resolve())
+    (tmp_path / "val_list_depth.txt").write_text(
+        "rgb/000464.png\tmasks/000464.png\tdepth/000464.png\n"
+    )
+    other = NYUDv2(tmp_path, "test")[0]
+    sa_gate = NYUDv2(REAL, "test" if "463" in NYUDv2(REAL, "test").names else "train")
+    ours = sa_gate[sa_gate.names.index("463")]
+    both = (other.label != 255) & (ours.label != 255)
+    assert both.mean() > 0.5
+    assert (other.label == ours.label)[both].mean() > 0.98
+    seen = (other.depth > 0) & (ours.depth > 0)
+    assert np.median(np.abs(other.depth - ours.depth)[seen]) < 0.03
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real lists in ../shared/data")
+def test_real_lists(tmp_path: Path) -> None:
+    lists = SHARED / "nyudv2_layouts/lists"
+    for source, folders, names in (
+        ("charlesCXK", ("RGB", "Label", "Depth"), ("train.txt", "test.txt")),
+        ("densetorch", ("rgb", "masks", "depth"), ("train_list_depth.txt", "val_list_depth.txt")),
+        ("drsleep_lw", ("rgb", "masks", "depth"), ("train.nyu", "val.nyu")),
+        ("fcn", ("images", "segmentation", "depth"), ("train.txt", "val.txt", "test.txt")),
+    ):
+        root = tmp_path / source
+        for folder in folders:
+            (root / folder).mkdir(parents=True)
+        for name in names:
+            (root / name).write_bytes((lists / source / name).read_bytes())
+        train, test = NYUDv2(root, "train"), NYUDv2(root, "test")
+        counts = (len(train), len(test))
+        numbers = sorted(int(frame) for frame in train.names + test.names)
+        assert len(set(numbers)) == len(numbers)
+        assert counts == (795, 654) if source != "fcn" else sum(counts) >= 1448, source
+        assert numbers[-1] - numbers[0] == 1448
+        assert re.fullmatch(r"\d+", train.names[0])

@@ -1,0 +1,219 @@
+"""One clear sentence that names the file for everything that is wrong with a folder of NYUDv2."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from examples.rgbd.data.nyudv2 import NYUDv2
+from tests.examples.layout_writers import (
+    HEIGHT,
+    WIDTH,
+    refusal,
+    save,
+    scene,
+    write_gupta,
+    write_sa_gate,
+    write_vainf,
+)
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    refusal(
+        lambda: NYUDv2(tmp_path / "nowhere", "train"), str(tmp_path / "nowhere"), "no such folder"
+    )
+
+
+def test_a_folder_in_no_layout(tmp_path: Path) -> None:
+    refusal(
+        lambda: NYUDv2(tmp_path, "train"), str(tmp_path), "none of them", "RGB, Depth and Label"
+    )
+
+
+def test_a_folder_in_two_layouts(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path)
+    write_vainf(tmp_path)
+    refusal(lambda: NYUDv2(tmp_path, "train"), "sa-gate and vainf", "`layout`")
+    assert len(NYUDv2(tmp_path, "train", layout="vainf")) == 2
+
+
+def test_a_missing_list(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path)
+    (tmp_path / "train.txt").unlink()
+    refusal(lambda: NYUDv2(tmp_path, "train"), "train.txt", str(tmp_path), "found none")
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"", ("the list is empty",)),
+        (b"\n \n", ("the list is empty",)),
+        (b"RGB/a.jpg\n", ("entry 1", "'RGB/a.jpg'")),
+        (b"2\n3\n2\n", ("repeats",)),
+        (b"\xff\xfe\x00x", ("it is not text",)),
+    ],
+)
+def test_an_unusable_list(tmp_path: Path, content: bytes, parts: tuple[str, ...]) -> None:
+    write_sa_gate(tmp_path)
+    (tmp_path / "train.txt").write_bytes(content)
+    refusal(lambda: NYUDv2(tmp_path, "train"), "train.txt", *parts)
+
+
+def test_raw_depth_that_the_layout_lacks(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path)
+    refusal(lambda: NYUDv2(tmp_path, "train", depth="raw"), "sa-gate", "`depth`")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"split": "val"}, {"split": "train", "layout": "x"}, {"split": "train", "depth": "x"}],
+)
+def test_unknown_options(tmp_path: Path, arguments: dict) -> None:
+    write_sa_gate(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"Expected `(split|layout|depth)` to be .*but got '(val|x)'"
+    ):
+        NYUDv2(tmp_path, **arguments)
+
+
+def png(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "PNG")
+    return stream.getvalue()
+
+
+Damage = Callable[[Path], None]
+
+
+def replace(relative: str, array: np.ndarray) -> tuple[str, Damage]:
+    def damage(root: Path) -> None:
+        (root / relative).unlink(missing_ok=True)
+        save(root / relative, array)
+
+    return relative, damage
+
+
+def rewrite(relative: str, change: Callable[[bytes], bytes]) -> tuple[str, Damage]:
+    return (
+        relative,
+        lambda root: (root / relative).write_bytes(change((root / relative).read_bytes())) and None,
+    )
+
+
+SHAPE = (HEIGHT, WIDTH)
+FAULTS: dict[str, tuple[tuple[str, Damage], str]] = {
+    "missing image": (("RGB/2.jpg", lambda root: (root / "RGB/2.jpg").unlink()), "no such file"),
+    "missing label": (
+        ("Label/2.png", lambda root: (root / "Label/2.png").unlink()),
+        "no such file",
+    ),
+    "missing depth": (
+        ("Depth/2.png", lambda root: (root / "Depth/2.png").unlink()),
+        "no such file",
+    ),
+    "empty image": (rewrite("RGB/2.jpg", lambda _: b""), "0 bytes"),
+    "empty label": (rewrite("Label/2.png", lambda _: b""), "0 bytes"),
+    "empty depth": (rewrite("Depth/2.png", lambda _: b""), "0 bytes"),
+    "truncated image": (rewrite("RGB/2.jpg", lambda b: b[: len(b) // 2]), "cannot be decoded"),
+    "truncated label": (rewrite("Label/2.png", lambda b: b[: len(b) // 2]), "cannot be decoded"),
+    "truncated depth": (rewrite("Depth/2.png", lambda b: b[: len(b) // 2]), "cannot be decoded"),
+    "label without its end": (rewrite("Label/2.png", lambda b: b[:-4]), "cannot be decoded"),
+    "altered label": (
+        rewrite("Label/2.png", lambda b: b[:50] + bytes([b[50] ^ 1]) + b[51:]),
+        "checksum",
+    ),
+    "altered depth": (
+        rewrite("Depth/2.png", lambda b: b[:60] + bytes([b[60] ^ 8]) + b[61:]),
+        "checksum",
+    ),
+    "text for an image": (
+        rewrite("RGB/2.jpg", lambda _: b"<html>404</html>"),
+        "neither a PNG nor a JPEG",
+    ),
+    "label 41": (replace("Label/2.png", np.full(SHAPE, 41, np.uint8)), "found 41"),
+    "16-bit label": (replace("Label/2.png", np.full(SHAPE, 400, np.uint16)), "894"),
+    "coloured label": (replace("Label/2.png", np.zeros((*SHAPE, 3), np.uint8)), "coloured"),
+    "8-bit depth": (replace("Depth/2.png", np.full(SHAPE, 90, np.uint8)), "DFormer"),
+    "coloured depth": (replace("Depth/2.png", np.zeros((*SHAPE, 3), np.uint8)), "HHA"),
+    "no depth": (replace("Depth/2.png", np.zeros(SHAPE, np.uint16)), "no pixel has any"),
+    "depth in 1/5000 m": (
+        replace("Depth/2.png", np.full(SHAPE, 40_000, np.uint16)),
+        "another unit",
+    ),
+    "depth in metres": (replace("Depth/2.png", np.full(SHAPE, 7, np.uint16)), "another unit"),
+    "smaller depth": (replace("Depth/2.png", np.full((6, 8), 900, np.uint16)), "12 x 16"),
+    "smaller label": (replace("Label/2.png", np.zeros((6, 8), np.uint8)), "6 x 8"),
+    "turned label": (replace("Label/2.png", np.zeros((16, 12), np.uint8)), "16 x 12"),
+    "16-bit image": (rewrite("RGB/2.jpg", lambda _: png(scene(9)[2])), "8-bit colour"),
+    "millimetres in npy": (
+        replace("Depth/2.npy", np.full(SHAPE, 2000.0, np.float32)),
+        "another unit",
+    ),
+    "integers in npy": (replace("Depth/2.npy", np.full(SHAPE, 2, np.int16)), "int16"),
+    "volume in npy": (replace("Depth/2.npy", np.ones((2, 3, 4), np.float32)), "(2, 3, 4)"),
+    "objects in npy": (replace("Depth/2.npy", np.array([[None, {}]])), "object"),
+    "only NaN in npy": (
+        replace("Depth/2.npy", np.full(SHAPE, np.nan, np.float32)),
+        "no pixel has any",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_file_is_refused_by_name(tmp_path: Path, fault: str) -> None:
+    (relative, damage), part = FAULTS[fault]
+    write_sa_gate(tmp_path)
+    damage(tmp_path)
+    refusal(lambda: NYUDv2(tmp_path, "train")[0], str(tmp_path / relative), part)
+
+
+def test_files_that_the_first_frame_has_must_be_there_for_all(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path, npy=True)
+    (tmp_path / "Depth/3.npy").rename(tmp_path / "Depth/x.npy")
+    refusal(lambda: NYUDv2(tmp_path, "train")[1], str(tmp_path / "Depth/3.npy"), "no such file")
+
+
+def test_a_matlab_label_that_cannot_be_read(tmp_path: Path) -> None:
+    write_gupta(tmp_path)
+    path = tmp_path / "segmentation/img_5003.mat"
+    whole = path.read_bytes()
+    for content in (b"", whole[:100], b"MATLAB 5.0", bytes(300), whole[:-20]):
+        path.write_bytes(content)
+        refusal(lambda: NYUDv2(tmp_path, "train")[0], str(path))
+    for variables, part in (
+        ({"other": np.ones(3)}, "it is not there"),
+        ({"segmentation": np.ones((2, 3, 4))}, "(2, 3, 4)"),
+        ({"segmentation": np.full((HEIGHT, WIDTH), 0.5)}, "whole numbers"),
+        ({"segmentation": np.full((HEIGHT, WIDTH), np.nan)}, "whole numbers"),
+        ({"segmentation": "text"}, "str"),
+        ({"segmentation": np.full((HEIGHT, WIDTH), 41)}, "found 41"),
+    ):
+        scipy.io.savemat(path, variables)
+        refusal(lambda: NYUDv2(tmp_path, "train")[0], str(path), part)
+
+
+def test_an_array_that_announces_too_much_is_not_allocated(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path, npy=True)
+    path = tmp_path / "Depth/2.npy"
+    header = (
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117) + "\n"
+    )
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
+    refusal(lambda: NYUDv2(tmp_path, "train")[0], str(path), "ends too early")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_sentence_survives_the_workers_of_a_loader(tmp_path: Path, workers: int) -> None:
+    write_sa_gate(tmp_path)
+    (tmp_path / "Label/3.png").write_bytes(b"")
+    loader = DataLoader(NYUDv2(tmp_path, "train"), batch_size=None, num_workers=workers)
+    message = refusal(lambda: list(loader), str(tmp_path / "Label/3.png"), "0 bytes")
+    assert "Traceback" not in message

@@ -1,0 +1,335 @@
+"""`prepare` writes whole files and resumes; `verify` finds what cannot be right."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from examples.rgbd.data import atomic
+from examples.rgbd.data.classes import NYU40
+from examples.rgbd.data.commands import run_prepare, run_verify
+from examples.rgbd.data.errors import DataError
+from examples.rgbd.data.frame_facts import fit
+from examples.rgbd.data.nyudv2 import NYUDv2
+from examples.rgbd.data.prepare import prepare
+from examples.rgbd.data.rooms import GeneratedRooms
+from examples.rgbd.data.sample import Sample
+from examples.rgbd.data.verify import verify
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REAL = REPOSITORY / ".." / "shared" / "data" / "nyudv2"
+FRAMES = 12  # in each split
+COMPLETE = {"train": FRAMES, "test": FRAMES}
+Change = Callable[[Sample], Sample]
+
+
+@pytest.fixture(scope="module")
+def rooms() -> list[Sample]:
+    """Generated rooms with the classes of NYUDv2, in-painted."""
+    known = {name: NYU40.index(name) for name in GeneratedRooms.classes if name in NYU40}
+    table = np.full(256, 255, np.uint8)
+    for value, name in enumerate(GeneratedRooms.classes):
+        table[value] = known.get(name, NYU40.index("otherprop"))
+    frames = []
+    for split in ("train", "test"):
+        dataset = GeneratedRooms(split, FRAMES, world="c")
+        for index in range(FRAMES):
+            sample = dataset[index]
+            depth = np.where(sample.depth > 0, sample.depth, np.median(sample.depth))
+            label = table[sample.label]
+            label[0, : 2 * len(NYU40)] = np.arange(len(NYU40)).repeat(2)  # every class occurs
+            frames.append(sample._replace(label=label, depth=depth.astype(np.float32)))
+    return frames
+
+
+def write(
+    root: Path, rooms: list[Sample], change: Change | None = None, only: int | None = None
+) -> Path:
+    """The rooms as NYUDv2 in the layout of SA-Gate, all of them changed, or `only` one."""
+    for folder in ("RGB", "Label", "Depth"):
+        (root / folder).mkdir(parents=True)
+    for number, sample in enumerate(rooms):
+        if change is not None and only in (None, number):
+            sample = change(sample)
+        Image.fromarray(np.ascontiguousarray(sample.image)).save(root / f"RGB/{number}.png")
+        stored = np.where(sample.label == 255, 0, sample.label + 1).astype(np.uint8)
+        Image.fromarray(stored).save(root / f"Label/{number}.png")
+        millimetres = np.rint(sample.depth * 1000).astype(np.uint16)
+        Image.fromarray(millimetres).save(root / f"Depth/{number}.png")
+    for split, numbers in (("train", range(FRAMES)), ("test", range(FRAMES, 2 * FRAMES))):
+        lines = "".join(f"RGB/{number}.png\tLabel/{number}.png\n" for number in numbers)
+        (root / f"{split}.txt").write_text(lines)
+    return root
+
+
+def splits(root: Path) -> dict:
+    return {split: NYUDv2(root, split) for split in ("train", "test")}
+
+
+def problems(root: Path, sizes: dict | None = None) -> list[str]:
+    return [text for report in verify(splits(root), sizes, 0) for text in report.problems]
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+# --- prepare -------------------------------------------------------------------------------
+
+
+def test_a_prepared_folder_reads_as_its_source(tmp_path: Path, rooms: list[Sample]) -> None:
+    source = write(tmp_path / "source", rooms)
+    target = tmp_path / "target"
+    assert prepare(splits(source), target, 0) == {"train": FRAMES, "test": FRAMES}
+    for split, before in splits(source).items():
+        after = NYUDv2(target, split)
+        assert after.layout == "plain"
+        assert after.names == before.names
+        for index in range(FRAMES):
+            for one, other in zip(before[index][:3], after[index][:3], strict=True):
+                np.testing.assert_array_equal(one, other)
+    assert problems(target) == []
+
+
+def test_another_process_writes_the_same(tmp_path: Path, rooms: list[Sample]) -> None:
+    source = write(tmp_path / "source", rooms)
+    prepare(splits(source), tmp_path / "alone", 0)
+    train = {"train": NYUDv2(source, "train")}
+    prepare(train, tmp_path / "helped", 1)
+    alone, helped = content(tmp_path / "alone"), content(tmp_path / "helped")
+    assert helped.items() <= alone.items()
+    assert len(helped) == 3 * FRAMES + 2
+
+
+def test_a_jpeg_is_copied_and_not_stored_again(tmp_path: Path, rooms: list[Sample]) -> None:
+    source = write(tmp_path / "source", rooms)
+    for path in (source / "RGB").iterdir():
+        Image.open(path).save(path.with_suffix(".jpg"), quality=70)
+        path.unlink()
+    prepare(splits(source), tmp_path / "target", 0)
+    for number in (0, FRAMES):
+        copied = tmp_path / f"target/image/{number}.jpg"
+        assert copied.read_bytes() == (source / f"RGB/{number}.jpg").read_bytes()
+
+
+def test_prepare_goes_on_where_it_stopped(tmp_path: Path, rooms: list[Sample]) -> None:
+    source = write(tmp_path / "source", rooms)
+    prepare(splits(source), tmp_path / "whole", 0)
+    damaged = source / "Label/7.png"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:40])
+    target = tmp_path / "target"
+    with pytest.raises(DataError, match=r"7\.png"):
+        prepare(splits(source), target, 0)
+    with pytest.raises(DataError, match="interrupted"):
+        NYUDv2(target, "train")
+    damaged.write_bytes(whole)
+    assert prepare(splits(source), target, 0) == {"train": FRAMES - 7, "test": FRAMES}
+    assert content(target) == content(tmp_path / "whole")
+    assert prepare(splits(source), target, 0) == {"train": 0, "test": 0}
+
+
+def test_prepare_killed_at_any_moment_leaves_only_whole_files(
+    tmp_path: Path, rooms: list[Sample]
+) -> None:
+    source = write(tmp_path / "source", rooms)
+    target = tmp_path / "target"
+    command = [sys.executable, "-m", "examples.nyudv2.prepare", source, target, "--workers", "0"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and len(list(target.glob("depth/*.png"))) < 3:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    for path in target.rglob("*.png"):
+        if not path.name.startswith("."):
+            Image.open(path).load()
+    (target / "label" / ".99.png.1234.part").write_bytes(b"what a killed run may leave")
+    prepare(splits(source), target, 0)
+    prepare(splits(source), tmp_path / "whole", 0)
+    assert content(target) == content(tmp_path / "whole")
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "frame.png"
+    path.write_bytes(b"the old content")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    with pytest.raises(DataError, match=r"Expected to write .*frame.png.* No space left"):
+        atomic.write_atomically(path, b"new")
+    assert content(tmp_path) == {"frame.png": b"the old content"}
+
+
+def test_prepare_does_not_mix_sources(tmp_path: Path, rooms: list[Sample]) -> None:
+    source = write(tmp_path / "source", rooms)
+    prepare(splits(source), tmp_path / "target", 0)
+    with pytest.raises(DataError, match="prepared folder"):
+        prepare(splits(tmp_path / "target"), tmp_path / "other", 0)
+    with pytest.raises(DataError, match="other content"):
+        prepare(splits(source), source, 0)
+    manifest = tmp_path / "target" / "dataset.json"
+    manifest.write_text(manifest.read_text().replace("inpainted", "raw"))
+    with pytest.raises(DataError, match="tells of another one"):
+        prepare(splits(source), tmp_path / "target", 0)
+    with pytest.raises(DataError, match="prepared with raw depth"):
+        NYUDv2(tmp_path / "target", "train")
+    manifest.write_text(json.dumps({"dataset": "nyudv2"}))
+    with pytest.raises(DataError, match="cannot be read"):
+        NYUDv2(tmp_path / "target", "train")
+
+
+# --- verify --------------------------------------------------------------------------------
+
+
+def test_nothing_is_found_in_good_data(tmp_path: Path, rooms: list[Sample]) -> None:
+    assert problems(write(tmp_path / "x", rooms), COMPLETE) == []
+
+
+def offset(by: int) -> Change:
+    """All label numbers off by some, as with void taken for class 0."""
+    return lambda s: s._replace(
+        label=np.where(s.label == 255, 255, (s.label.astype(int) + by) % 256).astype(np.uint8)
+    )
+
+
+ALL_FRAMES: dict[str, tuple[Change, str]] = {
+    "labels one up": (offset(1), "found 41"),
+    "labels one down": (offset(-1), "none of otherprop"),
+    "no wall": (lambda s: s._replace(label=np.maximum(s.label, 1)), "class 0 (wall)"),
+    "mirrored labels": (lambda s: s._replace(label=s.label[:, ::-1]), "fit better mirrored"),
+    "mirrored images": (lambda s: s._replace(image=s.image[:, ::-1]), "fit better mirrored"),
+    "mirrored depth": (lambda s: s._replace(depth=s.depth[:, ::-1]), "Expected depth and labels"),
+    "labels upside down": (lambda s: s._replace(label=s.label[::-1]), "upside down"),
+    "depth five times": (lambda s: s._replace(depth=s.depth * 5), "another unit"),
+    "depth in 1/5000 m": (lambda s: s._replace(depth=s.depth / 5), "another unit"),
+    "stretched depth": (
+        lambda s: s._replace(depth=1 + 8 * (s.depth - s.depth.min()) / np.ptp(s.depth)),
+        "fixed range",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ALL_FRAMES)
+def test_a_fault_of_all_frames_is_found(tmp_path: Path, rooms: list[Sample], fault: str) -> None:
+    change, message = ALL_FRAMES[fault]
+    found = problems(write(tmp_path / "x", rooms, change), COMPLETE)
+    assert any(message in problem and str(tmp_path) in problem for problem in found), found
+
+
+@pytest.mark.parametrize("kind", ["Label", "Depth", "RGB"])
+def test_a_truncated_file_is_named(tmp_path: Path, rooms: list[Sample], kind: str) -> None:
+    root = write(tmp_path / "x", rooms)
+    path = root / kind / "5.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    (found,) = problems(root)
+    assert str(path) in found
+
+
+def test_one_mirrored_label_is_named(tmp_path: Path, rooms: list[Sample]) -> None:
+    table = next(  # a room with enough to see, which is not its own mirror image
+        number
+        for number, room in enumerate(rooms)
+        if (found := fit(room.image.astype(np.float32).mean(-1), room.label))
+        and found[0] > 2 * found[1]
+    )
+    root = write(tmp_path / "x", rooms, lambda s: s._replace(label=s.label[:, ::-1]), only=table)
+    (found,) = problems(root)
+    assert f"Label/{table}.png" in found
+    assert "mirrored" in found
+
+
+def test_a_label_without_any_class_is_named(tmp_path: Path, rooms: list[Sample]) -> None:
+    void = write(tmp_path / "x", rooms, lambda s: s._replace(label=s.label * 0 + 255), only=3)
+    (found,) = problems(void)
+    assert "Label/3.png" in found
+
+
+def test_wrong_numbers_of_frames_and_frames_in_both_splits(
+    tmp_path: Path, rooms: list[Sample]
+) -> None:
+    root = write(tmp_path / "x", rooms)
+    found = problems(root, {"train": 795, "test": FRAMES})
+    assert any("Expected 795 train frames, but the lists have 12" in text for text in found)
+    again = write(tmp_path / "y", [*rooms[:FRAMES], rooms[4], *rooms[FRAMES + 1 :]])
+    (found,) = problems(again)
+    assert "both splits" in found
+    assert "RGB/12.png" in found
+    twice = write(tmp_path / "z", [rooms[1], *rooms[1:]])
+    (found,) = problems(twice)
+    assert "repeats" in found
+
+
+def test_a_long_list_of_problems_is_cut(tmp_path: Path, rooms: list[Sample]) -> None:
+    many = write(tmp_path / "x", rooms)
+    lines = "".join(f"RGB/{number}.png\n" for number in range(100, 150))
+    (many / "train.txt").write_text(lines)
+    (many / "RGB/100.png").write_bytes(b"")
+    (many / "Label/100.png").write_bytes(b"")
+    (many / "Depth/100.png").write_bytes(b"")
+    found = problems(many)
+    assert len(found) == 21
+    assert found[-1] == "... and 30 more of this kind."
+
+
+# --- the command lines ---------------------------------------------------------------------
+
+
+def test_the_commands(
+    tmp_path: Path, rooms: list[Sample], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "source", rooms)
+    target = tmp_path / "target"
+    arguments = [str(source), str(target), "--workers", "0"]
+    run_prepare(NYUDv2, "prepare", arguments)
+    assert "train: 12 frames, 0 of them written before" in capsys.readouterr().out
+    run_prepare(NYUDv2, "prepare", arguments)
+    assert "test: 12 frames, 12 of them written before" in capsys.readouterr().out
+
+    run_verify(NYUDv2, "verify", [str(target), "--subset", "--workers", "0"])
+    out = capsys.readouterr().out
+    for part in (
+        "train: 12 readable frames",
+        "96 x 128: 12",
+        "0.0% missing",
+        "wall",
+        "void",
+        "Nothing found",
+    ):
+        assert part in out
+    with pytest.raises(SystemExit) as ended:
+        run_verify(NYUDv2, "verify", [str(target), "--workers", "0"])
+    assert ended.value.code == 1
+    assert "Expected 795 train frames" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        run_verify(NYUDv2, "verify", [str(tmp_path / "nowhere")])
+    assert ended.value.code == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: Expected ")
+    assert "nowhere" in captured.err
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real frames in ../shared/data/nyudv2")
+def test_the_fit_tells_mirrored_real_frames() -> None:
+    dataset = NYUDv2(REAL, "train")
+    for index in range(0, 795, 40):
+        sample = dataset[index]
+        grey = sample.image.astype(np.float32).mean(-1)
+        straight, mirrored = fit(grey, sample.label)[:2]
+        assert straight > mirrored
+        crossed, fitting = fit(grey[:, ::-1], sample.label)[:2]
+        assert fitting > crossed
