@@ -1,0 +1,170 @@
+"""Checkpoints that survive a kill, a full disk and an interrupted write.
+
+A checkpoint is written to a temporary file in the same folder, flushed to the disk, and only then
+given its name in one step. The one before it is kept under another name. So at every moment there
+is at least one whole checkpoint, and reading falls back on the older one where the newer cannot be
+read. Reading executes nothing that lies in the file (`weights_only`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import random
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from examples.rgbd.data import DataError
+
+LATEST = "checkpoint.pt"
+PREVIOUS = "checkpoint.previous.pt"
+BEST = "best.pt"
+FORMAT = 1
+
+
+class CheckpointError(DataError):
+    """A checkpoint that is missing, damaged or of another program."""
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming last through a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A name beside `path` for something half-written, which never stays behind."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], previous: Path | None = None) -> None:
+    """Give `path` new content in one step; on any failure it keeps the old one.
+
+    Args:
+        path: the file.
+        write: writes the content to an open binary file.
+        previous: name under which the old content is kept.
+
+    Raises:
+        OSError: the content could not be written, for one because the disk is full.
+    """
+    with _temporary(path) as temporary:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            with _temporary(previous) as link:
+                try:
+                    os.link(path, link)  # a second name: `path` is never without content
+                except OSError:
+                    os.replace(path, link)  # file systems without links; reading falls back
+                os.replace(link, previous)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any], *, keep_previous: bool = False) -> None:
+    """Write a state of tensors, numbers, strings, lists and dictionaries.
+
+    Args:
+        path: the file.
+        state: what to save.
+        keep_previous: keep what was there as `checkpoint.previous.pt`.
+
+    Raises:
+        OSError: it could not be written; what was there before is untouched.
+    """
+    previous = path.with_name(PREVIOUS) if keep_previous else None
+    try:
+        write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file), previous)
+    except RuntimeError as error:
+        # torch's writer turns the system's error into one of its own.
+        cause = error.__context__
+        reason = cause if isinstance(cause, OSError) else str(error).splitlines()[0]
+        raise OSError(f"writing {path} failed ({reason}); the checkpoint before it is untouched") from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a state that `save_checkpoint` wrote, to the CPU.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or no checkpoint of these pipelines.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"Expected a checkpoint at {path}, but there is no such file: is it the folder of a run?"
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
+        raise CheckpointError(
+            f"Expected a checkpoint at {path}, but it cannot be read ({reason}): is it damaged?"
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(
+            f"Expected a checkpoint of these pipelines at {path}, but got another kind of file."
+        )
+    return state
+
+
+def load_latest(folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """The last checkpoint of a run, or the one before it if the last cannot be read.
+
+    Args:
+        folder: of the run.
+        say: is told when the older one is taken.
+
+    Raises:
+        CheckpointError: neither can be read.
+    """
+    try:
+        return load_checkpoint(folder / LATEST)
+    except CheckpointError as error:
+        if not (folder / PREVIOUS).exists():
+            raise
+        state = load_checkpoint(folder / PREVIOUS)
+        say(f"{error} Going on with the one before it, {PREVIOUS}.")
+        return state
+
+
+# --- random states ------------------------------------------------------------------------------
+
+
+def random_state() -> dict[str, Any]:
+    """The state of every global random generator of this process, as plain data and tensors."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
+        "python": random.getstate(),
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Go back to what `random_state` returned."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))

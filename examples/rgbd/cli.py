@@ -1,0 +1,45 @@
+"""What all command lines share: options by tyro, and errors as one sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import tyro
+
+from examples.rgbd.config import OptionError
+from examples.rgbd.data import DataError
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], args: Sequence[str] | None, prog: str, description: str, default: T) -> T:
+    """Options from a command line; groups of options share one flat set of names."""
+    return tyro.cli(
+        kind,
+        args=args,
+        prog=prog,
+        description=description,
+        default=default,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+
+
+def guarded(command: Callable[[], None]) -> None:
+    """Run a command; a fault of the user's input or disk ends in one sentence and status 1.
+
+    Errors of the program itself keep their traceback.
+    """
+    try:
+        command()
+    except (DataError, OptionError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"error: Expected to read or write{where}, but got: {error.strerror or error}.", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None

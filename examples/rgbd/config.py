@@ -1,0 +1,336 @@
+"""Every option of a training run, as typed dataclasses; the command lines are made from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import tyro
+
+from examples.rgbd.data import Augmentation
+
+Objective = Literal["s", "sd", "sd+ms", "sd+cl", "sd+r", "sd+z", "sd+rz", "hpm", "full"]
+Mining = Literal["none", "ohem", "focal", "lmp"]
+Control = Literal["none", "uniform", "shuffled", "double-s", "delta"]
+Precision = Literal["no", "bf16", "fp16"]
+
+
+class OptionError(ValueError):
+    """An option that cannot be used, told in one sentence."""
+
+
+def _numbers(words: list[str]) -> tuple[int, int]:
+    """Two positive integers from `A B` or `AxB`."""
+    numbers = words[0].lower().split("x") if len(words) == 1 else words
+    if len(numbers) != 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+        raise ValueError(f"expected two whole numbers such as 480x640, got {' '.join(words)!r}")
+    return int(numbers[0]), int(numbers[1])
+
+
+Size = Annotated[
+    tuple[int, int],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="HEIGHTxWIDTH",
+        instance_from_str=_numbers,
+        is_instance=lambda value: isinstance(value, tuple) and len(value) == 2,
+        str_from_instance=lambda size: [f"{size[0]}x{size[1]}"],
+    ),
+]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where the frames come from and what the network sees of them."""
+
+    data: Path | None = None
+    """Folder of the data set. Without it rooms are generated."""
+    layout: str | None = None
+    """How the folder is laid out; recognised by itself if it is not said."""
+    depth: Literal["inpainted", "raw"] = "inpainted"
+    """Which depth of the data set to learn from, where it has both."""
+    near: float | None = None
+    """Metres that become level 1 of the paper's [1, 256]; the data set's own limit by default."""
+    far: float | None = None
+    """Metres that become level 256. The mapping is linear, and clamps what lies outside."""
+    image_size: Size = (480, 640)
+    """Height and width that every image is resized to (640 wide in the paper)."""
+    holdout: float = 0.1
+    """Share of the training split that is held out: it steers the plateau schedule and chooses the
+    checkpoint. 0 trains on everything, steers by the training loss and keeps the last weights."""
+    workers: int = 4
+    """Processes that read and vary frames; the result does not depend on their number."""
+    world: Literal["mixed", "a", "b", "c"] = "mixed"
+    """Generated rooms: which classes share a colour."""
+    rooms: int = 400
+    """Generated rooms: number of training frames, the held-out ones among them."""
+    test_rooms: int = 80
+    """Generated rooms: number of test frames."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The network. Its last depth and side branches exist only where the objective needs them."""
+
+    network: str = "refinenet"
+    """The decoder: refinenet is the paper's."""
+    backbone: str = "resnet50"
+    """The encoder; the paper reports resnet50 and resnet152."""
+    pretrained: str | None = None
+    """Weights of the encoder: a name on the Hugging Face hub such as microsoft/resnet-50, or a
+    folder. Without it the encoder starts from scratch, and the paper's figures are out of reach."""
+    freeze_norm: bool | None = None
+    """Keep the encoder's batch norm at its running statistics; by default only if pretrained."""
+    width: int = 256
+    """Channels of the decoders."""
+    dropout: float = 0.0
+    """Share of values dropped from the coarsest maps; the paper names none."""
+    initialisation: Literal["normal", "he"] = "normal"
+    """Weights of the decoders: normal is RefineNet's N(0, 0.01); he suits narrow decoders."""
+    sum_features: Literal["onward", "output"] = "onward"
+    """Where depth features are added: fed onward to the next block, or for the heads alone."""
+
+
+@dataclass(frozen=True)
+class ObjectiveOptions:
+    """What is minimised; every row of the paper's Tables II to IV."""
+
+    objective: Objective = "full"
+    """s: L_s. sd: L_s + L_d. sd+r, sd+z, sd+rz: with L_h from R, from Z, from both. hpm: with side
+    outputs (Eq. 5). full: with the curriculum (Eq. 9). sd+ms: sd and plain cross-entropy of the
+    side outputs, times beta. sd+cl: sd, with L_s on the pixels that the curriculum on M keeps."""
+    mining: Mining = "none"
+    """With objective s or sd: a rival that mines by the segmentation loss (Table IV)."""
+    mining_place: Literal["replace", "add"] = "replace"
+    """Whether the rival's loss takes the place of L_s, as its authors have it, or is added to it
+    times alpha, as L_h is."""
+    control: Control = "none"
+    """With an objective that has L_h, in the place of M: uniform is M's mean over the image,
+    shuffled is M with its pixels permuted, double-s is 1 everywhere, delta is the error map."""
+    fusion: Literal["sum", "product", "max"] = "sum"
+    """How R and Z make M."""
+    cells: str = "8x8"
+    """Grid of the depth-aware regions, such as 8x8, 1x1 or 16x16; or pixel."""
+    bin_size: float = 10.0
+    """Width of a depth bin in levels of [1, 256]."""
+    alpha: float = 1.0
+    """Weight of L_h."""
+    beta: float = 0.1
+    """Weight of the side outputs' terms."""
+    curriculum_epochs: int | None = None
+    """Epochs after which every pixel is kept; all epochs by default, as in the paper."""
+    ohem_threshold: float = 0.7
+    """OHEM: pixels whose true class has a lower probability are kept."""
+    ohem_min_kept: int = 10_000
+    """OHEM: pixels of each image that are kept in any case."""
+    focal_gamma: float = 2.0
+    """Focal loss: the exponent."""
+    lmp_ratio: float = 0.3
+    """Loss max-pooling: the least share of pixels that support the loss."""
+    lmp_p: float = 1.7
+    """Loss max-pooling: the norm."""
+
+    @property
+    def grid(self) -> tuple[int, int] | str:
+        """`cells` as the library takes it."""
+        if self.cells == "pixel":
+            return self.cells
+        try:
+            height, width = _numbers([self.cells])
+        except ValueError:
+            raise OptionError(
+                f"Expected --cells as two numbers such as 8x8, or pixel, but got {self.cells!r}."
+            ) from None
+        return height, width
+
+
+@dataclass(frozen=True)
+class OptimisationOptions:
+    """How it is minimised. The defaults are the paper's."""
+
+    epochs: int = 120
+    """Passes over the training frames."""
+    batch_size: int = 8
+    """Images to one step of the optimiser, over all processes and accumulated parts."""
+    accumulation: int = 1
+    """Parts that each process splits its share of the batch into, to save memory. The gradient is
+    that of the whole batch."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Optimiser."""
+    lr: float = 1e-3
+    """Learning rate of both branches."""
+    encoder_lr_factor: float = 1.0
+    """The encoder's learning rate, as a multiple of lr."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 5e-4
+    """Weight decay."""
+    schedule: Literal["plateau", "one-cycle", "poly", "constant"] = "plateau"
+    """plateau divides lr by 10 when the held-out L_s stops decreasing, one-cycle warms up and
+    anneals, poly decays by (1 - t)^0.9."""
+    patience: int = 10
+    """Plateau: epochs without a new minimum before lr is divided."""
+    clip_norm: float = 0.0
+    """Largest norm of the gradient; 0 does not clip."""
+    mixed_precision: Precision = "no"
+    """Arithmetic of the network; the losses always run in float32."""
+    channels_last: bool = False
+    """Memory order of images and weights; often faster."""
+    compile: bool = False
+    """Compile the network by torch.compile."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The run: where it writes, and how it can be repeated."""
+
+    output: Path | None = None
+    """Folder of the run; runs/<name> by default."""
+    resume: Path | None = None
+    """Folder of a run to go on with, from its last checkpoint and with its own options."""
+    seed: int = 0
+    """Seed of weights, order and augmentation. The held-out frames do not depend on it."""
+    device: Literal["auto", "cpu"] = "auto"
+    """auto takes the GPU if there is one."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints within an epoch; 0 saves after each epoch only."""
+    panels_every: int = 10
+    """Epochs between panels of held-out frames; 0 draws only the final ones."""
+    panels: int = 4
+    """Frames to draw."""
+    tensorboard: bool = False
+    """Also log to TensorBoard, in the folder of the run."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run."""
+
+    data: DataOptions = field(default_factory=DataOptions)
+    """Data."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """Augmentation of training frames."""
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    """Network."""
+    objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
+    """Objective."""
+    optimisation: OptimisationOptions = field(default_factory=OptimisationOptions)
+    """Optimisation."""
+    run: RunOptions = field(default_factory=RunOptions)
+    """Run."""
+
+    def check(self) -> None:
+        """Raise `OptionError` at the first option that cannot be used."""
+        at_least = {
+            "epochs": (self.optimisation.epochs, 1),
+            "batch-size": (self.optimisation.batch_size, 1),
+            "accumulation": (self.optimisation.accumulation, 1),
+            "patience": (self.optimisation.patience, 0),
+            "workers": (self.data.workers, 0),
+            "rooms": (self.data.rooms, 2),
+            "test-rooms": (self.data.test_rooms, 1),
+            "seed": (self.run.seed, 0),
+            "checkpoint-every": (self.run.checkpoint_every, 0),
+            "panels-every": (self.run.panels_every, 0),
+            "panels": (self.run.panels, 0),
+            "ohem-min-kept": (self.objective.ohem_min_kept, 0),
+            "image-size": (min(self.data.image_size), 32),
+            "curriculum-epochs": (self.objective.curriculum_epochs or 1, 1),
+            "alpha": (self.objective.alpha, 0),
+            "beta": (self.objective.beta, 0),
+            "lr": (self.optimisation.lr, 0),
+            "encoder-lr-factor": (self.optimisation.encoder_lr_factor, 0),
+            "momentum": (self.optimisation.momentum, 0),
+            "weight-decay": (self.optimisation.weight_decay, 0),
+            "clip-norm": (self.optimisation.clip_norm, 0),
+        }
+        for name, (value, least) in at_least.items():
+            if not (math.isfinite(value) and value >= least):
+                raise OptionError(f"Expected --{name} to be at least {least}, but got {value}.")
+        if not self.objective.bin_size > 0:
+            raise OptionError(
+                f"Expected --bin-size to be above 0, but got {self.objective.bin_size}."
+            )
+        if not 0 <= self.data.holdout < 1:
+            raise OptionError(f"Expected --holdout in [0, 1), but got {self.data.holdout}.")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        chosen = self.objective
+        _ = chosen.grid
+        if chosen.mining != "none" and chosen.objective not in ("s", "sd"):
+            raise OptionError(
+                f"Expected --mining {chosen.mining} with --objective s or sd, whose L_s it mines, "
+                f"but got --objective {chosen.objective}."
+            )
+        if chosen.mining_place == "add" and chosen.objective == "s":
+            raise OptionError("Expected --objective sd with --mining-place add, but got s.")
+        if chosen.control != "none" and chosen.objective in ("s", "sd", "sd+ms", "sd+cl"):
+            raise OptionError(
+                f"Expected --control {chosen.control} with an objective that has L_h (sd+r, sd+z, "
+                f"sd+rz, hpm, full), but got --objective {chosen.objective}."
+            )
+
+
+ROOMS = TrainConfig(
+    data=DataOptions(image_size=(96, 128), workers=0),
+    augmentation=Augmentation(scale=(0.9, 1.4)),
+    network=NetworkOptions(backbone="resnet18", width=32),
+    optimisation=OptimisationOptions(
+        epochs=5,
+        optimizer="adamw",
+        lr=2e-3,
+        weight_decay=1e-2,
+        schedule="one-cycle",
+        clip_norm=5.0,
+        channels_last=True,
+    ),
+    run=RunOptions(panels_every=2),
+)
+"""The defaults without `--data`: a small network and a short schedule for generated rooms."""
+
+
+# --- configurations as JSON ---------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """A configuration as numbers, strings, lists and dictionaries."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return str(value) if isinstance(value, Path) else value
+
+    result: dict[str, Any] = plain(dataclasses.asdict(config))
+    return result
+
+
+def from_plain(kind: type[T], plain: dict[str, Any]) -> T:
+    """The inverse of `to_plain`. Options that the stored configuration lacks get their default.
+
+    Raises:
+        OptionError: for an option that does not exist (any more).
+    """
+    hints = get_type_hints(kind)
+    unknown = sorted(set(plain) - set(hints))
+    if unknown:
+        raise OptionError(f"Expected options of {kind.__name__}, but got {unknown[0]!r}.")
+    return kind(**{name: _revive(hints[name], value) for name, value in plain.items()})
+
+
+def _revive(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_plain(hint, value)  # type: ignore[arg-type]
+    if get_origin(hint) in (Union, types.UnionType) and value is not None:
+        hint = next(choice for choice in get_args(hint) if choice is not type(None))
+    if hint is Path:
+        return None if value is None else Path(value)
+    return tuple(value) if isinstance(value, list) else value

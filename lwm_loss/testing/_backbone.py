@@ -1,0 +1,290 @@
+"""What the checks of a backbone share: copies to run, images to run them on, outputs to read."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lwm_loss import MultiTaskOutput
+
+from ._inputs import Picture, Scene
+from ._isolation import isolated
+from ._property import Effort
+from ._report import CheckSkipped
+
+RESIZES = ("nearest", "bilinear", "bicubic")
+
+
+class Resized(nn.Module):
+    """A network whose logits and log-depth are brought to the size of the image.
+
+    What many networks return as logits is at a quarter of the image's size; losses here want them
+    at the size of the labels.
+
+    Args:
+        network: a backbone; whatever it returns is read by :class:`lwm_loss.MultiTaskOutput`.
+        mode: ``"bilinear"``, ``"bicubic"`` or ``"nearest"``, see
+            :func:`torch.nn.functional.interpolate`.
+
+    Example:
+        >>> Resized(nn.Conv2d(3, 5, 1, stride=4))(torch.zeros(1, 3, 9, 9)).logits.shape
+        torch.Size([1, 5, 9, 9])
+    """
+
+    def __init__(self, network: nn.Module, mode: str = "bilinear") -> None:
+        super().__init__()
+        if mode not in RESIZES:
+            raise ValueError(f"Expected `resize` to be one of {RESIZES}, but got {mode!r}.")
+        self.network = network
+        self.mode = mode
+
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        """Logits (B, C, H, W), log-depth (B, 1, H, W) or None, and side outputs as they are."""
+        output = MultiTaskOutput.of(self.network(image))
+        size = image.shape[2:]
+        log_depth = output.log_depth
+        if log_depth is not None:
+            log_depth = self._to(log_depth if log_depth.ndim == 4 else log_depth.unsqueeze(1), size)
+        return MultiTaskOutput(self._to(output.logits, size), log_depth, output.side_logits)
+
+    def _to(self, scores: Tensor, size: torch.Size) -> Tensor:
+        align_corners = None if self.mode == "nearest" else False
+        return F.interpolate(scores, size, mode=self.mode, align_corners=align_corners)
+
+
+def warm_up(model: nn.Module, image_size: tuple[int, int] = (48, 64)) -> nn.Module:
+    """A copy of a network that is fit to be looked at, as every check of a backbone looks at one.
+
+    Batch norms that have never seen an image get statistics from two batches of noise: before, an
+    untrained network often says next to nothing in evaluation. If its logits still do not depend on
+    the image (heads are often initialised with zeros), parameters that hold a single value are
+    stirred. A network that has been trained is copied as it is. Random states are left alone.
+
+    Args:
+        model: the network; it is not touched.
+        image_size: height and width of the noise.
+
+    Example:
+        >>> norm = nn.BatchNorm2d(3)
+        >>> bool(warm_up(norm).running_mean.any()), bool(norm.running_mean.any())
+        (True, False)
+    """
+    ready = copy.deepcopy(model)
+    try:
+        with isolated(), torch.no_grad():
+            images = [
+                _on_model(ready, Picture("noise", seed).code((2, 3, *image_size)))["image"]
+                for seed in (101, 102)
+            ]
+            _calibrate(ready, images)
+            ready.eval()
+            logits = MultiTaskOutput.of(ready(images[0])).logits
+            if torch.equal(logits, MultiTaskOutput.of(ready(images[1])).logits):
+                stir(ready)
+    except Exception:
+        # It does not run, or not twice: the checks say so of the network as it is.
+        ready = copy.deepcopy(model)
+    return ready.train(model.training)
+
+
+def _calibrate(model: nn.Module, images: list[Tensor]) -> None:
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm)
+        and module.num_batches_tracked is not None
+        and int(module.num_batches_tracked) == 0
+    ]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None  # the mean over all that it sees
+    model.train()
+    for image in images:
+        model(image)
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+
+
+def stir(model: nn.Module) -> None:
+    """Adds noise to parameters that hold one value: zeros and ones of an initialisation."""
+    noise = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.is_floating_point() or parameter.numel() == 0:
+                continue
+            if not bool((parameter == parameter.flatten()[0]).all()):
+                continue
+            shape = parameter.shape
+            if parameter.ndim > 1:
+                step = torch.randn(shape, generator=noise) / max(1, parameter[0].numel()) ** 0.5
+            else:
+                step = 0.05 + 0.1 * torch.rand(shape, generator=noise)
+            parameter.add_(step.to(parameter))
+
+
+def _placement(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.float32
+
+
+def _on_model(model: nn.Module, code: str, name: str = "image") -> Scene:
+    """An image by this name, on the model's device and in its dtype."""
+    device, dtype = _placement(model)
+    options = [] if device.type == "cpu" else [repr(str(device))]
+    if dtype != torch.float32:
+        options.append(f"dtype={dtype}")
+    suffix = f".to({', '.join(options)})" if options else ""
+    return Scene(f"{name} = ({code}){suffix}" if suffix else f"{name} = {code}")
+
+
+class BackboneProbe:
+    """A network under test, which itself is never run while it can be copied."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        num_classes: int | None = None,
+        image_size: tuple[int, int] = (48, 64),
+        *,
+        resize: str | None = None,
+        max_examples: int = 4,
+        seed: int | None = None,
+    ) -> None:
+        if isinstance(model, type) or not isinstance(model, nn.Module):
+            got = model.__name__ if isinstance(model, type) else type(model).__name__
+            raise TypeError(
+                f"Expected `model` to be an nn.Module, but got {got}: "
+                "did you mean an instance of it?"
+            )
+        if len(image_size) != 2 or min(image_size) < 1:
+            raise ValueError(
+                f"Expected `image_size` to be (height, width), but got {image_size!r}."
+            )
+        if resize is not None:
+            model = Resized(model, resize)
+        self.model = model
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.effort = Effort(max_examples, seed)
+        self.expected_classes = num_classes
+        self.device, self.dtype = _placement(model)
+        self._saved: _Snapshot | None = None
+        with isolated():
+            try:
+                self._pristine = copy.deepcopy(model)
+            except Exception:
+                self._saved = _Snapshot(model)
+                self._pristine = model
+            self._warm = warm_up(self._pristine, self.image_size) if self.copyable else model
+        self.sample = self._look()
+
+    @property
+    def copyable(self) -> bool:
+        """Whether a deep copy can be made."""
+        return self._saved is None
+
+    def _look(self) -> MultiTaskOutput | Exception:
+        """One forward in evaluation tells the outputs that there are."""
+        with isolated(), torch.no_grad():
+            try:
+                return self.run(self.fresh(), self.image()["image"])
+            except Exception as error:
+                return error
+            finally:
+                self.restore()
+
+    def fresh(self, *, train: bool = False, warm: bool = True) -> nn.Module:
+        """A copy to run; of a network that cannot be copied, itself, put back to how it was."""
+        self.restore()
+        model = self.model
+        if self.copyable:
+            model = copy.deepcopy(self._warm if warm else self._pristine)
+        for parameter in model.parameters():
+            parameter.grad = None
+        return model.train(train)
+
+    def restore(self) -> None:
+        """Puts back a network that could not be copied."""
+        if self._saved is not None:
+            self._saved.restore()
+
+    def image(
+        self,
+        picture: Picture | None = None,
+        *,
+        batch: int = 2,
+        size: tuple[int, int] | None = None,
+        name: str = "image",
+    ) -> Scene:
+        """The scene ``image``, or whatever name it is given."""
+        shape = (batch, 3, *(size or self.image_size))
+        return _on_model(self._pristine, (picture or Picture()).code(shape), name)
+
+    @staticmethod
+    def run(model: nn.Module, image: Tensor, seed: int = 0) -> MultiTaskOutput:
+        """What the network returns for an image, always with the same random numbers."""
+        torch.manual_seed(seed)
+        return MultiTaskOutput.of(model(image))
+
+    @property
+    def known(self) -> MultiTaskOutput:
+        """The outputs that there are; skips the check if the network does not run."""
+        if isinstance(self.sample, Exception):
+            raise CheckSkipped(
+                "the network does not run on an image alone in evaluation, see "
+                "check_depth_not_needed_at_test_time"
+            )
+        return self.sample
+
+    @property
+    def num_classes(self) -> int:
+        """The classes that there are, which need not be those that there should be."""
+        return self.known.logits.shape[1]
+
+    def code(self, *scenes: Scene, after: str, warm: bool = True, train: bool = False) -> str:
+        """A snippet that does to ``model`` what a check does."""
+        head = ["import copy", "import torch", "from lwm_loss import MultiTaskOutput"]
+        start: list[str] = []
+        if isinstance(self.model, Resized):
+            head.append("from lwm_loss.testing import Resized")
+            start.append(f"model = Resized(model, {self.model.mode!r})")
+        if warm:
+            head.append("from lwm_loss.testing import warm_up")
+            start.append(f"model = warm_up(model, {self.image_size})")
+        start += ["model.train()" if train else "model.eval()", "torch.manual_seed(0)"]
+        return "\n".join([*head, *start, *(scene.code for scene in scenes), after])
+
+
+def parts(output: MultiTaskOutput) -> dict[str, Tensor]:
+    """The tensors of an output by name."""
+    named = {"logits": output.logits}
+    if output.log_depth is not None:
+        named["log_depth"] = output.log_depth
+    named.update((f"side_logits[{k}]", side) for k, side in enumerate(output.side_logits))
+    return named
+
+
+class _Snapshot:
+    """The parameters, buffers, gradients and modes of a network."""
+
+    def __init__(self, model: nn.Module) -> None:
+        tensors = [*model.named_parameters(), *model.named_buffers()]
+        self._tensors = [(tensor, tensor.detach().clone()) for _, tensor in tensors]
+        self._grads = [(parameter, parameter.grad) for parameter in model.parameters()]
+        self._modes = [(module, module.training) for module in model.modules()]
+
+    def restore(self) -> None:
+        with torch.no_grad():
+            for tensor, value in self._tensors:
+                tensor.copy_(value)
+        for parameter, grad in self._grads:
+            parameter.grad = grad
+        for module, mode in self._modes:
+            module.training = mode

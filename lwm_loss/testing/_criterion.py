@@ -1,0 +1,401 @@
+"""What the checks of a loss share: how it is called, what it returns, and what it ignores."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ._inputs import Scene, Settings, scene_code
+from ._isolation import isolated
+from ._property import Effort
+from ._report import CheckSkipped
+
+KINDS = ("auto", "criterion", "weighting", "curriculum")
+BOUNDS = {"sum": 2.0, "product": 1.0, "max": 1.0, "dpe": 1.0, "dse": 1.0}
+# Labels that data sets use for "ignored", tried on a loss that does not say which it ignores.
+USUAL_IGNORED = (-100, 255)
+
+# What an argument is, by words in its name; the first that fits.
+TRUE_WORDS = ("target", "true", "truth", "gt", "label", "star")
+PREDICTED_WORDS = ("pred", "log", "output", "estimate")
+
+
+class Inputs(NamedTuple):
+    """The tensors of one call, by role."""
+
+    logits: Tensor
+    target: Tensor
+    pred_depth: Tensor
+    target_depth: Tensor
+    side_logits: list[Tensor]
+
+    def leaves(self) -> list[Tensor]:
+        """The tensors that a loss may be differentiated by."""
+        return [self.logits, self.pred_depth, *self.side_logits]
+
+
+class Output(NamedTuple):
+    """What a loss returned: its value, and the weights that it tells of."""
+
+    value: Tensor
+    weight: Tensor | None = None
+
+
+class LossProbe:
+    """A loss under test, which itself is never called while it can be copied."""
+
+    def __init__(
+        self,
+        criterion: Callable[..., Any],
+        num_classes: int | None = None,
+        *,
+        ignore_index: int | None = None,
+        kind: str = "auto",
+        max_weight: float | None = None,
+        max_examples: int = 25,
+        seed: int | None = None,
+    ) -> None:
+        if isinstance(criterion, type) or not callable(criterion):
+            name = criterion.__name__ if isinstance(criterion, type) else type(criterion).__name__
+            raise TypeError(
+                f"Expected `criterion` to be a loss, but got {name}: did you mean an instance of "
+                "it?"
+            )
+        if kind not in KINDS:
+            raise ValueError(f"Expected `kind` to be one of {KINDS}, but got {kind!r}.")
+        self.criterion = criterion
+        self.effort = Effort(max_examples, seed)
+        self.max_weight = max_weight
+        self.roles = _roles(criterion, kind)
+        self.num_classes = num_classes or _declared_classes(criterion) or 5
+        self.num_sides = _num_sides(criterion, self.roles)
+        self.kind = "curriculum" if "weight_map" in self.roles else kind
+        self.ignored: tuple[int, ...] = ()
+        self.error: Exception | None = None
+        self.output: Output | None = None
+        self.total_of = ""
+        with isolated():
+            try:
+                self._look(ignore_index)
+            except Exception as error:
+                self.error = error
+
+    def _look(self, ignore_index: int | None) -> None:
+        """A few calls tell what it returns and which labels it ignores."""
+        scene = self.scene(ignored=0.0)
+        self.output = self.call(self.copy(), self.inputs(scene))
+        self.ignored = self._ignored_labels(ignore_index)
+        if self.kind == "auto":
+            self.kind = "weighting" if self._is_weighting() else "criterion"
+
+    def copy(self) -> Any:
+        """A copy to call; where there can be none, the subject itself."""
+        try:
+            return copy.deepcopy(self.criterion)
+        except Exception:
+            return self.criterion
+
+    def restore(self) -> None:
+        """Nothing to put back: a loss is called as it is."""
+
+    def ready(self) -> Output:
+        """Skips the check if the loss does not run at all."""
+        if self.output is None:
+            raise CheckSkipped("the loss does not run on a plain batch, see check_loss_output")
+        return self.output
+
+    # --- what goes in ---------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """What its batches have in common."""
+        ignore_index = self.ignored[0] if self.ignored else None
+        return Settings(self.num_classes, ignore_index, self.num_sides)
+
+    def scene(self, **options: Any) -> Scene:
+        """A plain batch, see `scene_code`."""
+        ignore_index = options.pop("ignore_index", self.settings.ignore_index)
+        settings = self.settings._replace(ignore_index=ignore_index)
+        return Scene(scene_code(settings, **options))
+
+    def inputs(self, scene: Scene, *, grad: bool = True, dtype: torch.dtype | None = None) -> Inputs:
+        """Fresh tensors of a scene; float ones but the true depth in ``dtype``, as leaves."""
+        device = self.device
+
+        def leaf(tensor: Tensor) -> Tensor:
+            fresh = tensor.detach().clone().to(device=device, dtype=dtype or tensor.dtype)
+            return fresh.requires_grad_(grad)
+
+        return Inputs(
+            leaf(scene["logits"]),
+            scene["target"].clone().to(device),
+            leaf(scene["pred_depth"]),
+            scene["target_depth"].clone().to(device),
+            [leaf(side) for side in scene.sides()],
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where its buffers are."""
+        if isinstance(self.criterion, nn.Module):
+            for tensor in (*self.criterion.parameters(), *self.criterion.buffers()):
+                return tensor.device
+        return torch.device("cpu")
+
+    def uses(self, *roles: str) -> bool:
+        """Whether it takes arguments of all these roles."""
+        return all(role in self.roles for role in roles)
+
+    def require(self, *roles: str) -> None:
+        """Skips the check if it does not take arguments of all these roles."""
+        self.ready()
+        for role in roles:
+            if role not in self.roles:
+                raise CheckSkipped(f"it takes no {role}")
+
+    def require_ignored(self) -> None:
+        """Skips the check if no label is ignored."""
+        self.require("logits", "target")
+        if not self.ignored:
+            raise CheckSkipped("it ignores no label: pass ignore_index if it does")
+
+    # --- what comes out -------------------------------------------------------------------------
+
+    def call(self, criterion: Any, inputs: Inputs, **options: Any) -> Output:
+        """Calls a copy as its signature asks for."""
+        values = inputs._asdict()
+        arguments = []
+        keywords: dict[str, Any] = dict(options)
+        for role, keyword in self.roles.items():
+            if role == "weight_map":
+                value: Any = inputs.pred_depth.abs()
+            elif role == "mask":
+                value = inputs.target != (self.ignored[0] if self.ignored else -100)
+            else:
+                value = values[role]
+            if keyword is None:
+                arguments.append(value)
+            else:
+                keywords[keyword] = value
+        raw = criterion(*arguments, **keywords)
+        self.total_of, output = _read(raw)
+        return output
+
+    @property
+    def call_code(self) -> str:
+        """The call, as code."""
+        arguments = []
+        for role, keyword in self.roles.items():
+            value = {
+                "weight_map": "pred_depth.abs()",
+                "mask": f"target != {self.ignored[0] if self.ignored else -100}",
+            }.get(role, role)
+            arguments.append(value if keyword is None else f"{keyword}={value}")
+        return f"criterion({', '.join(arguments)}){self.total_of}"
+
+    def code(self, scene: Scene, after: str) -> str:
+        """A snippet that does to ``criterion`` what a check does; ``{call}`` stands for the call."""
+        lines = ["import copy", "from math import inf, nan", "import torch", scene.code]
+        if self.device.type != "cpu":
+            names = ", ".join(scene.values)
+            lines.append(f"{names} = (x.to({str(self.device)!r}) for x in ({names}))")
+        return "\n".join([*lines, after.replace("{call}", self.call_code)])
+
+    def weight_map(self, criterion: Any, inputs: Inputs) -> Tensor:
+        """M: what a weighting returns, what a loss tells of, or what its ``weighting`` gives."""
+        if self.kind == "weighting":
+            return self.call(criterion, inputs).value
+        weight = self.call(criterion, inputs).weight
+        weighting = getattr(criterion, "weighting", None)
+        if weight is None and callable(weighting):
+            weight = weighting(*inputs[:4])
+        if weight is None:
+            raise CheckSkipped("it has no weight map")
+        return weight
+
+    def weight_code(self) -> str:
+        """The code of `weight_map`."""
+        if self.kind == "weighting":
+            return self.call_code
+        if self.output is not None and self.output.weight is not None:
+            return self.call_code.removesuffix(self.total_of) + self.total_of.replace(
+                "total", "weight"
+            ).replace("loss", "weight")
+        return "criterion.weighting(logits, target, pred_depth, target_depth)"
+
+    @property
+    def weight_owner(self) -> Any:
+        """Who makes the weights: the loss itself, or its ``weighting``."""
+        return getattr(self.criterion, "weighting", None) or self.criterion
+
+    def weight_bound(self) -> float | None:
+        """The largest weight that there may be, or None if nothing says so."""
+        if self.max_weight is not None:
+            return self.max_weight
+        fusion = getattr(self.weight_owner, "fusion", None)
+        fusion = getattr(fusion, "mode", fusion)
+        if fusion in BOUNDS:
+            return BOUNDS[fusion]
+        is_named = isinstance(self.weight_owner, nn.Module)
+        return max(BOUNDS.values()) if is_named and self._weights_use_depth() else None
+
+    def _weights_use_depth(self) -> bool:
+        """Whether the weights change with the true depth."""
+        plain, other = self.scene(seed=1), self.scene(seed=1, depth="201 - 200 * {uniform}")
+        other.values["logits"], other.values["target"] = plain["logits"], plain["target"]
+        maps = [self.weight_map(self.copy(), self.inputs(scene)) for scene in (plain, other)]
+        return not torch.equal(*maps)
+
+    def _is_weighting(self) -> bool:
+        """Whether a map is one of weights, or one of losses: those grow with the scores."""
+        assert self.output is not None
+        value = self.output.value
+        if value.ndim < 3 or not value.requires_grad:
+            return value.ndim >= 3
+        if "logits" not in self.roles:
+            return False
+        scene = self.scene(ignored=0.0)
+        plain = self.call(self.copy(), self.inputs(scene)).value.abs().max()
+        scene.values["logits"] = 50 * scene["logits"]
+        return bool(self.call(self.copy(), self.inputs(scene)).value.abs().max() < 5 * plain + 5)
+
+    def _ignored_labels(self, ignore_index: int | None) -> tuple[int, ...]:
+        """The labels that it ignores: told, found on it, or those that it takes without an error."""
+        if "target" not in self.roles or "logits" not in self.roles:
+            return ()
+        told = ignore_index if ignore_index is not None else _declared_ignored(self.criterion)
+        if told is not None:
+            return (told,)
+        taken = []
+        for label in USUAL_IGNORED:
+            try:
+                self.call(self.copy(), self.inputs(self.scene(ignore_index=label, ignored=0.3)))
+            except Exception:
+                continue
+            taken.append(label)
+        return tuple(taken)
+
+
+def _read(raw: Any) -> tuple[str, Output]:
+    """The value and the weights in what a loss returned, and the code that gets the value."""
+    if isinstance(raw, Tensor):
+        return "", Output(raw)
+    weight = None
+    if isinstance(raw, Mapping):
+        weight = raw.get("weight")
+        for key in ("total", "loss"):
+            if isinstance(raw.get(key), Tensor):
+                return f"[{key!r}]", Output(raw[key], weight)
+    for name in ("total", "loss"):
+        if isinstance(getattr(raw, name, None), Tensor):
+            weight = getattr(raw, "weight", None)
+            return f".{name}", Output(
+                getattr(raw, name), weight if isinstance(weight, Tensor) else None
+            )
+    if isinstance(raw, tuple) and raw and isinstance(raw[0], Tensor):
+        return "[0]", Output(raw[0])
+    raise TypeError(
+        "Expected a loss to return a tensor, or its terms with the `total` among them, but got "
+        f"{type(raw).__name__}."
+    )
+
+
+def _roles(criterion: Callable[..., Any], kind: str) -> dict[str, str | None]:
+    """The role of each argument in order, with the keyword it goes by; None for its place."""
+    names = list(_parameters(criterion))
+    if kind == "curriculum" or (kind == "auto" and _is_curriculum(criterion, names)):
+        return {"weight_map": None, "mask": None} if len(names) > 1 else {"weight_map": None}
+    if len(names) > 1 and "depth" in names[1].name and "target" not in names[0].name:
+        roles: dict[str, str | None] = {"pred_depth": None, "target_depth": None}
+        return roles
+    roles = {"logits": None, "target": None}
+    for parameter in names[2:]:
+        role = _role(parameter.name.lower(), roles)
+        if role is not None:
+            roles[role] = parameter.name
+    unnamed = [p for p in names[2:] if p.default is p.empty and p.name not in roles.values()]
+    for role, parameter in zip(("pred_depth", "target_depth"), unnamed):
+        roles.setdefault(role, parameter.name)
+    if getattr(criterion, "num_sides", None) == 0:
+        roles.pop("side_logits", None)
+    order = ("logits", "target", "pred_depth", "target_depth", "side_logits")
+    return {role: roles[role] for role in order if role in roles}
+
+
+def _role(name: str, taken: Mapping[str, str | None]) -> str | None:
+    if "mask" in name or "normali" in name:
+        return None
+    if "side" in name:
+        return "side_logits"
+    if "depth" not in name:
+        return None
+    if any(word in name for word in TRUE_WORDS):
+        return "target_depth"
+    if any(word in name for word in PREDICTED_WORDS) and "pred_depth" not in taken:
+        return "pred_depth"
+    return "target_depth"
+
+
+def _parameters(criterion: Callable[..., Any]) -> Iterator[inspect.Parameter]:
+    function = criterion.forward if isinstance(criterion, nn.Module) else criterion
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return
+    for parameter in parameters:
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            yield parameter
+
+
+def _is_curriculum(criterion: Any, names: list[inspect.Parameter]) -> bool:
+    first = names[0].name.lower() if names else ""
+    return callable(getattr(criterion, "step", None)) and "weight" in first
+
+
+def _submodules(criterion: Any) -> list[Any]:
+    inner = list(criterion.modules()) if isinstance(criterion, nn.Module) else [criterion]
+    return [*inner, *(getattr(criterion, name, None) for name in ("criterion", "weighting"))]
+
+
+def _declared_ignored(criterion: Any) -> int | None:
+    for part in _submodules(criterion):
+        keywords = getattr(part, "keywords", {})
+        found = keywords.get("ignore_index", getattr(part, "ignore_index", None))
+        if isinstance(found, int):
+            return found
+    for parameter in _parameters(criterion):
+        if parameter.name == "ignore_index" and isinstance(parameter.default, int):
+            return parameter.default
+    return None
+
+
+def _declared_classes(criterion: Any) -> int | None:
+    for part in _submodules(criterion):
+        for name in ("num_classes", "n_classes", "classes"):
+            if isinstance(getattr(part, name, None), int):
+                return int(getattr(part, name))
+        weight = class_weight(part)
+        if weight is not None:
+            return weight[1].numel()
+    return None
+
+
+def class_weight(part: Any) -> tuple[str, Tensor] | None:
+    """The class weights of a loss and the name that they go by, if it has any."""
+    for name in ("weight", "class_weight", "class_weights", "alpha"):
+        found = getattr(part, name, None)
+        if isinstance(found, Tensor) and found.ndim == 1 and found.numel() > 1:
+            return name, found
+    return None
+
+
+def _num_sides(criterion: Any, roles: Mapping[str, str | None]) -> int:
+    if "side_logits" not in roles:
+        return 0
+    declared = getattr(criterion, "num_sides", None)
+    return declared if isinstance(declared, int) else 1

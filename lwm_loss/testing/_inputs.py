@@ -1,0 +1,181 @@
+"""Inputs that are made by the very code that a failure prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from . import strategies
+
+PREAMBLE = "import torch\nfrom math import inf, nan\n"
+
+
+class Scene:
+    """Tensors by name, and the lines of code that made them.
+
+    Example:
+        >>> scene = Scene("image = torch.zeros(1, 3, 2, 2)")
+        >>> scene["image"].shape
+        torch.Size([1, 3, 2, 2])
+    """
+
+    def __init__(self, code: str) -> None:
+        names: dict[str, Any] = {}
+        exec(PREAMBLE + code, names)
+        self.code = code
+        self.values = {name: names[name] for name in names if isinstance(names[name], (Tensor, list))}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return cast(Tensor, self.values[name])
+
+    def sides(self) -> list[Tensor]:
+        """The side outputs of a batch."""
+        return list(self.values.get("side_logits", []))
+
+    def __repr__(self) -> str:
+        return self.code
+
+
+def seeded(function: str, *arguments: Any, seed: int) -> str:
+    """The code of a random tensor that is the same everywhere."""
+    given = ", ".join(map(str, arguments))
+    return f"torch.{function}({given}, generator=torch.Generator().manual_seed({seed}))"
+
+
+# --- images -------------------------------------------------------------------------------------
+
+PICTURES = {
+    "noise": "{randn}",
+    "black": "torch.zeros({shape})",
+    "white": "torch.ones({shape})",
+    "dark": "torch.full({shape}, -2.0)",
+    "faint": "1e-4 * {randn}",
+    "bright": "10 * {randn}",
+    "bytes": "{randint}.float()",
+    "half black": "{randn} * (torch.arange({width}) < {width} // 2)",
+    "one black": "{randn} * (torch.arange({batch}) > 0).reshape(-1, 1, 1, 1)",
+}
+
+
+class Picture(NamedTuple):
+    """What an image shows, at any size: one of `PICTURES` and a seed."""
+
+    kind: str = "noise"
+    seed: int = 0
+
+    def code(self, shape: Sequence[int]) -> str:
+        """The expression that makes it."""
+        size = tuple(shape)
+        return PICTURES[self.kind].format(
+            shape=size,
+            batch=size[0],
+            width=size[-1],
+            randn=seeded("randn", size, seed=self.seed),
+            randint=seeded("randint", 256, size, seed=self.seed),
+        )
+
+
+CORNERS = tuple(Picture(kind) for kind in PICTURES)
+
+
+def pictures(kinds: Sequence[str] = tuple(PICTURES)) -> st.SearchStrategy[Picture]:
+    """Pictures of these kinds, the plainest first."""
+    return st.builds(Picture, st.sampled_from(list(kinds)), st.integers(0, 1000))
+
+
+# --- batches of a loss --------------------------------------------------------------------------
+
+
+class Settings(NamedTuple):
+    """What the batches of one loss have in common."""
+
+    num_classes: int
+    ignore_index: int | None
+    num_sides: int = 0
+
+
+def literal(tensor: Tensor) -> str:
+    """A tensor as it would be typed."""
+    return f"torch.tensor({tensor.tolist()!r})"
+
+
+def batch_code(
+    logits: str, target: str, pred_depth: str, target_depth: str, settings: Settings
+) -> str:
+    """The lines that make a batch, its side outputs at half the size, and a map of weights."""
+    lines = [
+        f"logits = {logits}",
+        f"target = {target}",
+        f"pred_depth = {pred_depth}",
+        f"target_depth = {target_depth}",
+    ]
+    if settings.num_sides:
+        lines.append(
+            f"side_logits = [0.5 * logits[..., ::2, ::2] for _ in range({settings.num_sides})]"
+        )
+    return "\n".join(lines)
+
+
+def scene_code(
+    settings: Settings,
+    *,
+    images: int = 2,
+    size: tuple[int, int] = (6, 8),
+    seed: int = 0,
+    ignored: float = 0.2,
+    missing: float = 0.2,
+    missing_value: str = "nan",
+    depth: str = "1 + 200 * {uniform}",
+) -> str:
+    """A plain scene without ties: what a network and a data set would give."""
+    shape = (images, *size)
+    uniform = seeded("rand", shape, seed=seed + 3)
+    labels = seeded("randint", settings.num_classes, shape, seed=seed + 1)
+    if settings.ignore_index is not None and ignored > 0:
+        share = seeded("rand", shape, seed=seed + 2)
+        labels = f"torch.where({share} < {ignored}, {settings.ignore_index}, {labels})"
+    true_depth = depth.format(uniform=uniform)
+    predicted = f"({true_depth}).log() + {seeded('rand', shape, seed=seed + 4)} - 0.5"
+    if missing > 0:
+        gaps = seeded("rand", shape, seed=seed + 5)
+        true_depth = f"torch.where({gaps} < {missing}, {missing_value}, {true_depth})"
+    scores = f"2 * {seeded('randn', (images, settings.num_classes, *size), seed=seed)}"
+    return batch_code(scores, labels, predicted, true_depth, settings)
+
+
+@st.composite
+def loss_batches(
+    draw: st.DrawFn,
+    settings: Settings,
+    *,
+    min_images: int = 1,
+    max_pixels: int = 24,
+    ties: bool = False,
+) -> Scene:
+    """Small batches with ignored pixels and depth that is missing in every way, as scenes."""
+    size = draw(strategies.sizes(max_dims=2, max_side=6, max_pixels=max_pixels))
+    images = draw(st.integers(min_images, 3))
+    shape, classes = (images, *size), settings.num_classes
+    # A few classes compete, the others stay behind: a class more would only lengthen the snippet.
+    live = min(classes, 4)
+    scores = literal(draw(strategies.logits((images, live, *size))))
+    if live < classes:
+        rest = (images, classes - live, *size)
+        scores = f"torch.cat([{scores}, torch.full({rest}, -8.0)], 1)"
+    if not ties:
+        noise = seeded("rand", (images, classes, *size), seed=draw(st.integers(0, 1000)))
+        scores = f"{scores} + {noise} / 16"
+    ignore_index = settings.ignore_index
+    if ignore_index is None:
+        labels = draw(strategies.targets(shape, live, -100)).clamp(min=0)
+    else:
+        labels = draw(strategies.targets(shape, live, ignore_index))
+    predicted = literal(draw(strategies.log_depths(shape)))
+    if not ties:
+        predicted = f"{predicted} + {seeded('rand', shape, seed=draw(st.integers(0, 1000)))} / 16"
+    true_depth = literal(draw(strategies.depths(shape)))
+    return Scene(batch_code(scores, literal(labels), predicted, true_depth, settings))

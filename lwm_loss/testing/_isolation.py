@@ -1,0 +1,70 @@
+"""A check leaves the process as it found it, whatever its subject does."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def global_settings() -> dict[str, Any]:
+    """The settings of the process that a forward has no business with, by name."""
+    return {
+        "gradient mode": torch.is_grad_enabled(),
+        "default dtype": torch.get_default_dtype(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "number of threads": torch.get_num_threads(),
+        "anomaly mode": torch.is_anomaly_enabled(),
+    }
+
+
+def restore_settings(settings: dict[str, Any]) -> None:
+    """Puts back what `global_settings` read."""
+    torch.set_grad_enabled(settings["gradient mode"])
+    torch.set_default_dtype(settings["default dtype"])
+    torch.use_deterministic_algorithms(settings["deterministic algorithms"])
+    torch.set_autocast_enabled("cpu", settings["autocast"])
+    if torch.get_num_threads() != settings["number of threads"]:
+        torch.set_num_threads(settings["number of threads"])
+    torch.autograd.set_detect_anomaly(settings["anomaly mode"])
+
+
+def random_states() -> dict[str, Any]:
+    """The states of the global random generators, in a form that can be compared."""
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state().tolist(),
+        "random": random.getstate(),
+        "numpy.random": (kind, keys.tolist(), *rest),
+    }
+
+
+def seed_all(seed: int) -> None:
+    """Seeds every global random generator."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+@contextmanager
+def isolated(seed: int = 0) -> Iterator[None]:
+    """Seeded and with gradients; random states and settings are put back, warnings stay silent."""
+    settings = global_settings()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(list(devices)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seed_all(seed)
+        try:
+            with torch.enable_grad():
+                yield
+        finally:
+            restore_settings(settings)
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)

@@ -1,0 +1,101 @@
+"""A property is tried on drawn inputs by hypothesis, then on the corners that must never be missed."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, NoReturn, TypeVar
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import strategies as st
+
+T = TypeVar("T")
+
+
+class Breach(Exception):
+    """A contract is broken: what was found, and the code that shows it."""
+
+    def __init__(self, finding: str, reproduce: str = "") -> None:
+        super().__init__(finding, reproduce)
+        self.finding = finding
+        self.reproduce = reproduce
+
+
+def breach(finding: str) -> NoReturn:
+    """Says within a `scenario` that the contract is broken."""
+    raise Breach(finding)
+
+
+@contextmanager
+def scenario(code: str) -> Iterator[None]:
+    """Ties what happens within to the code that does the same, and errors of the subject too."""
+    try:
+        yield
+    except Breach as error:
+        raise Breach(error.finding, code) from error.__cause__
+    except Exception as error:
+        message = textwrap.shorten(str(error), 300) or "no message"
+        finding = f"it raised {type(error).__name__}: {message.rstrip('.')}"
+        raise Breach(finding, code) from error
+
+
+class Effort(NamedTuple):
+    """How hard hypothesis tries.
+
+    Attributes:
+        max_examples: the number of drawn inputs.
+        seed: draws the same inputs on every run; without one they differ from run to run, except
+            where the environment variable ``CI`` is set.
+    """
+
+    max_examples: int
+    seed: int | None = None
+
+
+def for_all(
+    strategy: st.SearchStrategy[T],
+    hold: Callable[[T], None],
+    effort: Effort,
+    corners: Iterable[T] = (),
+) -> None:
+    """Raises the `Breach` of the smallest drawn input for which ``hold`` raises one, if any.
+
+    Corners come last, for what hypothesis finds it also shrinks.
+    """
+    breaches: list[Breach] = []
+
+    def attempt(drawn: T) -> None:
+        try:
+            hold(drawn)
+        except Breach as error:
+            breaches.append(error)
+            raise
+
+    fixed = effort.seed is not None or bool(os.environ.get("CI"))
+    test = given(drawn=strategy)(attempt)
+    if effort.seed is not None:
+        test = hypothesis.seed(effort.seed)(test)
+    test = settings(
+        max_examples=effort.max_examples,
+        derandomize=fixed and effort.seed is None,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
+        verbosity=Verbosity.quiet,
+    )(test)
+    try:
+        test()
+    except Exception:
+        # The last one is that of the smallest input; hypothesis itself may have found it flaky.
+        if not breaches:
+            raise
+    if breaches:
+        raise breaches[-1]
+    for corner in corners:
+        hold(corner)

@@ -1,0 +1,302 @@
+"""Checks of a backbone saved, copied, compiled and run in low precision."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from types import FunctionType
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import nn
+
+from .._backbone import BackboneProbe, parts
+from .._compare import difference
+from .._compilation import require_compiler, trace
+from .._hidden_state import lost_values
+from .._inputs import Picture, pictures
+from .._objective import mining_loss, truth
+from .._property import breach, for_all, scenario
+from .._registry import backbone_check
+from .._report import CheckSkipped
+from .gradients import projection
+from .outputs import not_finite
+
+
+@backbone_check(
+    "a tensor kept as a plain attribute or in a list in place of a parameter or a buffer, a random "
+    "or learnt buffer with persistent=False, a Python number that training changes, or a "
+    "state_dict() or load_state_dict() that leaves keys out"
+)
+def check_state_dict_round_trip(probe: BackboneProbe) -> None:
+    """A network that loads the state of a trained one gives what that one gives.
+
+    The trained one has other parameters, has seen batches in training, and has other values in all
+    hidden places that are drawn at random when it is built.
+
+    Example:
+        >>> check_state_dict_round_trip(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.known
+    if not probe.copyable:
+        raise CheckSkipped("a network that cannot be copied is alone, see check_deep_copy")
+    scene = probe.image()
+    trained, new = probe.fresh(warm=False, train=True), probe.fresh(warm=False)
+    lost = lost_values(trained, probe.num_classes)
+    lines = [
+        f"{hidden.code}.data.mul_(1.5).add_(0.5)"
+        if isinstance(hidden.value, torch.Tensor)
+        else f"{hidden.code} = {1.5 * hidden.value + 0.5!r}"
+        for hidden in lost
+    ]
+    statement = "\n".join(
+        [
+            "new = copy.deepcopy(model)",
+            "model.train()",
+            "with torch.no_grad():",
+            "    for parameter in model.parameters():",
+            "        parameter.add_(0.1 * parameter.abs().mean() * torch.randn_like(parameter))",
+            "    for _ in range(2):",
+            "        model(image)",
+            *lines,
+            "file = io.BytesIO()",
+            "torch.save(model.state_dict(), file)",
+            "file.seek(0)",
+            "new.load_state_dict(torch.load(file, weights_only=False))",
+            "with torch.no_grad():",
+            "    expected = MultiTaskOutput.of(model.eval()(image)).logits",
+            "    found = MultiTaskOutput.of(new.eval()(image)).logits",
+            "assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))",
+        ]
+    )
+    code = "import io\n" + probe.code(scene, after=statement, warm=False)
+    with scenario(code), torch.no_grad():
+        for parameter in trained.parameters():
+            if parameter.is_floating_point():
+                step = torch.randn_like(parameter) * parameter.abs().mean()
+                parameter.add_(0.1 * step)
+        for _ in range(2):
+            probe.run(trained, scene["image"].clone())
+        exec("\n".join(lines), {"model": trained})
+        file = io.BytesIO()
+        torch.save(trained.state_dict(), file)
+        file.seek(0)
+        new.load_state_dict(torch.load(file, weights_only=False))
+        expected = parts(probe.run(trained.eval(), scene["image"].clone()))
+        found = difference(parts(probe.run(new, scene["image"].clone())), expected, 1e-5)
+        if found:
+            names = ", ".join(f"{h.owner}.{h.path}".lstrip(".") for h in lost)
+            where = f"; the state_dict lacks {names}" if names else ""
+            breach(f"{found} after the state was loaded{where}")
+
+
+@backbone_check(
+    "two dtypes in one operation that autocast does not know (index_add, scatter, an assignment to "
+    "a slice, a custom function), a .half(), an epsilon that bfloat16 rounds away, or a sum that "
+    "float16 cannot hold"
+)
+def check_bfloat16_autocast(probe: BackboneProbe) -> None:
+    """Under bfloat16 autocast a network runs, and outputs and gradients are finite.
+
+    Example:
+        >>> check_bfloat16_autocast(torch.nn.Conv2d(3, 5, 1))
+    """
+    facts = truth(probe.known.logits)
+    device = probe.device.type
+    statement = (
+        f"with torch.autocast({device!r}, torch.bfloat16):\n"
+        "    output = MultiTaskOutput.of(model(image))\n"
+        "    loss = mining_loss(output, target, depth)\n"
+        "for part in (output.logits, output.log_depth, *output.side_logits):\n"
+        "    assert part is None or part.isfinite().all()\n"
+        "if loss.requires_grad:\n"
+        "    loss.backward()\n"
+        "for name, parameter in model.named_parameters():\n"
+        "    assert parameter.grad is None or parameter.grad.isfinite().all(), name"
+    )
+
+    def hold(drawn: tuple[Picture, bool]) -> None:
+        picture, train = drawn
+        scene = probe.image(picture)
+        code = probe.code(scene, facts, after=statement, train=train)
+        with scenario("from lwm_loss.testing import mining_loss\n" + code):
+            plain = parts(probe.run(probe.fresh(train=train), scene["image"].clone()))
+            if not_finite(plain):
+                return  # check_finite_outputs says so
+            model = probe.fresh(train=train)
+            with torch.autocast(device, torch.bfloat16):
+                output = probe.run(model, scene["image"].clone())
+                loss = mining_loss(output, facts["target"], facts["depth"])
+            found = not_finite(parts(output))
+            if found:
+                breach(f"{found} for an image of {picture.kind!r}")
+            if not loss.requires_grad:
+                return
+            loss.backward()
+            grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+            found = not_finite(grads)
+            if found:
+                breach(f"the gradient of {found} for an image of {picture.kind!r}")
+
+    strategy = st.tuples(
+        pictures(("noise", "bright", "bytes", "black")), st.booleans()
+    )
+    corners = [(Picture(kind), train) for kind in ("noise", "bright") for train in (False, True)]
+    for_all(strategy, hold, probe.effort, corners)
+
+
+@backbone_check(
+    "a Python branch or loop on tensor values, .item(), .tolist(), float(tensor) or numpy in "
+    "forward, print or a logger, boolean indexing, or a value kept from the first call"
+)
+def check_torch_compile(probe: BackboneProbe) -> None:
+    """Compiled (aot_eager, fullgraph) a network equals itself, without a graph break.
+
+    In evaluation outputs are compared; in training the forward must be one graph too. A forward in
+    plain torch comes first. Compiled code of the whole process is forgotten (torch._dynamo.reset).
+
+    Example:
+        >>> check_torch_compile(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.known
+    require_compiler()
+    scene = probe.image()
+    statement = (
+        "torch._dynamo.reset()\n"
+        "with torch.no_grad():\n"
+        "    expected = MultiTaskOutput.of(model(image)).logits\n"
+        '    compiled = torch.compile(model, backend="{backend}", fullgraph=True)\n'
+        "    torch.manual_seed(0)\n"
+        "    found = MultiTaskOutput.of(compiled(image)).logits"
+    )
+    compared = "\nassert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))"
+    for train, backend in ((False, "aot_eager"), (True, "eager")):
+        code = statement.format(backend=backend) + ("" if train else compared)
+        with scenario(probe.code(scene, after=code, train=train)), torch.no_grad():
+            model = probe.fresh(train=train)
+            # The first call of a network may prepare what later calls rely on.
+            expected = parts(probe.run(model, scene["image"].clone()))
+            torch.manual_seed(0)
+            with trace(model, backend) as compiled:
+                found = parts(probe.run(compiled, scene["image"].clone()))
+            if not train:
+                words = difference(found, expected, 1e-4)
+                if words:
+                    breach(f"compiled, {words}")
+
+
+@backbone_check(
+    "a lock, a file or a generator kept as an attribute, a tensor of the last forward kept with its "
+    "graph, or a lambda or a hook that holds on to the original network"
+)
+def check_deep_copy(probe: BackboneProbe) -> None:
+    """A deep copy gives what the original gives, after training too, and shares nothing with it.
+
+    Example:
+        >>> check_deep_copy(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.known
+    scene = probe.image()
+    statement = (
+        "def logits(model):\n"
+        "    torch.manual_seed(0)\n"
+        "    with torch.no_grad():\n"
+        "        return MultiTaskOutput.of(model.eval()(image)).logits\n"
+        "model.train()\n"
+        "MultiTaskOutput.of(model(image)).logits.sum().backward()\n"
+        "twin = copy.deepcopy(model)\n"
+        "before = logits(model)\n"
+        "assert torch.allclose(logits(twin), before)\n"
+        "with torch.no_grad():\n"
+        "    for parameter in model.parameters():\n"
+        "        parameter.add_(0.1)\n"
+        "assert torch.allclose(logits(twin), before)"
+    )
+    with scenario(probe.code(scene, after=statement)):
+        model = probe.fresh()
+        copy.deepcopy(model)
+        _train_once(probe, model, scene["image"])
+        twin = copy.deepcopy(model)
+        with torch.no_grad():
+            before = parts(probe.run(model.eval(), scene["image"].clone()))
+            found = difference(parts(probe.run(twin.eval(), scene["image"].clone())), before, 1e-5)
+            if found:
+                breach(f"from the copy {found}")
+            for parameter in model.parameters():
+                if parameter.is_floating_point():
+                    parameter.add_(0.1)
+            found = difference(parts(probe.run(twin, scene["image"].clone())), before, 1e-5)
+            if found:
+                breach(f"when the original changes, from the copy {found}")
+
+
+def _train_once(probe: BackboneProbe, model: nn.Module, image: torch.Tensor) -> None:
+    loss = projection(probe.run(model.train(), image.clone()))
+    if loss.requires_grad:
+        loss.backward()
+
+
+@backbone_check(
+    "a lambda, a function or a class defined within a function kept as an attribute, a hook of "
+    "that kind, or a lock, a file or a generator"
+)
+def check_pickle(probe: BackboneProbe) -> None:
+    """A pickled network comes back and gives what the original gives, after training too.
+
+    Hooks that transformers puts on its own modules at the first call are left out: they are local
+    functions, which pickle refuses, and not the network's own.
+
+    Example:
+        >>> check_pickle(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.known
+    scene = probe.image()
+    statement = (
+        "import pickle\n"
+        "def logits(model):\n"
+        "    torch.manual_seed(0)\n"
+        "    with torch.no_grad():\n"
+        "        return MultiTaskOutput.of(model.eval()(image)).logits\n"
+        "for trained in (False, True):\n"
+        "    if trained:\n"
+        "        model.train()\n"
+        "        MultiTaskOutput.of(model(image)).logits.sum().backward()\n"
+        "    twin = pickle.loads(pickle.dumps(model))\n"
+        "    assert torch.allclose(logits(twin), logits(model))"
+    )
+    with scenario(probe.code(scene, after=statement)):
+        for trained in (False, True):
+            model = probe.fresh()
+            if trained:
+                _train_once(probe, model, scene["image"])
+            twin = _through_pickle(model)
+            with torch.no_grad():
+                expected = parts(probe.run(model.eval(), scene["image"].clone()))
+                output = parts(probe.run(twin.eval(), scene["image"].clone()))
+            found = difference(output, expected, 1e-5)
+            if found:
+                breach(f"from the pickled copy {found}")
+
+
+def _through_pickle(model: nn.Module) -> nn.Module:
+    hooks: list[Any] = []
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value: Any) -> int | None:
+            own = isinstance(value, FunctionType) and value.__module__.startswith("transformers.")
+            if not own or "<locals>" not in value.__qualname__:
+                return None
+            hooks.append(value)
+            return len(hooks) - 1
+
+    class Unpickler(pickle.Unpickler):
+        def persistent_load(self, number: Any) -> Any:
+            return hooks[number]
+
+    file = io.BytesIO()
+    Pickler(file).dump(model)
+    file.seek(0)
+    twin: nn.Module = Unpickler(file).load()
+    return twin

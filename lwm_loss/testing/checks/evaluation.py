@@ -1,0 +1,348 @@
+"""Checks of a backbone in evaluation: a function of one image, and of nothing else."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from hypothesis import strategies as st
+from torch import nn
+
+from .._backbone import BackboneProbe, parts
+from .._compare import difference
+from .._inputs import Picture, pictures
+from .._isolation import global_settings, random_states, restore_settings, seed_all
+from .._property import breach, for_all, scenario
+from .._registry import backbone_check
+
+LIVELY = ("noise", "bright", "half black", "one black")
+
+
+@backbone_check(
+    "depth as a required argument or a fourth channel of the input, an attribute that only a "
+    "training step sets, or a branch that evaluation lacks"
+)
+def check_depth_not_needed_at_test_time(probe: BackboneProbe) -> None:
+    """In evaluation ``model(image)`` runs: nothing but the image is needed at test time.
+
+    Example:
+        >>> check_depth_not_needed_at_test_time(torch.nn.Conv2d(3, 5, 1))
+    """
+    scene = probe.image()
+    with scenario(probe.code(scene, after="model(image)", warm=False)), torch.no_grad():
+        model = probe.fresh(warm=False)
+        required = _required(model)
+        if len(required) > 1:
+            breach(f"forward requires {', '.join(required)} where there is the image alone")
+        model(scene["image"])
+
+
+def _required(model: nn.Module) -> list[str]:
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
+
+
+@backbone_check(
+    "batch norm left in training or without running statistics, a mean or a maximum over the "
+    "batch, or a reshape that mixes batch and channels"
+)
+def check_sample_alone_equals_sample_in_batch(probe: BackboneProbe) -> None:
+    """In evaluation an image alone gives what it gives within a batch of other images.
+
+    Example:
+        >>> check_sample_alone_equals_sample_in_batch(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.known
+    statement = (
+        "with torch.no_grad():\n"
+        "    together = MultiTaskOutput.of(model(image)).logits[{k}]\n"
+        "    alone = MultiTaskOutput.of(copy.deepcopy(model)(image[{k} : {k} + 1])).logits[0]\n"
+        "gap = (together - alone).abs().max()\n"
+        "assert gap <= 1e-3 * alone.abs().max(), gap"
+    )
+
+    def hold(drawn: tuple[Picture, int, int]) -> None:
+        picture, batch, which = drawn
+        which %= batch
+        scene = probe.image(picture, batch=batch)
+        code = probe.code(scene, after=statement.format(k=which))
+        with scenario(code), torch.no_grad():
+            together = parts(probe.run(probe.fresh(), scene["image"]))
+            alone = parts(probe.run(probe.fresh(), scene["image"][which : which + 1]))
+            found = difference(
+                alone, {name: part[which : which + 1] for name, part in together.items()}, 1e-3
+            )
+            if found:
+                breach(f"for image {which} of {batch} alone {found}")
+
+    strategy = st.tuples(pictures(LIVELY), st.integers(2, 4), st.integers(0, 3))
+    corners = [(Picture("noise"), 2, 0), (Picture("one black"), 3, 2)]
+    for_all(strategy, hold, probe.effort, corners)
+
+
+@backbone_check(
+    "F.dropout without training=self.training, noise that is added in evaluation too, or something "
+    "that a forward counts, averages or caches"
+)
+def check_eval_is_deterministic(probe: BackboneProbe) -> None:
+    """Two calls in evaluation on the same image are equal, whatever the random state.
+
+    Example:
+        >>> check_eval_is_deterministic(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.known
+    statement = (
+        "with torch.no_grad():\n"
+        "    first = MultiTaskOutput.of(model(image)).logits.clone()\n"
+        "    torch.manual_seed(1)\n"
+        "    second = MultiTaskOutput.of(model(image)).logits\n"
+        "gap = (first - second).abs().max()\n"
+        "assert gap <= 1e-5 * first.abs().max(), gap"
+    )
+
+    def hold(picture: Picture) -> None:
+        scene = probe.image(picture)
+        with scenario(probe.code(scene, after=statement)), torch.no_grad():
+            model = probe.fresh()
+            seed_all(0)
+            first = _cloned(probe, model, scene["image"])
+            seed_all(1)
+            second = _cloned(probe, model, scene["image"], seed=1)
+            found = difference(second, first, 1e-5)
+            if found:
+                breach(f"in the second call {found}")
+
+    for_all(pictures(LIVELY), hold, probe.effort, [Picture()])
+
+
+def _cloned(
+    probe: BackboneProbe, model: nn.Module, image: torch.Tensor, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    """The outputs by name, safe from what a later call writes."""
+    output = probe.run(model, image.clone(), seed)
+    return {name: part.clone() for name, part in parts(output).items()}
+
+
+@backbone_check(
+    "a tensor cached by a forward (of another image or another size), a counter or a running mean "
+    "outside of training, or a buffer that is returned and written again"
+)
+def check_no_state_between_calls(probe: BackboneProbe) -> None:
+    """In evaluation a call leaves nothing behind: neither later nor earlier results depend on it.
+
+    Example:
+        >>> check_no_state_between_calls(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.known
+    statement = (
+        "def logits(model, image):\n"
+        "    torch.manual_seed(0)\n"
+        "    with torch.no_grad():\n"
+        "        return MultiTaskOutput.of(model(image)).logits\n"
+        "fresh = copy.deepcopy(model)\n"
+        "first = logits(model, image)\n"
+        "kept = first.clone()\n"
+        "assert torch.allclose(logits(model, other), logits(fresh, other)), 'other'\n"
+        "assert torch.allclose(logits(model, image), kept), 'image again'\n"
+        "assert torch.equal(first, kept), 'overwritten'"
+    )
+    height, width = probe.image_size
+
+    def hold(drawn: tuple[Picture, bool]) -> None:
+        picture, resized = drawn
+        scene = probe.image()
+        size = (height + 16, width + 16) if resized else probe.image_size
+        other = probe.image(picture._replace(seed=picture.seed + 1), size=size, name="other")
+        with torch.no_grad():
+            try:
+                expected = _cloned(probe, probe.fresh(), other["other"])
+            except Exception:
+                if resized:
+                    return  # check_output_shapes says so
+                raise
+        with scenario(probe.code(scene, other, after=statement)), torch.no_grad():
+            model = probe.fresh()
+            first = parts(probe.run(model, scene["image"].clone()))
+            kept = {name: part.clone() for name, part in first.items()}
+            after = _cloned(probe, model, other["other"])
+            again = _cloned(probe, model, scene["image"])
+            found = difference(after, expected, 1e-5)
+            if found:
+                breach(f"after a call with another image {found}")
+            found = difference(again, kept, 1e-5)
+            if found:
+                breach(f"when the first image comes again {found}")
+            if difference(first, kept, 0.0):
+                breach("a later call wrote over an earlier result")
+
+    strategy = st.tuples(pictures(LIVELY), st.booleans())
+    for_all(strategy, hold, probe.effort, [(Picture(), False), (Picture(), True)])
+
+
+@backbone_check(
+    "an operation in place on the image (x -= mean, x.div_(255), nn.ReLU(inplace=True) as the "
+    "first layer)"
+)
+def check_input_is_not_modified(probe: BackboneProbe) -> None:
+    """A forward does not write to the image it is given, in training or evaluation.
+
+    Example:
+        >>> check_input_is_not_modified(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.known
+    statement = "before = image.clone()\nmodel(image)\nassert torch.equal(image, before)"
+
+    def hold(drawn: tuple[Picture, bool]) -> None:
+        picture, train = drawn
+        scene = probe.image(picture)
+        with scenario(probe.code(scene, after=statement, train=train)), torch.no_grad():
+            image = scene["image"]
+            before = image.clone()
+            probe.run(probe.fresh(train=train), image)
+            changed = int((image != before).sum())
+            if changed:
+                breach(f"{changed} of {image.numel()} values of the image were overwritten")
+
+    strategy = st.tuples(pictures(("noise", "bytes")), st.booleans())
+    for_all(strategy, hold, probe.effort, [(Picture(), False), (Picture(), True)])
+
+
+@backbone_check(
+    "weights that forward clips, normalises or averages in place, an optimiser step or a backward "
+    "inside of forward"
+)
+def check_forward_keeps_parameters(probe: BackboneProbe) -> None:
+    """A forward changes no parameter, gives none a gradient, and freezes or thaws none.
+
+    Example:
+        >>> check_forward_keeps_parameters(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.known
+    scene = probe.image()
+    statement = (
+        "before = {n: (p.detach().clone(), p.requires_grad) for n, p in model.named_parameters()}\n"
+        "model(image)\n"
+        "for name, parameter in model.named_parameters():\n"
+        "    assert torch.equal(parameter, before[name][0]), name\n"
+        "    assert parameter.requires_grad == before[name][1] and parameter.grad is None, name"
+    )
+    for train in (False, True):
+        with scenario(probe.code(scene, after=statement, train=train)):
+            model = probe.fresh(train=train)
+            before = {
+                name: (p.detach().clone(), p.requires_grad) for name, p in model.named_parameters()
+            }
+            probe.run(model, scene["image"].clone())
+            now = dict(model.named_parameters())
+            if list(now) != list(before):
+                breach("the parameters after a forward are others than before")
+            mode = "training" if train else "evaluation"
+            for name, parameter in now.items():
+                value, requires_grad = before[name]
+                if not torch.equal(parameter.detach(), value):
+                    breach(f"{name} was changed by a forward in {mode}")
+                if parameter.grad is not None or parameter.requires_grad != requires_grad:
+                    breach(f"a forward in {mode} changed the gradient of {name}")
+
+
+@backbone_check(
+    "a module whose train() or eval() does not do as it is told, F.batch_norm with training=True, "
+    "or a running statistic that is updated without asking self.training"
+)
+def check_eval_keeps_running_statistics(probe: BackboneProbe) -> None:
+    """In evaluation every module is in evaluation, and no buffer changes in a forward.
+
+    Example:
+        >>> check_eval_keeps_running_statistics(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.known
+    scene = probe.image(Picture("bright"))
+    statement = (
+        "for name, module in model.named_modules():\n"
+        "    assert not module.training, name\n"
+        "before = {n: b.clone() for n, b in model.named_buffers()}\n"
+        "model(image)\n"
+        "for name, buffer in model.named_buffers():\n"
+        "    assert torch.equal(buffer, before[name]), name\n"
+        "for name, module in model.named_modules():\n"
+        "    assert not module.training, name"
+    )
+    with scenario(probe.code(scene, after=statement)):
+        model = probe.fresh(train=True).eval()
+        _all_in_evaluation(model, "after model.eval()")
+        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        with torch.no_grad():
+            probe.run(model, scene["image"])
+        _all_in_evaluation(model, "after a forward")
+        now = dict(model.named_buffers())
+        if list(now) != list(before):
+            breach("a forward in evaluation added or removed a buffer")
+        for name, buffer in now.items():
+            if buffer.shape != before[name].shape or not torch.equal(buffer, before[name]):
+                breach(f"the buffer {name} was changed by a forward in evaluation")
+
+
+def _all_in_evaluation(model: nn.Module, when: str) -> None:
+    for name, module in model.named_modules():
+        if module.training:
+            breach(f"{name or 'the network'} ({type(module).__name__}) is in training {when}")
+
+
+@backbone_check(
+    "torch.manual_seed, torch.set_grad_enabled or set_default_dtype called in forward for good, in "
+    "place of a generator or a context manager"
+)
+def check_forward_keeps_global_state(probe: BackboneProbe) -> None:
+    """A forward leaves gradient mode, default dtype and random seeds of the process alone.
+
+    Example:
+        >>> check_forward_keeps_global_state(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.known
+    scene = probe.image()
+    statement = (
+        "def state():\n"
+        "    return torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()\n"
+        "before, states = state(), []\n"
+        "for seed in (1, 2):\n"
+        "    torch.manual_seed(seed)\n"
+        "    model(image)\n"
+        "    states.append(torch.get_rng_state())\n"
+        "assert state() == before\n"
+        "assert not torch.equal(*states), 'reseeded'"
+    )
+    for train in (False, True):
+        with scenario(probe.code(scene, after=statement, train=train)):
+            model = probe.fresh(train=train)
+            found = changed_state(partial(_forward, model, scene["image"]))
+            if found:
+                breach(f"a forward in {'training' if train else 'evaluation'} {found}")
+
+
+def _forward(model: nn.Module, image: torch.Tensor) -> None:
+    model(image.clone())
+
+
+def changed_state(call: Callable[[], object]) -> str | None:
+    """What a call does to the process, in words."""
+    before = global_settings()
+    after_seed = []
+    for seed in (1, 2):
+        seed_all(seed)
+        call()
+        now = global_settings()
+        restore_settings(before)
+        for name, value in before.items():
+            if now[name] != value:
+                return f"changed the {name} from {value} to {now[name]}"
+        after_seed.append(random_states())
+    for name, state in after_seed[0].items():
+        if state == after_seed[1][name]:
+            return f"seeded {name}"
+    return None

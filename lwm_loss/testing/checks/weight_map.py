@@ -1,0 +1,205 @@
+"""Checks of the map of loss weights M."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import reference
+from .._compare import tensor_difference
+from .._criterion import LossProbe
+from .._inputs import Scene, loss_batches
+from .._property import breach, for_all, scenario
+from .._registry import loss_check
+from .._report import CheckSkipped
+from .loss_values import CLOSE, scenes, value_and_gradients
+
+
+def _require_weights(probe: LossProbe) -> None:
+    """Skips a check of weights if there are none."""
+    probe.ready()
+    if probe.kind == "curriculum":
+        raise CheckSkipped("a curriculum is given its weights")
+    probe.weight_map(probe.copy(), probe.inputs(probe.scene(ignored=0.0)))
+
+
+def _weights(probe: LossProbe, scene: Scene) -> Tensor:
+    return probe.weight_map(probe.copy(), probe.inputs(scene)).detach()
+
+
+@loss_check(
+    "a measurement that is not detached: |log D - log D*| taken on the prediction itself, or a "
+    "soft error rate taken from the softmax"
+)
+def check_weight_map_is_detached(probe: LossProbe) -> None:
+    """No gradient flows through the weights: neither into the scores nor into the predicted depth.
+
+    The map requires no gradient. Of a loss that keeps its map to itself, the gradient of the
+    predicted depth must not depend on the scores, as those of L_d do not.
+
+    Example:
+        >>> from lwm_loss import LossWeightModule
+        >>> check_weight_map_is_detached(LossWeightModule())
+    """
+    probe.ready()
+    if probe.kind == "curriculum":
+        raise CheckSkipped("a curriculum is given its weights")
+    scene = probe.scene()
+    applies = False
+    if probe.kind == "weighting" or hasattr(probe.criterion, "weighting"):
+        applies = True
+        after = f"logits.requires_grad_()\npred_depth.requires_grad_()\nweight = {{weight}}\n"
+        after = after.format(weight=probe.weight_code()) + "assert not weight.requires_grad"
+        with scenario(probe.code(scene, after)):
+            if probe.weight_map(probe.copy(), probe.inputs(scene)).requires_grad:
+                breach("the map requires a gradient")
+    if probe.kind == "criterion" and probe.uses("logits", "pred_depth"):
+        applies = True
+        for plain in scenes(probe):
+            _depth_gradient_ignores_scores(probe, plain)
+    if not applies:
+        raise CheckSkipped("it has no weight map")
+
+
+def _depth_gradient_ignores_scores(probe: LossProbe, scene: Scene) -> None:
+    after = (
+        "def gradient(logits):\n"
+        "    predicted = pred_depth.detach().clone().requires_grad_()\n"
+        "    value = {call}\n"
+        "    (grad,) = torch.autograd.grad(value.sum(), predicted, allow_unused=True)\n"
+        "    return torch.zeros_like(predicted) if grad is None else grad\n"
+        "logits.requires_grad_()\n"
+        "assert torch.allclose(gradient(logits), gradient(logits.roll(1, 1)), atol=1e-6)"
+    )
+    code = probe.code(scene, "{call}")
+    code = code.removesuffix(probe.call_code) + after.replace(
+        "{call}", probe.call_code.replace("pred_depth", "predicted", 1)
+        if "pred_depth=" not in probe.call_code
+        else probe.call_code.replace("=pred_depth", "=predicted")
+    )
+    with scenario(code):
+        inputs = probe.inputs(scene)
+        other = inputs._replace(logits=inputs.logits.detach().roll(1, 1).requires_grad_())
+        _, grads = value_and_gradients(probe, probe.copy(), inputs)
+        _, others = value_and_gradients(probe, probe.copy(), other)
+        found = tensor_difference("the gradient of pred_depth", others[1], grads[1], 10 * CLOSE)
+        if found:
+            breach(f"with other scores {found}")
+
+
+@loss_check("an error without abs(), a log-ratio, or a centred or standardised map")
+def check_weight_map_is_non_negative(probe: LossProbe) -> None:
+    """No weight is negative, and every one is finite.
+
+    Example:
+        >>> from lwm_loss import LossWeightModule
+        >>> check_weight_map_is_non_negative(LossWeightModule())
+    """
+    _require_weights(probe)
+    after = f"weight = {probe.weight_code()}\nassert (weight >= 0).all() and weight.isfinite().all()"
+
+    def hold(scene: Scene) -> None:
+        with scenario(probe.code(scene, after)):
+            weight = _weights(probe, scene)
+            if not bool((weight >= 0).all() and weight.isfinite().all()):
+                worst = float(weight.min()) if not weight.isnan().any() else float("nan")
+                breach(f"a weight of {worst:.6g}")
+
+    for_all(loss_batches(probe.settings), hold, probe.effort, scenes(probe))
+
+
+@loss_check(
+    "an R that is not divided by its maximum, a maximum that includes pixels without depth, or a "
+    "rate that is divided by other pixels than it counts"
+)
+def check_weight_map_is_bounded(probe: LossProbe) -> None:
+    """Weights are at most 2 for the fusion ``"sum"`` and at most 1 for any other.
+
+    Of weights that use depth and name no ``fusion`` none may exceed 2; ``max_weight`` sets another
+    bound.
+
+    Example:
+        >>> from lwm_loss import LossWeightModule
+        >>> check_weight_map_is_bounded(LossWeightModule(fusion="max"))
+    """
+    _require_weights(probe)
+    bound = probe.weight_bound()
+    if bound is None:
+        raise CheckSkipped("nothing says how large its weights may be: pass max_weight")
+    after = f"weight = {probe.weight_code()}\nassert weight.max() <= {bound} + 1e-5, weight.max()"
+
+    def hold(scene: Scene) -> None:
+        with scenario(probe.code(scene, after)):
+            largest = float(_weights(probe, scene).max())
+            if largest > bound + 1e-5:
+                breach(f"a weight of {largest:.6g} where at most {bound:g} is allowed")
+
+    for_all(loss_batches(probe.settings), hold, probe.effort, scenes(probe))
+
+
+@loss_check(
+    "an error rate by pixel or smoothed in place of by region, cells from a rounded size "
+    "(x // (W // w)), bins from the edge of another range, or counts in half precision"
+)
+def check_error_rate_is_constant_on_regions(probe: LossProbe) -> None:
+    """Where every pixel has the same depth error, weights are constant on each depth-aware region.
+
+    Z is one rate for the labelled pixels with depth of a region (Eq. 3). Regions are those of
+    ``cells``, ``bin_size`` and ``depth_range`` of the weighting, or else the defaults.
+
+    Example:
+        >>> from lwm_loss import LossWeightModule
+        >>> check_error_rate_is_constant_on_regions(LossWeightModule())
+    """
+    _require_weights(probe)
+    owner = probe.weight_owner
+    if not probe.uses("target_depth") or not probe._weights_use_depth():
+        raise CheckSkipped("its weights do not use depth")
+    if getattr(owner, "fusion", None) == "dpe":
+        raise CheckSkipped("its weights are R alone")
+    options = _region_options(owner)
+    low, high = options["depth_range"]
+    depth = f"{low} + {high - low} * (4 * {{uniform}}).floor() / 4 + {0.05 * (high - low)}"
+    for offset in (0.0, 0.5):
+        for seed, size in enumerate([(24, 24), (19, 26)]):
+            scene = probe.scene(seed=seed, size=size, depth=depth, missing=0.1)
+            known = scene["target_depth"].nan_to_num(1.0)
+            scene.values["pred_depth"] = known.log() + offset
+            scene.code += f"\npred_depth = target_depth.nan_to_num(1.0).log() + {offset}"
+            _constant_on_regions(probe, scene, options)
+
+
+def _region_options(owner: Any) -> dict[str, Any]:
+    settings = getattr(owner, "regions", owner)
+    defaults = {"cells": (8, 8), "bin_size": 10.0, "depth_range": (1.0, 256.0)}
+    return {name: getattr(settings, name, default) for name, default in defaults.items()}
+
+
+def _constant_on_regions(probe: LossProbe, scene: Scene, options: dict[str, Any]) -> None:
+    after = (
+        "from lwm_loss.testing import reference\n"
+        f"weight = {probe.weight_code()}\n"
+        f"regions = reference.depth_aware_regions(target_depth.numpy(), **{options!r})\n"
+        "members = {}\n"
+        "for pixel, region in regions.items():\n"
+        f"    if target[pixel] != {probe.settings.ignore_index}:\n"
+        "        members.setdefault(region, []).append(float(weight[pixel]))\n"
+        "for region, weights in members.items():\n"
+        "    assert max(weights) - min(weights) < 1e-5, region"
+    )
+    with scenario(probe.code(scene, after)):
+        weight = _weights(probe, scene).cpu()
+        regions = reference.depth_aware_regions(scene["target_depth"].numpy(), **options)
+        members: dict[reference.Region, list[tuple[int, ...]]] = {}
+        for pixel, region in regions.items():
+            if int(scene["target"][pixel]) not in probe.ignored:
+                members.setdefault(region, []).append(pixel)
+        for (image, cell, bin_), pixels in members.items():
+            values = torch.stack([weight[pixel] for pixel in pixels])
+            if float(values.max() - values.min()) > 1e-5:
+                breach(
+                    f"weights from {float(values.min()):.6g} to {float(values.max()):.6g} in image "
+                    f"{image}, cell {cell}, depth bin {bin_}"
+                )

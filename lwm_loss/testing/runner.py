@@ -1,0 +1,293 @@
+"""All checks on one subject, and one test for each check of each subject."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from torch import nn
+
+from . import checks  # noqa: F401  fills the registry
+from ._backbone import BackboneProbe
+from ._criterion import LossProbe
+from ._registry import BACKBONE_CHECKS, LOSS_CHECKS, Check
+from ._report import CheckResult, CheckSkipped, Report
+
+Expected = Mapping[str, str]
+
+# The order of reports: what must hold before anything else can.
+ROOMS = (
+    "outputs",
+    "evaluation",
+    "gradients",
+    "privileged",
+    "copies",
+    "loss_values",
+    "loss_pixels",
+    "weight_map",
+    "loss_process",
+    "curriculum",
+)
+
+
+def _ordered(registry: Mapping[str, Check[Any]]) -> list[Check[Any]]:
+    return sorted(
+        registry.values(), key=lambda check: ROOMS.index(check.body.__module__.rpartition(".")[2])
+    )
+
+
+def check_backbone(
+    model: nn.Module,
+    num_classes: int | None = None,
+    image_size: tuple[int, int] = (48, 64),
+    *,
+    on_fail: Literal["raise", "return"] = "raise",
+    expected_failed_checks: Expected | None = None,
+    resize: str | None = None,
+    max_examples: int = 4,
+    seed: int | None = None,
+) -> Report:
+    """Checks that a network keeps what depth-privileged mining rests on.
+
+    A backbone maps images (B, 3, H, W) to logits, (logits, log_depth), (logits, log_depth,
+    side_logits), a mapping with these names, or :class:`lwm_loss.MultiTaskOutput`. What it lacks is
+    skipped, and the reason said. The network is copied before it is run, and left as it is.
+
+    Args:
+        model: the network. Logits are at the size of the image, unless ``resize`` is given.
+        num_classes: C; without it, what the network returns.
+        image_size: height and width of the images; some checks use images larger by up to 17
+            pixels, or twice as large. With a square size a network may refuse other images.
+        on_fail: ``"raise"`` raises the first failure, ``"return"`` puts it into the report.
+        expected_failed_checks: reasons by the names of checks that are known to fail.
+        resize: ``"bilinear"``, ``"bicubic"`` or ``"nearest"`` brings logits and log-depth that are
+            at another resolution to the size of the image first.
+        max_examples: how many inputs hypothesis draws for a property; the corners come on top.
+        seed: makes the drawn inputs the same on every run, as they are where ``CI`` is set.
+
+    Returns:
+        One :class:`CheckResult` for each check; prints as a table.
+
+    Raises:
+        ContractError: a check failed, with ``on_fail="raise"``.
+        TypeError: ``model`` is no nn.Module.
+        ValueError: an option is not one of those above, or names no check.
+
+    Example:
+        >>> from lwm_loss.testing.runner import check_backbone
+        >>> report = check_backbone(nn.Conv2d(3, 5, 1), num_classes=5, image_size=(8, 9))
+        >>> report.failed
+        []
+    """
+    probe = BackboneProbe(
+        model, num_classes, image_size, resize=resize, max_examples=max_examples, seed=seed
+    )
+    return _run(_ordered(BACKBONE_CHECKS), probe, on_fail, expected_failed_checks)
+
+
+def check_loss(
+    criterion: Callable[..., Any],
+    num_classes: int | None = None,
+    *,
+    on_fail: Literal["raise", "return"] = "raise",
+    expected_failed_checks: Expected | None = None,
+    ignore_index: int | None = None,
+    kind: str = "auto",
+    max_weight: float | None = None,
+    max_examples: int = 25,
+    seed: int | None = None,
+) -> Report:
+    r"""Checks that a loss, a weighting or a curriculum keeps its contract.
+
+    Args:
+        criterion: called as ``criterion(logits, target[, pred_depth, target_depth])``, with
+            ``side_logits`` if it has an argument of that name; returns a scalar, a map, or terms
+            with their ``total``. A weighting returns weights (B, \*S). A curriculum is called as
+            ``curriculum(weight_map, mask)`` and has a method ``step``. It is copied before it is
+            called.
+        num_classes: C; without it, what the loss says, or 5.
+        on_fail: ``"raise"`` raises the first failure, ``"return"`` puts it into the report.
+        expected_failed_checks: reasons by the names of checks that are known to fail.
+        ignore_index: the label of pixels that do not count; without it, what the loss says, or
+            those of -100 and 255 that it takes without an error.
+        kind: ``"criterion"``, ``"weighting"`` or ``"curriculum"``, if ``"auto"`` takes it for
+            something else.
+        max_weight: the bound of weights whose ``fusion`` does not say it.
+        max_examples: how many inputs hypothesis draws for a property; the corners come on top.
+        seed: makes the drawn inputs the same on every run, as they are where ``CI`` is set.
+
+    Returns:
+        One :class:`CheckResult` for each check; prints as a table.
+
+    Raises:
+        ContractError: a check failed, with ``on_fail="raise"``.
+        TypeError: ``criterion`` cannot be called.
+        ValueError: an option is not one of those above, or names no check.
+
+    Example:
+        >>> from lwm_loss.testing.runner import check_loss
+        >>> report = check_loss(nn.CrossEntropyLoss(reduction="sum"), num_classes=4)
+        >>> report.failed
+        []
+    """
+    probe = LossProbe(
+        criterion,
+        num_classes,
+        ignore_index=ignore_index,
+        kind=kind,
+        max_weight=max_weight,
+        max_examples=max_examples,
+        seed=seed,
+    )
+    return _run(_ordered(LOSS_CHECKS), probe, on_fail, expected_failed_checks)
+
+
+def _run(
+    wanted: Iterable[Check[Any]], probe: Any, on_fail: str, expected: Expected | None
+) -> Report:
+    if on_fail not in ("raise", "return"):
+        raise ValueError(f'Expected `on_fail` to be "raise" or "return", but got {on_fail!r}.')
+    expected = dict(expected or {})
+    _require_names(expected)
+    report = Report()
+    for check in wanted:
+        try:
+            report.append(CheckResult(check.name, "passed", check(probe)))
+        except CheckSkipped as error:
+            report.append(CheckResult(check.name, "skipped", str(error)))
+        except Exception as error:
+            if check.name in expected:
+                report.append(CheckResult(check.name, "xfailed", expected[check.name], error))
+                continue
+            if on_fail == "raise":
+                raise
+            finding = getattr(error, "finding", f"{type(error).__name__}: {error}")
+            report.append(CheckResult(check.name, "failed", finding, error))
+    return report
+
+
+def _require_names(expected: Expected) -> None:
+    known = [*BACKBONE_CHECKS, *LOSS_CHECKS]
+    for name in expected:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f": did you mean {close[0]!r}?" if close else "."
+            raise ValueError(
+                f"Expected `expected_failed_checks` to name checks, but got {name!r}{hint}"
+            )
+
+
+def is_backbone(subject: Any) -> bool:
+    """Whether a subject is taken for a backbone: a module of one argument that has parameters.
+
+    Everything else is a loss: functions, modules that need a target, and modules of weights.
+
+    Example:
+        >>> is_backbone(nn.Conv2d(3, 5, 1)), is_backbone(nn.CrossEntropyLoss())
+        (True, False)
+    """
+    if not isinstance(subject, nn.Module):
+        return False
+    try:
+        parameters = list(inspect.signature(subject.forward).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = [p for p in parameters if p.kind not in variadic]
+    required = [p.name.lower() for p in named if p.default is p.empty]
+    if any(word in name for name in required[1:] for word in ("target", "label", "truth")):
+        return False
+    return any(True for _ in subject.parameters()) and "weight" not in "".join(required[:1])
+
+
+def parametrize_with_checks(
+    subjects: Iterable[Any],
+    *,
+    expected_failed_checks: Expected | Callable[[Any], Expected] | None = None,
+    num_classes: int | None = None,
+    **options: Any,
+) -> Any:
+    """A pytest decorator: one test for each check of each subject, called ``(subject, check)``.
+
+    Args:
+        subjects: instances of networks and losses; see :func:`is_backbone` for which is which.
+        expected_failed_checks: reasons by the names of checks, or a function from a subject to
+            such a mapping; these tests are marked ``xfail``.
+        num_classes: C of every subject; without it, what each one returns or says.
+        **options: further options of :func:`check_backbone` and :func:`check_loss`; each is given
+            to the kind of subject that has it.
+
+    Returns:
+        A mark, with ids such as ``"Conv2d-check_output_shapes"``.
+
+    Raises:
+        TypeError: a subject is a class, or an option is known to neither kind.
+        ValueError: ``expected_failed_checks`` names no check.
+
+    Example:
+        >>> @parametrize_with_checks([nn.Conv2d(3, 5, 1), nn.CrossEntropyLoss()])
+        ... def test_contract(subject, check):
+        ...     check(subject)
+    """
+    import pytest
+
+    names = {kind: _options_of(probe) for kind, probe in _PROBES.items()}
+    for name in options:
+        if not any(name in of_kind for of_kind in names.values()):
+            raise TypeError(f"Expected an option of check_backbone or check_loss, got {name!r}.")
+    items = []
+    seen: dict[str, int] = {}
+    for subject in subjects:
+        if isinstance(subject, type):
+            raise TypeError(
+                f"Expected instances, but got the class {subject.__name__}: did you mean "
+                f"{subject.__name__}()?"
+            )
+        expected = expected_failed_checks or {}
+        expected = expected(subject) if callable(expected) else expected
+        _require_names(expected)
+        backbone = is_backbone(subject)
+        given = {name: value for name, value in options.items() if name in names[backbone]}
+        given["num_classes"] = num_classes
+        label = _label(subject)
+        seen[label] = seen.get(label, 0) + 1
+        if seen[label] > 1:
+            label = f"{label}{seen[label]}"
+        for check in _ordered(BACKBONE_CHECKS if backbone else LOSS_CHECKS):
+            marks = []
+            if check.name in expected:
+                marks.append(pytest.mark.xfail(reason=expected[check.name]))
+            bound = BoundCheck(check, backbone, given)
+            items.append(pytest.param(subject, bound, marks=marks, id=f"{label}-{check.name}"))
+    return pytest.mark.parametrize(("subject", "check"), items)
+
+
+_PROBES: dict[bool, Any] = {True: BackboneProbe, False: LossProbe}
+
+
+def _options_of(probe: Any) -> set[str]:
+    return set(inspect.signature(probe).parameters) - {"model", "criterion", "num_classes"}
+
+
+def _label(subject: Any) -> str:
+    function = getattr(subject, "func", subject)  # functools.partial
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else type(function).__name__
+
+
+class BoundCheck:
+    """A check with its options, to be called with a subject."""
+
+    def __init__(self, check: Check[Any], backbone: bool, options: Mapping[str, Any]) -> None:
+        self.check = check
+        self.backbone = backbone
+        self.options = dict(options)
+
+    def __call__(self, subject: Any) -> None:
+        """Raises ContractError if the contract is broken, CheckSkipped if it does not apply."""
+        self.check(_PROBES[self.backbone](subject, **self.options))
+
+    def __repr__(self) -> str:
+        return self.check.name

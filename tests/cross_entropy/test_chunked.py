@@ -1,0 +1,222 @@
+"""The CPU form of the one-pass cross-entropy: blocks of rows against the plain road."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lwm_loss.cross_entropy import chunked
+from tests.cross_entropy.support import (
+    LAYOUTS,
+    VOID,
+    Case,
+    assert_as_precise_as_torch,
+    build,
+    check,
+    oracle,
+)
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+ONE_ROW = 1  # a block never gets smaller than a row
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Any shape, dtype, layout and option; logits at the labels' size or at any other."""
+    axes = draw(st.sampled_from([2, 2, 3]))
+    size = tuple(draw(st.lists(st.integers(1, 9), min_size=axes, max_size=axes)))
+    source = None
+    if axes == 2 and draw(st.booleans()):
+        source = (draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    return Case(
+        size=size,
+        source=None if source == size else source,
+        images=draw(st.integers(1, 3)),
+        classes=draw(st.integers(1, 6)),
+        dtype=draw(st.sampled_from(DTYPES)),
+        ignored=draw(st.sampled_from([0.0, 0.3, 1.0])),
+        weighted=draw(st.booleans()),
+        smoothing=draw(st.sampled_from([0.0, 0.0, 0.1, 1.0])),
+        ties=draw(st.booleans()),
+        layout=draw(st.sampled_from(sorted(LAYOUTS))),
+        seed=draw(st.integers(0, 1000)),
+    )
+
+
+@given(case=cases(), block=st.sampled_from([ONE_ROW, 40, 100, chunked.BLOCK_ELEMENTS]))
+@example(case=Case(size=(1, 1), images=1, classes=1), block=ONE_ROW)
+@example(case=Case(size=(7, 5), classes=2), block=30)  # blocks of 3 rows: 3 + 3 + 1
+@example(case=Case(size=(7, 5), classes=2, source=(3, 2)), block=30)
+@example(case=Case(size=(6, 5), classes=2), block=30)  # no row left over
+@example(case=Case(size=(9, 9), source=(1, 1)), block=ONE_ROW)
+@example(case=Case(size=(1, 9), source=(9, 1)), block=ONE_ROW)
+@settings(max_examples=150)
+def test_against_the_plain_road(case: Case, block: int) -> None:
+    with mock.patch.object(chunked, "BLOCK_ELEMENTS", block):
+        check(chunked, case)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("source", [None, (3, 4), (11, 16)])
+def test_every_dtype_and_layout(
+    dtype: torch.dtype, layout: str, source: tuple[int, int] | None
+) -> None:
+    case = Case(size=(6, 9), source=source, dtype=dtype, layout=layout, weighted=True)
+    with mock.patch.object(chunked, "BLOCK_ELEMENTS", 2 * 5 * 9):
+        check(chunked, case)
+
+
+@pytest.mark.parametrize("ratio", [(4, 4), (4, 8), (32, 16), (5, 3)])
+def test_the_ratios_of_side_outputs(ratio: tuple[int, int]) -> None:
+    source = (3, 4)
+    case = Case(size=(3 * ratio[0], 4 * ratio[1]), source=source, dtype=torch.float64)
+    with mock.patch.object(chunked, "BLOCK_ELEMENTS", 7 * 5 * case.size[1]):
+        check(chunked, case)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+@pytest.mark.parametrize("source", [None, (4, 5)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_no_worse_than_torch_in_the_same_dtype(
+    dtype: torch.dtype, source: tuple[int, int] | None, smoothing: float
+) -> None:
+    case = Case(size=(12, 15), source=source, classes=40, dtype=dtype, smoothing=smoothing)
+    assert_as_precise_as_torch(chunked, case)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_the_size_of_a_block_changes_nothing(dtype: torch.dtype) -> None:
+    logits, target, weight, grad = build(Case(size=(9, 4), dtype=dtype, weighted=True))
+    answers = []
+    for rows in (1, 2, 4, 9):
+        with mock.patch.object(chunked, "BLOCK_ELEMENTS", rows * 5 * 4):
+            forward = chunked.forward(logits, target, weight, VOID, 0.1)
+            back = chunked.backward(grad, logits, target, forward[2], weight, VOID, 0.1)
+            answers.append((*forward, back))
+    for answer in answers[1:]:
+        torch.testing.assert_close(answer, answers[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("source", [None, (2, 3)])
+def test_first_class_wins_a_tie(source: tuple[int, int] | None) -> None:
+    logits = torch.zeros(1, 6, *(source or (4, 5)))
+    logits[:, 2:5] = 1.0
+    for label in range(6):
+        target = torch.full((1, 4, 5), label)
+        _, wrong, _ = chunked.forward(logits, target, None, VOID, 0.0)
+        assert bool((wrong == (label != 2)).all())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_classes_that_are_ruled_out(dtype: torch.dtype) -> None:
+    """A score of -inf is a probability of 0: no share of the sum, no gradient."""
+    problem = build(Case(dtype=dtype, classes=6))
+    problem.logits[:, ::3] = -torch.inf
+    target = torch.where(problem.target == VOID, VOID, 1)
+    target[0, 0, 0] = 0  # a ruled-out class that is true: the loss is infinite and stays so
+    problem = problem._replace(target=target)
+    loss, wrong, log_sum_exp = chunked.forward(problem.logits, target, None, VOID, 0.0)
+    grad = chunked.backward(problem.grad, problem.logits, target, log_sum_exp, None, VOID, 0.0)
+    truth = oracle(problem)
+    assert torch.isposinf(loss[0, 0, 0])
+    torch.testing.assert_close(loss.double(), truth.loss, rtol=1e-5, atol=1e-5)
+    assert torch.equal(wrong, truth.wrong)
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(grad.double(), truth.grad, rtol=2 * eps, atol=1e-6)
+
+
+def test_huge_scores_do_not_overflow() -> None:
+    problem = build(Case(classes=4))
+    problem = problem._replace(logits=problem.logits * 1e30)
+    loss, wrong, log_sum_exp = chunked.forward(problem.logits, problem.target, None, VOID, 0.0)
+    truth = oracle(problem)
+    torch.testing.assert_close(loss.double(), truth.loss, rtol=1e-5, atol=0.0)
+    assert torch.equal(wrong, truth.wrong)
+    grad = chunked.backward(
+        problem.grad, problem.logits, problem.target, log_sum_exp, None, VOID, 0.0
+    )
+    torch.testing.assert_close(grad.double(), truth.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_nan_stays_visible() -> None:
+    problem = build(Case(ignored=0.0))
+    problem.logits[0, 2, 1, 1] = torch.nan
+    loss, _, log_sum_exp = chunked.forward(problem.logits, problem.target, None, VOID, 0.0)
+    grad = chunked.backward(
+        problem.grad, problem.logits, problem.target, log_sum_exp, None, VOID, 0.0
+    )
+    assert bool(loss[0, 1, 1].isnan())
+    assert bool(grad[0, :, 1, 1].isnan().all())
+    assert int(loss.isnan().sum()) == 1
+    assert int(grad.isnan().sum()) == problem.logits.shape[1]
+
+
+def test_an_ignored_label_is_never_an_index() -> None:
+    for void in (-100, -1, 255, 2**40):
+        problem = build(Case())
+        target = torch.where(problem.target == VOID, void, problem.target)
+        _, _, log_sum_exp = chunked.forward(problem.logits, target, None, void, 0.0)
+        grad = chunked.backward(
+            problem.grad, problem.logits, target, log_sum_exp, None, void, 0.0
+        )
+        torch.testing.assert_close(grad.double(), oracle(problem).grad, rtol=1e-5, atol=1e-6)
+
+
+class Largest(TorchDispatchMode):
+    """The largest storage that any operation made."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {t.untyped_storage().data_ptr() for t in args if isinstance(t, Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            new = isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in given
+            if new:
+                self.bytes = max(self.bytes, tensor.untyped_storage().nbytes())
+        return out
+
+
+def test_low_resolution_logits_never_exist_at_full_size() -> None:
+    case = Case(size=(48, 32), source=(6, 4), images=2, classes=10)
+    logits, target, _, grad = build(case)
+    with mock.patch.object(chunked, "BLOCK_ELEMENTS", 2 * 10 * 32), Largest() as largest:
+        _, _, log_sum_exp = chunked.forward(logits, target, None, VOID, 0.0)
+        chunked.backward(grad, logits, target, log_sum_exp, None, VOID, 0.0)
+    full = logits.element_size() * 10 * target.numel()
+    one_map = 8 * target.numel()  # a map of int64, the widest thing that is allowed
+    assert 0 < largest.bytes <= one_map < full / 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_nothing_of_the_size_of_the_logits_but_the_gradient(dtype: torch.dtype) -> None:
+    logits, target, _, grad = build(Case(size=(48, 32), classes=20, dtype=dtype))
+    with mock.patch.object(chunked, "BLOCK_ELEMENTS", 2 * 20 * 32):
+        with Largest() as forward:
+            _, _, log_sum_exp = chunked.forward(logits, target, None, VOID, 0.0)
+        with Largest() as backward:
+            result = chunked.backward(grad, logits, target, log_sum_exp, None, VOID, 0.0)
+    assert forward.bytes <= 8 * target.numel()
+    assert backward.bytes == result.untyped_storage().nbytes() == logits.nbytes
+
+
+def test_threads_change_nothing() -> None:
+    logits, target, weight, grad = build(Case(size=(40, 30), weighted=True, source=(10, 7)))
+    answers = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            loss, wrong, log_sum_exp = chunked.forward(logits, target, weight, VOID, 0.1)
+            back = chunked.backward(grad, logits, target, log_sum_exp, weight, VOID, 0.1)
+            answers.append((loss, wrong, back))
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(answers[0], answers[1], rtol=1e-5, atol=1e-6)
