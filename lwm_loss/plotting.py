@@ -22,6 +22,7 @@ __all__ = ["plot_weight_maps"]
 
 VOID_COLOUR = (0.80, 0.80, 0.80)
 MISSING_COLOUR = (0.55, 0.55, 0.55)
+DROPPED_COLOUR = (0.36, 0.60, 0.72)
 _ROWS, _COLUMNS = 3, 3
 _PANEL_WIDTH = 3.5  # inches
 _LEGEND_WIDTH = 1.7
@@ -94,8 +95,7 @@ def plot_weight_maps(
         >>> logits, depth = torch.rand(1, 3, 24, 32), torch.full((1, 24, 32), 9.0)
         >>> log_depth = torch.rand(1, 24, 32)
         >>> figure = plot_weight_maps(image, target, logits, log_depth, depth, LossWeightModule())
-        >>> [axes.get_title() for axes in figure.axes][:3]
-        ['image', 'label', 'prediction (33 % right)']
+        >>> figure.savefig("maps.png")                                 # doctest: +SKIP
     """
     try:
         from matplotlib.figure import Figure
@@ -118,8 +118,8 @@ def plot_weight_maps(
     for panel in axes:
         panel.set_axis_off()
     _show_labels(axes, frame, colours)
-    _show_depths(axes[3:5], frame, metres, weighting)
-    _show_weights(axes[5:], frame, weighting)
+    _show_depths(axes[3:5], frame, metres, weighting.regions.depth_range)
+    _show_weights(axes[5:], frame, weighting.fusion)
     figure.legend(
         handles=_legend(frame, colours, class_names),
         loc="outside right upper",
@@ -227,19 +227,29 @@ def _show_labels(axes: Sequence[Axes], frame: _Frame, colours: Tensor) -> None:
 
 
 def _show_map(
-    panel: Axes, values: Tensor, shown: Tensor, name: str, cmap: str, low: float, high: float,
-    bad: tuple[float, float, float], unit: str = "", ticks: Sequence[float] | None = None,
-) -> None:  # fmt: skip
-    """One map with a colour bar of the panel's height."""
-    from matplotlib import colormaps
+    panel: Axes,
+    values: Tensor,
+    name: str,
+    *,
+    cmap: str,
+    low: float,
+    high: float,
+    masked: Sequence[tuple[Tensor, tuple[float, float, float]]] = (),
+    unit: str = "",
+) -> None:
+    """One map with a colour bar of the panel's height; masked pixels in plain colours."""
+    from matplotlib.ticker import MaxNLocator
 
-    coloured = colormaps[cmap].copy()
-    coloured.set_bad(bad)
-    masked = torch.where(shown, values, torch.nan).numpy()
-    drawn = panel.imshow(masked, cmap=coloured, vmin=low, vmax=high, interpolation="nearest")
+    shown = {"vmin": low, "vmax": high, "cmap": cmap, "interpolation": "nearest"}
+    drawn = panel.imshow(values.numpy(), **shown)  # type: ignore[arg-type]
+    for mask, colour in masked:
+        layer = torch.zeros(*mask.shape, 4)
+        layer[mask] = torch.tensor([*colour, 1.0])
+        panel.imshow(layer.numpy(), interpolation="nearest")
     beside = panel.inset_axes((1.02, 0.0, 0.04, 1.0))
-    bar = panel.figure.colorbar(drawn, cax=beside, label=unit, ticks=ticks)
+    bar = panel.figure.colorbar(drawn, cax=beside, ticks=MaxNLocator(5))
     bar.ax.tick_params(labelsize="x-small")
+    bar.ax.set_title(unit, fontsize="x-small")
     panel.set_title(name)
 
 
@@ -247,11 +257,11 @@ def _show_depths(
     axes: Sequence[Axes],
     frame: _Frame,
     metres: tuple[float, float] | None,
-    weighting: LossWeightModule,
+    depth_range: tuple[float, float],
 ) -> None:
     depth, predicted, unit = frame.depth, frame.pred_depth, "level"
     if metres is not None:
-        low, high = weighting.regions.depth_range
+        low, high = depth_range
         scale = (metres[1] - metres[0]) / (high - low)
         depth = metres[0] + (depth - low) * scale
         predicted = metres[0] + (predicted - low) * scale
@@ -259,51 +269,31 @@ def _show_depths(
     seen = depth[frame.known] if bool(frame.known.any()) else predicted.flatten()
     low, high = float(seen.min()), float(seen.max())
     high = high if high > low else low + 1.0
-    everywhere = torch.ones_like(frame.known)
-    _show_map(axes[0], depth, frame.known, "true depth", "viridis", low, high, MISSING_COLOUR, unit)
-    _show_map(
-        axes[1],
-        predicted,
-        everywhere,
-        "predicted depth",
-        "viridis",
-        low,
-        high,
-        MISSING_COLOUR,
-        unit,
-    )
-
-
-def _show_weights(axes: Sequence[Axes], frame: _Frame, weighting: LossWeightModule) -> None:
-    top = 2.0 if weighting.fusion == "sum" else 1.0
-    halves = [0.0, top / 2, top]
-    counted = frame.known & frame.labelled
-    formula = {"sum": "R + Z", "product": "R · Z", "max": "max(R, Z)", "dpe": "R", "dse": "Z"}
-    for panel, values, shown, bad, name, high in (
-        (axes[0], frame.dpe, frame.known, MISSING_COLOUR, "R: error of depth", 1.0),
-        (axes[1], frame.dse, counted, MISSING_COLOUR, "Z: error rate of the region", 1.0),
-        (
-            axes[2],
-            frame.weight,
-            frame.labelled,
-            VOID_COLOUR,
-            f"M = {formula[weighting.fusion]}: loss weight",
-            top,
-        ),
+    missing = [(~frame.known, MISSING_COLOUR)]
+    for panel, values, masked, name in (
+        (axes[0], depth, missing, "true depth"),
+        (axes[1], predicted, [], "predicted depth"),
     ):
-        _show_map(
-            panel, values, shown, name, "magma", 0.0, high, bad,
-            ticks=halves if high == top else [0.0, 0.5, 1.0],
-        )  # fmt: skip
-    if frame.kept is None:
-        return
-    share = ((frame.kept == frame.weight) & frame.labelled).sum() / frame.labelled.sum().clamp(
-        min=1
-    )
-    name = f"kept of M by the curriculum ({100 * float(share):.0f} %)"
-    _show_map(
-        axes[3], frame.kept, frame.labelled, name, "magma", 0.0, top, VOID_COLOUR, ticks=halves
-    )
+        _show_map(panel, values, name, cmap="viridis", low=low, high=high, masked=masked, unit=unit)
+
+
+def _show_weights(axes: Sequence[Axes], frame: _Frame, fusion: str) -> None:
+    missing, void = (~frame.known, MISSING_COLOUR), (~frame.labelled, VOID_COLOUR)
+    # R and Z share the scale [0, 1]; M is shown up to its maximum, for it seldom reaches 2.
+    top = max(float(frame.weight.max()), 1e-6)
+    formula = {"sum": "R + Z", "product": "R · Z", "max": "max(R, Z)", "dpe": "R", "dse": "Z"}
+    maps = [
+        (frame.dpe, "R: error of the depth", 1.0, [missing]),
+        (frame.dse, "Z: error rate of the region", 1.0, [missing, void]),
+        (frame.weight, f"M = {formula[fusion]}: the loss weight", top, [void]),
+    ]
+    if frame.kept is not None:
+        dropped = (frame.kept != frame.weight) & frame.labelled
+        share = 1 - float(dropped.sum() / frame.labelled.sum().clamp(min=1))
+        name = f"M that the curriculum keeps ({100 * share:.0f} %)"
+        maps.append((frame.kept, name, top, [(dropped, DROPPED_COLOUR), void]))
+    for panel, (values, name, high, masked) in zip(axes, maps):
+        _show_map(panel, values, name, cmap="magma", low=0.0, high=high, masked=masked)
 
 
 def _legend(frame: _Frame, colours: Tensor, class_names: Sequence[str] | None) -> list[Any]:
@@ -322,4 +312,6 @@ def _legend(frame: _Frame, colours: Tensor, class_names: Sequence[str] | None) -
         entries.append(Patch(facecolor=VOID_COLOUR, label="void (no label)"))
     if not bool(frame.known.all()):
         entries.append(Patch(facecolor=MISSING_COLOUR, label="no depth"))
+    if frame.kept is not None and bool((frame.kept != frame.weight).any()):
+        entries.append(Patch(facecolor=DROPPED_COLOUR, label="left out for now"))
     return entries

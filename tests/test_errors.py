@@ -430,6 +430,17 @@ def test_validate_is_silent_on_a_healthy_batch() -> None:
     lwm.validate(LOGITS, TARGET, LOG_DEPTH, torch.zeros_like(DEPTH), log_input=False)
 
 
+class Foreign(Tensor):
+    """A tensor that a loss leaves unread, as it does one on CUDA."""
+
+
+def test_validate_reads_what_a_loss_leaves_unread() -> None:
+    with pytest.raises(ValueError, match=r"did you mean ignore_index=255\?"):
+        lwm.validate(LOGITS, target_with(255).as_subclass(Foreign))
+    with pytest.raises(ValueError, match=r"did you mean log_input=True\?"):
+        lwm.validate(LOGITS, TARGET, LOG_DEPTH.as_subclass(Foreign), DEPTH, log_input=False)
+
+
 def test_one_default_ignored_label_yields_to_the_other() -> None:
     target = target_with(255)
     ignoring = nn.CrossEntropyLoss(ignore_index=255, reduction="none")

@@ -456,16 +456,14 @@ def test_a_side_like_the_output_gives_the_same_loss(resize: str) -> None:
 
 
 def test_nearest_labels_at_awkward_sizes() -> None:
-    # floor(i * in / out) in integers; a float32 scale slips at sizes such as these.
-    for inside, outside in ((7, 3), (29, 23), (49, 47), (97, 89), (480, 427), (15, 58)):
-        target = torch.zeros(1, inside, 1, dtype=torch.long)
-        picked = [i * inside // outside for i in range(outside)]
-        target[0, picked] = 1
-        side = torch.zeros(1, 2, outside, 1)
-        side[:, 1] = 50.0
+    # floor(i * in / out) in integers; i * (in / out) slips at sizes such as these.
+    for inside, outside in ((240, 58), (240, 86), (6, 74), (9, 111), (29, 23), (7, 3), (3, 3)):
+        target = torch.arange(inside).reshape(1, inside, 1)
+        picked = torch.tensor([i * inside // outside for i in range(outside)])
+        side = 50.0 * F.one_hot(picked, inside).t().reshape(1, inside, outside, 1).float()
         ones = torch.ones(1, inside, 1)
         objective = lwm.HardPixelMiningLoss(num_sides=1, resize="target")
-        terms = objective(torch.zeros(1, 2, inside, 1), target, ones, ones, [side])
+        terms = objective(torch.zeros(1, inside, inside, 1), target, ones, ones, [side])
         assert terms.sides[0].item() == 0.0, (inside, outside)
 
 

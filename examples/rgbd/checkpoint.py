@@ -11,13 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import random
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 
 from examples.rgbd.data import DataError
@@ -53,7 +51,9 @@ def _temporary(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], previous: Path | None = None) -> None:
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], previous: Path | None = None
+) -> None:
     """Give `path` new content in one step; on any failure it keeps the old one.
 
     Args:
@@ -98,7 +98,9 @@ def save_checkpoint(path: Path, state: dict[str, Any], *, keep_previous: bool = 
         # torch's writer turns the system's error into one of its own.
         cause = error.__context__
         reason = cause if isinstance(cause, OSError) else str(error).splitlines()[0]
-        raise OSError(f"writing {path} failed ({reason}); the checkpoint before it is untouched") from error
+        raise OSError(
+            f"writing {path} failed ({reason}); the checkpoint before it is untouched"
+        ) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -113,7 +115,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"Expected a checkpoint at {path}, but there is no such file: is it the folder of a run?"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
         reason = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
         raise CheckpointError(
             f"Expected a checkpoint at {path}, but it cannot be read ({reason}): is it damaged?"
@@ -143,28 +153,3 @@ def load_latest(folder: Path, say: Callable[[str], None] = print) -> dict[str, A
         state = load_checkpoint(folder / PREVIOUS)
         say(f"{error} Going on with the one before it, {PREVIOUS}.")
         return state
-
-
-# --- random states ------------------------------------------------------------------------------
-
-
-def random_state() -> dict[str, Any]:
-    """The state of every global random generator of this process, as plain data and tensors."""
-    name, keys, *rest = np.random.get_state(legacy=True)
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
-        "python": random.getstate(),
-    }
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Go back to what `random_state` returned."""
-    torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))

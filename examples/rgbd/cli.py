@@ -14,15 +14,17 @@ from examples.rgbd.data import DataError
 T = TypeVar("T")
 
 
-def parse(kind: type[T], args: Sequence[str] | None, prog: str, description: str, default: T) -> T:
+def parse(
+    kind: type[T], args: Sequence[str], *, prog: str, description: str, default: T | None = None
+) -> T:
     """Options from a command line; groups of options share one flat set of names."""
     return tyro.cli(
         kind,
         args=args,
         prog=prog,
         description=description,
-        default=default,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        **({} if default is None else {"default": default}),
     )
 
 
@@ -38,7 +40,10 @@ def guarded(command: Callable[[], None]) -> None:
         raise SystemExit(1) from None
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        print(f"error: Expected to read or write{where}, but got: {error.strerror or error}.", file=sys.stderr)
+        print(
+            f"error: Expected to read or write{where}, but got: {error.strerror or error}.",
+            file=sys.stderr,
+        )
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

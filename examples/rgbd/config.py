@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ Objective = Literal["s", "sd", "sd+ms", "sd+cl", "sd+r", "sd+z", "sd+rz", "hpm",
 Mining = Literal["none", "ohem", "focal", "lmp"]
 Control = Literal["none", "uniform", "shuffled", "double-s", "delta"]
 Precision = Literal["no", "bf16", "fp16"]
+
+
+WORKERS = min(4, os.cpu_count() or 1)
 
 
 class OptionError(ValueError):
@@ -62,7 +66,7 @@ class DataOptions:
     holdout: float = 0.1
     """Share of the training split that is held out: it steers the plateau schedule and chooses the
     checkpoint. 0 trains on everything, steers by the training loss and keeps the last weights."""
-    workers: int = 4
+    workers: int = WORKERS
     """Processes that read and vary frames; the result does not depend on their number."""
     world: Literal["mixed", "a", "b", "c"] = "mixed"
     """Generated rooms: which classes share a colour."""
@@ -76,23 +80,28 @@ class DataOptions:
 class NetworkOptions:
     """The network. Its last depth and side branches exist only where the objective needs them."""
 
-    network: str = "refinenet"
-    """The decoder: refinenet is the paper's."""
+    network: Literal["refinenet", "light_refinenet", "deeplabv3", "pspnet"] = "refinenet"
+    """refinenet is the paper's; the last two are its Table V, and have no side outputs."""
     backbone: str = "resnet50"
-    """The encoder; the paper reports resnet50 and resnet152."""
+    """The encoder: resnet18, 34, 50, 101, 152 or convnext_tiny, small, base. The paper reports
+    resnet50 and resnet152."""
     pretrained: str | None = None
     """Weights of the encoder: a name on the Hugging Face hub such as microsoft/resnet-50, or a
     folder. Without it the encoder starts from scratch, and the paper's figures are out of reach."""
     freeze_norm: bool | None = None
     """Keep the encoder's batch norm at its running statistics; by default only if pretrained."""
-    width: int = 256
-    """Channels of the decoders."""
-    dropout: float = 0.0
-    """Share of values dropped from the coarsest maps; the paper names none."""
-    initialisation: Literal["normal", "he"] = "normal"
-    """Weights of the decoders: normal is RefineNet's N(0, 0.01); he suits narrow decoders."""
-    sum_features: Literal["onward", "output"] = "onward"
-    """Where depth features are added: fed onward to the next block, or for the heads alone."""
+    output_stride: int | None = None
+    """Of the encoder: 32, 16 or 8; by default what the network was published with."""
+    width: int | None = None
+    """Channels of the decoder; by default what it was published with."""
+    dropout: float | None = None
+    """Share of values dropped; the paper names none. By default what the network brings."""
+    initialisation: Literal["normal", "scaled"] | None = None
+    """RefineNet's decoder: normal is N(0, 0.01) as released, scaled suits narrow decoders."""
+    sum_features: Literal["onward", "output"] | None = None
+    """RefineNet: depth features are added and fed onward (default), or added for the heads alone."""
+    depth_bound: Literal["sigmoid", "clamp", "none"] | None = None
+    """What keeps the predicted log-depth in [0, log 256]."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
+from tqdm import tqdm
 
 import lwm_loss.functional as LF
-from examples.rgbd.data import VOID, RGBDDataset, Resized
+from examples.rgbd.data import VOID, Resized, RGBDDataset
 from examples.rgbd.metrics import Scores, SplitMetrics, majority_scores, scores_of
 from examples.rgbd.sampling import Ragged, batches, collate_ragged, loader
 from lwm_loss import MultiTaskOutput
@@ -67,7 +68,9 @@ def predict(network: nn.Module, images: Tensor, view: View = SINGLE_SCALE) -> Mu
     for scale in view.scales:
         # The nearest multiple of 32, the stride of the coarsest map.
         scaled = [max(round(side * scale / 32), 1) * 32 for side in size]
-        shown = images if scale == 1 else F.interpolate(images, scaled, mode="bilinear", antialias=True)
+        shown = (
+            images if scale == 1 else F.interpolate(images, scaled, mode="bilinear", antialias=True)
+        )
         for flipped in (False, True) if view.flip else (False,):
             seen = shown.flip(-1) if flipped else shown
             whole = scale == 1 and not flipped
@@ -97,6 +100,7 @@ def evaluate(
     workers: int = 0,
     view: View = SINGLE_SCALE,
     crop: tuple[slice, slice] | None = None,
+    progress: bool = False,
 ) -> Evaluation:
     """Run a network over a split, divided among the processes, and score it as one.
 
@@ -113,6 +117,7 @@ def evaluate(
         workers: processes that read.
         view: flip and scales.
         crop: rows and columns that count, for label maps that all have one size.
+        progress: show a bar.
     """
     was_training = network.training
     network.eval()
@@ -129,7 +134,8 @@ def evaluate(
     metrics = SplitMetrics(num_classes, device)
     sums = torch.zeros(4, dtype=torch.float64, device=device)
     frames: Iterable[Ragged] = batches(source)
-    for ragged in frames:
+    bar = tqdm(frames, "evaluating", total=len(source), disable=not progress, leave=False)
+    for ragged in bar:
         output = predict(network, ragged.images().to(device, non_blocking=True), view)
         for index, frame in enumerate(ragged):
             label = frame.label.to(device, non_blocking=True)

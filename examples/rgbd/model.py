@@ -1,48 +1,59 @@
-"""The network that an objective needs, and the learning rates of its parts."""
+"""The network that an objective needs."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
-from examples.rgbd.config import NetworkOptions, ObjectiveOptions, OptimisationOptions, OptionError
-from examples.rgbd.networks.encoder import ResNetEncoder
-from examples.rgbd.networks.multitask import MultiTaskRefineNet
+from examples.rgbd.config import NetworkOptions, ObjectiveOptions, OptionError
+from examples.rgbd.networks import NETWORKS, RESNETS, build_network
 from examples.rgbd.objective import ARMS, NUM_SIDES
 
 
 def build_model(
-    options: NetworkOptions, objective: ObjectiveOptions, num_classes: int
+    options: NetworkOptions,
+    objective: ObjectiveOptions,
+    num_classes: int,
+    *,
+    load_pretrained: bool = True,
 ) -> nn.Module:
     """The network, with depth branch and side outputs only where the objective has such terms.
 
+    Args:
+        options: which network.
+        objective: what it is trained by.
+        num_classes: C.
+        load_pretrained: False leaves the encoder at random weights, for a checkpoint to fill.
+
     Raises:
-        OptionError: an unknown name, or weights that cannot be loaded.
+        OptionError: an unknown name, an option that the network does not have, an objective that
+            it cannot serve, or weights that cannot be loaded.
     """
     arm = ARMS[objective.objective]
-    frozen = options.pretrained is not None if options.freeze_norm is None else options.freeze_norm
+    kind = NETWORKS[options.network]
+    sides = NUM_SIDES if arm.sides else 0
+    if sides and "num_sides" not in kind.options:
+        raise OptionError(
+            f"Expected an objective without side outputs for --network {options.network}, which "
+            f"has none, but got --objective {objective.objective}: did you mean sd+rz?"
+        )
+    frozen = options.freeze_norm
+    if frozen is None and options.pretrained is not None and options.backbone in RESNETS:
+        frozen = True  # also where the weights come from a checkpoint
     try:
-        return MultiTaskRefineNet(
-            ResNetEncoder(options.backbone, pretrained=options.pretrained, freeze_norm=frozen),
-            num_classes,
+        return build_network(
+            options.network,
+            options.backbone,
+            num_classes=num_classes,
+            pretrained=options.pretrained if load_pretrained else None,
+            freeze_norm=frozen,
+            output_stride=options.output_stride,
             width=options.width,
-            num_sides=NUM_SIDES if arm.sides else 0,
+            num_sides=sides if "num_sides" in kind.options else None,
             predict_depth=arm.depth,
+            depth_bound=options.depth_bound,
             dropout=options.dropout,
             initialisation=options.initialisation,
             sum_features=options.sum_features,
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise OptionError(str(error)) from error
-
-
-def parameter_groups(network: nn.Module, options: OptimisationOptions) -> list[dict[str, Any]]:
-    """The encoder's parameters and all others, each with its learning rate; frozen ones left out."""
-    encoder = [p for p in network.encoder.parameters() if p.requires_grad]
-    known = {id(parameter) for parameter in encoder}
-    others = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
-    return [
-        {"params": encoder, "lr": options.lr * options.encoder_lr_factor},
-        {"params": others, "lr": options.lr},
-    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,22 +45,6 @@ ARMS = {
 NUM_SIDES = 4
 
 
-class ObjectiveModule(Protocol):
-    """What the engine calls: the signature of `lwm_loss.HardPixelMiningLoss`."""
-
-    def __call__(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        pred_depth: Tensor | None,
-        target_depth: Tensor,
-        side_logits: Sequence[Tensor] = (),
-        *,
-        normalizer: Tensor,
-        depth_normalizer: Tensor,
-    ) -> lwm.LossTerms: ...
-
-
 class Curriculum(lwm.SelfPacedCurriculum):
     """The curriculum, remembering for the log which share of the labelled pixels it kept."""
 
@@ -72,7 +55,9 @@ class Curriculum(lwm.SelfPacedCurriculum):
     def forward(self, weight_map: Tensor, mask: Tensor | None = None) -> Tensor:
         kept = super().forward(weight_map, mask)
         # A pixel of weight 0 loses nothing by being left out.
-        self.record(kept == weight_map, torch.ones_like(kept, dtype=torch.bool) if mask is None else mask)
+        self.record(
+            kept == weight_map, torch.ones_like(kept, dtype=torch.bool) if mask is None else mask
+        )
         return kept
 
     def record(self, kept: Tensor, mask: Tensor) -> None:
@@ -232,10 +217,10 @@ def _rival(options: ObjectiveOptions) -> nn.Module:
     return lwm.LossMaxPoolingWeighting(options.lmp_ratio, options.lmp_p, VOID)
 
 
-def build_objective(
-    options: ObjectiveOptions, epochs: int
-) -> tuple[ObjectiveModule, Curriculum | None]:
+def build_objective(options: ObjectiveOptions, epochs: int) -> tuple[nn.Module, Curriculum | None]:
     """The objective, and its curriculum if it has one: call `step` on it after each epoch.
+
+    All objectives are called like `lwm_loss.HardPixelMiningLoss`, with both normalisers.
 
     Args:
         options: which objective, and its numbers.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
@@ -19,9 +18,7 @@ def build_optimizer(groups: Sequence[dict[str, Any]], options: OptimisationOptio
     """SGD with momentum (the paper's) or AdamW over groups that bring their learning rates."""
     if options.optimizer == "adamw":
         return AdamW(groups, lr=options.lr, weight_decay=options.weight_decay)
-    return SGD(
-        groups, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay
-    )
+    return SGD(groups, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
 
 
 class Schedule:

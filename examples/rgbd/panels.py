@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from matplotlib.figure import Figure
+from torch import Tensor, nn
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
+from examples.rgbd.checkpoint import write_atomically
 from examples.rgbd.config import ObjectiveOptions
-from examples.rgbd.data import Resized, denormalise
+from examples.rgbd.data import VOID, Resized, denormalise
 from examples.rgbd.objective import weight_module
 from lwm_loss.plotting import plot_weight_maps
 
 _DPI = 110
+_FEW = 20
 
 
 def spread(length: int, count: int) -> list[int]:
@@ -30,6 +35,7 @@ def draw_panels(
     dataset: Any,
     folder: Path,
     prefix: str,
+    caption: str,
     *,
     count: int,
     image_size: tuple[int, int],
@@ -47,6 +53,7 @@ def draw_panels(
         dataset: the split.
         folder: to draw to.
         prefix: of the file names.
+        caption: follows the name of the frame in the title.
         count: number of frames, spread evenly over the split.
         image_size: (height, width) that the network sees.
         limits: (near, far) in metres.
@@ -59,31 +66,125 @@ def draw_panels(
     Returns:
         The files.
     """
-    was_training = network.training
-    network.eval()
-    shown = Resized(dataset, image_size)
-    weighting = weight_module(objective)
     files = []
-    for index in spread(len(shown), count):
-        frame = shown[index]
-        output = lwm.MultiTaskOutput.of(network(frame.image[None].to(device)))
-        if output.log_depth is None:
-            raise ValueError("Expected a network with a depth branch to draw weight maps of.")
+    weighting = weight_module(objective)
+    for shown in _predicted(network, dataset, count, image_size, limits, device):
         figure = plot_weight_maps(
-            torch.from_numpy(denormalise(frame.image)).permute(2, 0, 1)[None],
-            frame.label[None],
-            output.logits.float(),
-            output.log_depth.float(),
-            LF.rescale_depth(frame.depth, *limits)[None],
+            shown.image,
+            shown.label,
+            shown.logits,
+            shown.log_depth,
+            shown.levels,
             weighting,
             curriculum=curriculum,
             class_names=classes,
-            palette=palette,
+            # The usual colours of labels are dark; a few classes look better in matplotlib's.
+            palette=None if len(classes) <= _FEW else palette,
             metres=limits,
-            title=f"{frame.name}",
+            title=f"{shown.name}, {caption}",
         )
-        file = folder / f"{prefix}-{frame.name}.png"
-        figure.savefig(file, dpi=_DPI)
-        files.append(file)
-    network.train(was_training)
+        files.append(_save(figure, folder / f"{prefix}-{shown.name}.png"))
     return files
+
+
+@torch.no_grad()
+def draw_curriculum(
+    network: nn.Module,
+    dataset: Any,
+    folder: Path,
+    caption: str,
+    *,
+    epochs: Sequence[int],
+    length: int,
+    count: int,
+    image_size: tuple[int, int],
+    limits: tuple[float, float],
+    objective: ObjectiveOptions,
+    device: torch.device | str = "cpu",
+) -> list[Path]:
+    """Draw what the curriculum keeps of M at some epochs (Fig. 8b) to `folder/kept-name.png`.
+
+    The weights are those of one checkpoint; only the curriculum moves on.
+
+    Args:
+        network: with a depth branch.
+        dataset: the split.
+        folder: to draw to.
+        caption: follows the name of the frame in the title.
+        epochs: to show.
+        length: of the curriculum in epochs.
+        count, image_size, limits, objective, device: as for `draw_panels`.
+
+    Returns:
+        The files.
+    """
+    files = []
+    weighting = weight_module(objective)
+    height, width = image_size
+    for shown in _predicted(network, dataset, count, image_size, limits, device):
+        maps = weighting.maps(shown.logits, shown.label, shown.log_depth, shown.levels)
+        labelled = shown.label != VOID
+        columns = len(epochs) + 1
+        size = (2.6 * columns, 2.6 * height / width + 0.7)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(1, columns)
+        panels[0].imshow(shown.image[0].permute(1, 2, 0).numpy())
+        panels[0].set_title("image")
+        top = max(float(maps.weight.max()), 1e-6)
+        for panel, epoch in zip(panels[1:], epochs):
+            curriculum = lwm.SelfPacedCurriculum(length)
+            curriculum.epoch.fill_(epoch)
+            kept = curriculum(maps.weight, labelled)
+            panel.imshow(kept[0].numpy(), cmap="magma", vmin=0, vmax=top, interpolation="nearest")
+            panel.set_title(f"M kept at epoch {epoch} of {length}", fontsize="medium")
+        for panel in panels:
+            panel.set_axis_off()
+        figure.suptitle(f"{shown.name}, {caption}")
+        files.append(_save(figure, folder / f"kept-{shown.name}.png"))
+    return files
+
+
+class _Shown(NamedTuple):
+    """One frame and what is predicted of it, as batches of one on the CPU."""
+
+    name: str
+    image: Tensor
+    label: Tensor
+    levels: Tensor
+    logits: Tensor
+    log_depth: Tensor
+
+
+def _predicted(
+    network: nn.Module,
+    dataset: Any,
+    count: int,
+    image_size: tuple[int, int],
+    limits: tuple[float, float],
+    device: torch.device | str,
+) -> Iterator[_Shown]:
+    """Some frames, spread evenly over a split."""
+    was_training = network.training
+    network.eval()
+    resized = Resized(dataset, image_size)
+    for index in spread(len(resized), count):
+        frame = resized[index]
+        output = lwm.MultiTaskOutput.of(network(frame.image[None].to(device)))
+        if output.log_depth is None:
+            raise ValueError("Expected a network with a depth branch to draw weight maps of.")
+        yield _Shown(
+            name=str(frame.name).replace("/", "-"),
+            image=torch.from_numpy(denormalise(frame.image)).permute(2, 0, 1)[None],
+            label=frame.label[None],
+            levels=LF.rescale_depth(frame.depth, *limits)[None],
+            logits=output.logits.float().cpu(),
+            log_depth=output.log_depth.float().cpu(),
+        )
+    network.train(was_training)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=_DPI, format="png")
+    write_atomically(path, lambda file: file.write(picture.getbuffer()))
+    return path

@@ -88,7 +88,9 @@ class RunFolder:
     def write_config(self, config: TrainConfig, facts: dict[str, Any]) -> None:
         """Write `config.json`: all options, the versions of all packages, and facts of the run."""
         self.path.mkdir(parents=True, exist_ok=True)
-        self.write_json("config.json", {"options": to_plain(config), "versions": versions(), **facts})
+        self.write_json(
+            "config.json", {"options": to_plain(config), "versions": versions(), **facts}
+        )
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file."""
@@ -100,9 +102,7 @@ class RunFolder:
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(
-            {key: f"{value:.6g}" for key, value in row.items()} for row in history
-        )
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in history)
         write_atomically(
             self.path / "metrics.csv", lambda file: file.write(text.getvalue().encode())
         )

@@ -154,7 +154,9 @@ def _as_it_is(frame: Any) -> Any:
     return frame
 
 
-def loader(dataset: Dataset[Any], *, workers: int, pin: bool = False, **options: Any) -> DataLoader[Any]:
+def loader(
+    dataset: Dataset[Any], *, workers: int, pin: bool = False, **options: Any
+) -> DataLoader[Any]:
     """A data loader that leaves the global random state alone; read it through `batches`."""
     return DataLoader(
         Guarded(dataset),

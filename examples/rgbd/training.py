@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
-
+from examples.rgbd.acceleration import make_accelerator
 from examples.rgbd.checkpoint import load_latest
 from examples.rgbd.cli import guarded, parse
 from examples.rgbd.config import OptionError, TrainConfig, from_plain
-from examples.rgbd.engine import Engine, make_accelerator
-from examples.rgbd.frames import Frames, Pipeline, open_frames
+from examples.rgbd.engine import Engine
+from examples.rgbd.frames import Pipeline, open_frames
 from examples.rgbd.metrics import score_table, summary
+from examples.rgbd.reporting import describe_run
 from examples.rgbd.runfolder import RunFolder
+from examples.rgbd.runstate import restore
 
 # What may differ between a run and its continuation without changing what is learnt.
 _FREE = {
@@ -30,6 +33,10 @@ _FREE = {
 def train(pipeline: Pipeline, args: Sequence[str] | None = None) -> None:
     """Run the command; faults of options and data end in one sentence."""
     guarded(lambda: _train(pipeline, list(sys.argv[1:] if args is None else args)))
+
+
+def _silent(message: str) -> None:
+    """Say nothing: one of several processes speaks for all."""
 
 
 def _value_of(args: Sequence[str], option: str) -> str | None:
@@ -78,82 +85,54 @@ def _resumed(args: Sequence[str], stored: TrainConfig, pipeline: Pipeline) -> Tr
 
 def _train(pipeline: Pipeline, args: Sequence[str]) -> None:
     began = time.perf_counter()
-    resume = _value_of(args, "--resume")
-    state = None
-    if resume is not None:
-        folder = RunFolder.existing(Path(resume))
-        state = load_latest(folder.path)
-        config = _resumed(args, from_plain(TrainConfig, json.loads(state["config"])), pipeline)
-    else:
-        with_data = _value_of(args, "--data") is not None or pipeline.trial is None
-        config = _parse(pipeline, args, pipeline.recipe if with_data else pipeline.trial)
+    config, folder, state = _plan(pipeline, args)
     config.check()
-    if state is None:
-        name = f"{pipeline.name if config.data.data else 'rooms'}-{config.objective.objective}"
-        folder = RunFolder.choose(config.run.output, name)
     accelerator = make_accelerator(config, folder)
     main = accelerator.is_main_process
     frames = open_frames(pipeline, config.data, quiet=not main)
-    engine = Engine(config, frames, folder, accelerator)
-    accelerator.wait_for_everyone()
+    engine = Engine(config, frames, folder, accelerator, load_pretrained=state is None)
+    accelerator.wait_for_everyone()  # nobody creates the folder before all have chosen it
     if state is not None:
-        engine.restore(state)
-        if main:
-            print(f"resuming {folder.path} at epoch {engine.epoch + 1}, step {engine.step + 1}")
+        restore(engine, state)
     elif main:
-        folder.write_config(config, {"classes": list(frames.classes), "depth_limits": frames.limits})
+        facts = {"classes": list(frames.classes), "depth_limits": frames.limits}
+        folder.write_config(config, facts)
     if config.run.tensorboard:
         accelerator.init_trackers(
             "tensorboard", init_kwargs={"tensorboard": {"purge_step": engine.epoch}}
         )
     if main:
-        print("\n".join(_facts(engine, frames)), flush=True)
+        place = f", resumed at epoch {engine.epoch + 1}, step {engine.step + 1}" if state else ""
+        print(f"{'run':<10} {folder.path}{place}")
+        print(describe_run(config, frames, accelerator, engine.parameters, engine.sampler.steps))
+        sys.stdout.flush()
     result = engine.fit()
     if main:
-        print(f"\nTest split, {result.images} images, weights of epoch {_best_epoch(engine)}:")
+        best = engine.epoch if engine.best is None else engine.best["epoch"]
+        print(f"\nTest split, {result.images} images, weights of epoch {best}:")
         print(score_table(result.scores, frames.classes))
-        print(f"for comparison, all pixels called by the most frequent class: {summary(result.baseline)}")
+        print(f"(the most frequent class everywhere: {summary(result.baseline)})")
         print(f"{time.perf_counter() - began:.0f} s in all; everything is in {folder.path}/")
 
 
-def _best_epoch(engine: Engine) -> int:
-    return int(engine.best["epoch"]) if engine.best else engine.epoch
-
-
-def _facts(engine: Engine, frames: Frames) -> list[str]:
-    """What a run is, for its first lines."""
-    config, accelerator = engine.config, engine.accelerator
-    options = config.optimisation
-    part = options.batch_size // (options.accumulation * accelerator.num_processes)
-    device = str(accelerator.device)
-    if accelerator.device.type == "cuda":
-        device += f" ({torch.cuda.get_device_name(accelerator.device)})"
-    elif accelerator.device.type == "cpu":
-        device += f" ({torch.get_num_threads()} threads)"
-    held = len(frames.held) if frames.held is not None else 0
-    near, far = frames.limits
-    lines = [
-        f"run:       {engine.folder.path}",
-        f"frames:    {frames.name}: {len(frames.train)} to train on, {held} held out, "
-        f"{len(frames.test)} to test; {len(frames.classes)} classes; "
-        f"{config.data.image_size[0]} x {config.data.image_size[1]}; "
-        f"depth {near:g} .. {far:g} m -> levels 1 .. 256",
-        f"network:   {config.network.network}, {config.network.backbone}, "
-        f"{engine.parameters / 1e6:.1f} M parameters, encoder "
-        + (f"from {config.network.pretrained}" if config.network.pretrained else "from scratch"),
-        f"objective: {config.objective.objective}, alpha {config.objective.alpha:g}, beta "
-        f"{config.objective.beta:g}, fusion {config.objective.fusion}, cells "
-        f"{config.objective.cells}, bin size {config.objective.bin_size:g}, mining "
-        f"{config.objective.mining}, control {config.objective.control}",
-        f"batch:     {options.batch_size} images a step = {part} x {options.accumulation} accumulated "
-        f"x {accelerator.num_processes} processes; {engine.sampler.steps} steps an epoch, "
-        f"{options.epochs} epochs",
-        f"optimiser: {options.optimizer}, learning rate {options.lr:g} (encoder "
-        f"{options.lr * options.encoder_lr_factor:g}), {options.schedule}",
-        f"device:    {device}, {accelerator.mixed_precision} mixed precision".replace(
-            "no mixed precision", "float32"
-        ),
-    ]
-    return lines
-
-
+def _plan(
+    pipeline: Pipeline, args: Sequence[str]
+) -> tuple[TrainConfig, RunFolder, dict[str, Any] | None]:
+    """The options, the folder and, to go on with, the state of a run."""
+    resume = _value_of(args, "--resume")
+    if resume is None:
+        trial = pipeline.trial if _value_of(args, "--data") is None else None
+        config = _parse(pipeline, args, trial or pipeline.recipe)
+        name = (
+            f"{'rooms' if config.data.data is None else pipeline.name}-{config.objective.objective}"
+        )
+        return config, RunFolder.choose(config.run.output, name), None
+    folder = RunFolder.existing(Path(resume))
+    state = load_latest(folder.path, print if os.environ.get("RANK", "0") == "0" else _silent)
+    config = _resumed(args, from_plain(TrainConfig, json.loads(state["config"])), pipeline)
+    if state["epoch"] >= config.optimisation.epochs and (folder.path / "results.json").exists():
+        raise OptionError(
+            f"Expected a run to go on with, but {folder.path} has its results already: did you mean "
+            "more --epochs?"
+        )
+    return config, folder, state

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from examples.sunrgbd.recipe import PIPELINE
 from examples.rgbd.training import train
+from examples.sunrgbd.recipe import PIPELINE
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lwm_loss import MultiTaskOutput
 
 from ._inputs import Picture, Scene
-from ._isolation import isolated
+from ._isolation import isolated, seed_all
 from ._property import Effort
 from ._report import CheckSkipped
 
@@ -80,10 +80,16 @@ def warm_up(model: nn.Module, image_size: tuple[int, int] = (48, 64)) -> nn.Modu
                 _on_model(ready, Picture("noise", seed).code((2, 3, *image_size)))["image"]
                 for seed in (101, 102)
             ]
-            _calibrate(ready, images)
-            ready.eval()
-            logits = MultiTaskOutput.of(ready(images[0])).logits
-            if torch.equal(logits, MultiTaskOutput.of(ready(images[1])).logits):
+            # On another copy, so that nothing else that a forward leaves behind comes along.
+            rehearsal = copy.deepcopy(model)
+            _calibrate(rehearsal, images)
+            buffers = dict(rehearsal.named_buffers())
+            for path, norm in _unseen(ready):
+                for name, buffer in norm.named_buffers():
+                    buffer.copy_(buffers[f"{path}.{name}".lstrip(".")])
+            rehearsal.eval()
+            logits = [MultiTaskOutput.of(rehearsal(image)).logits for image in images]
+            if torch.equal(*logits):
                 stir(ready)
     except Exception:
         # It does not run, or not twice: the checks say so of the network as it is.
@@ -91,24 +97,26 @@ def warm_up(model: nn.Module, image_size: tuple[int, int] = (48, 64)) -> nn.Modu
     return ready.train(model.training)
 
 
-def _calibrate(model: nn.Module, images: list[Tensor]) -> None:
-    norms = [
-        module
-        for module in model.modules()
+def _unseen(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
+    """The batch norms that have never seen an image."""
+    return [
+        (path, module)
+        for path, module in model.named_modules()
         if isinstance(module, _BatchNorm)
         and module.num_batches_tracked is not None
         and int(module.num_batches_tracked) == 0
     ]
+
+
+def _calibrate(model: nn.Module, images: list[Tensor]) -> None:
+    norms = [norm for _, norm in _unseen(model)]
     if not norms:
         return
-    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = None  # the mean over all that it sees
     model.train()
     for image in images:
         model(image)
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
 
 
 def stir(model: nn.Module) -> None:
@@ -230,7 +238,7 @@ class BackboneProbe:
     @staticmethod
     def run(model: nn.Module, image: Tensor, seed: int = 0) -> MultiTaskOutput:
         """What the network returns for an image, always with the same random numbers."""
-        torch.manual_seed(seed)
+        seed_all(seed)
         return MultiTaskOutput.of(model(image))
 
     @property

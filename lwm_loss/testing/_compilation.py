@@ -7,7 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 
+from ._property import breach
 from ._report import CheckSkipped
 
 
@@ -17,6 +23,19 @@ def require_compiler() -> None:
         torch._dynamo.eval_frame.check_if_dynamo_supported()
     except RuntimeError as error:
         raise CheckSkipped(f"torch.compile does not run here: {error}") from error
+
+
+def require_no_readback(call: Callable[[FakeTensorMode], Any]) -> None:
+    """Runs a call on tensors without values; breaches if it asks for one.
+
+    A compiler can trace what reads a number or picks a number of pixels from a tensor, but on a
+    device that stalls all the same.
+    """
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            call(mode)
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        breach(f"it reads values back from a tensor, or indexes by them ({error.func})")
 
 
 @contextmanager

@@ -163,9 +163,7 @@ def test_an_ignored_label_is_never_an_index() -> None:
         problem = build(Case())
         target = torch.where(problem.target == VOID, void, problem.target)
         _, _, log_sum_exp = chunked.forward(problem.logits, target, None, void, 0.0)
-        grad = chunked.backward(
-            problem.grad, problem.logits, target, log_sum_exp, None, void, 0.0
-        )
+        grad = chunked.backward(problem.grad, problem.logits, target, log_sum_exp, None, void, 0.0)
         torch.testing.assert_close(grad.double(), oracle(problem).grad, rtol=1e-5, atol=1e-6)
 
 

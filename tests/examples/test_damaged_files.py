@@ -142,6 +142,14 @@ def test_a_picture_that_announces_too_much_is_not_unpacked(tmp_path: Path, side:
     refusal(lambda: read_image(path), str(path), "50,000,000 pixels")
 
 
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM"])
+def test_formats_that_no_layout_has_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.png"
+    Image.fromarray(scene(2)[0]).save(path, kind)
+    for read in READERS.values():
+        refusal(lambda read=read: read(path), str(path), "neither a PNG nor a JPEG")
+
+
 # --- arrays --------------------------------------------------------------------------------
 
 

@@ -132,6 +132,7 @@ def test_head_in_bfloat16_is_as_close_to_the_truth_as_the_literal_form():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         actual = head(features, (53, 67))
         literal = literal_head(head, features, (53, 67))
+    assert actual.dtype == literal.dtype == torch.bfloat16
     error = (actual - truth).abs().max()
     assert error <= 1.5 * (literal - truth).abs().max() + 1e-3
 
@@ -232,7 +233,7 @@ def test_decoder_is_the_released_one(pool_first):
 
 @pytest.mark.parametrize("sum_features", ["onward", "output"])
 def test_depth_features_are_added_level_by_level(sum_features):
-    network = make(sum_features=sum_features).double().eval()
+    network = make(sum_features=sum_features, depth_bound="none").double().eval()
     image = torch.randn(2, 3, *SIZE).double()
     features = network.encoder(image)
     depth = network.depth_decoder(features)
@@ -260,6 +261,69 @@ def test_scaled_initialisation_has_the_gain_of_the_released_width(kernel, width,
                                adapt_units=0, output_units=0, initialisation="scaled")  # fmt: skip
     for layer in (decoder.blocks[0].reduce, decoder.blocks[2].pool.convolutions[1]):
         assert layer.weight.std().item() == pytest.approx(expected, rel=0.1)
+
+
+# --- DeepLabv3 and PSPNet -----------------------------------------------------------------------
+
+
+def conv(weights, x, name, dilation=1):
+    weight = weights[f"{name}.weight"]
+    padding = dilation * (weight.shape[-1] // 2)
+    return F.conv2d(x, weight, weights.get(f"{name}.bias"), padding=padding, dilation=dilation)
+
+
+def conv_norm_relu(weights, x, name, dilation=1):
+    """Convolution, batch norm by its definition, ReLU."""
+    x = conv(weights, x, f"{name}.0", dilation)
+    mean, variance, gain, shift = (
+        weights[f"{name}.1.{key}"].view(-1, 1, 1)
+        for key in ("running_mean", "running_var", "weight", "bias")
+    )
+    return F.relu((x - mean) / (variance + 1e-5).sqrt() * gain + shift)
+
+
+def upsampled(x, size):
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+@pytest.mark.parametrize(("output_stride", "rates"), [(16, (6, 12, 18)), (8, (12, 24, 36))])
+def test_deeplabv3_is_the_published_one(output_stride, rates):
+    network = make("deeplabv3", output_stride=output_stride, depth_bound="none").double().eval()
+    randomise_norms(network)
+    weights, image = network.state_dict(), torch.randn(2, 3, *SIZE).double()
+    x = network.encoder(image)[3]
+    branches = [conv_norm_relu(weights, x, "pyramid.local.0")]
+    for index, rate in enumerate(rates, start=1):
+        branches.append(conv_norm_relu(weights, x, f"pyramid.local.{index}", rate))
+    mean = F.relu(conv(weights, x.mean((2, 3), keepdim=True), "pyramid.image_level.1"))
+    branches.append(mean.expand_as(branches[0]))
+    x = conv_norm_relu(weights, torch.cat(branches, 1), "pyramid.project")
+    logits = upsampled(conv(weights, x, "segmentation_head"), SIZE)
+    log_depth = math.log(128.5) + upsampled(conv(weights, x, "depth_head"), SIZE)[:, 0]
+    assert_same(network(image), MultiTaskOutput(logits, log_depth))
+
+
+def test_pspnet_is_the_published_one():
+    network = make("pspnet", depth_bound="none").double().eval()
+    randomise_norms(network)
+    weights, image = network.state_dict(), torch.randn(2, 3, *SIZE).double()
+    x = network.encoder(image)[3]
+    parts = [x]
+    for index, side in enumerate((1, 2, 3, 6)):
+        name = f"pyramid.levels.{index}.1"
+        pooled = F.adaptive_avg_pool2d(x, side)
+        pooled = (
+            F.relu(conv(weights, pooled, f"{name}.0"))
+            if side == 1
+            else conv_norm_relu(weights, pooled, name)
+        )
+        assert pooled.shape[1] == x.shape[1] // 4
+        parts.append(upsampled(pooled, x.shape[-2:]))
+    x = torch.cat(parts, 1)
+    labels = conv_norm_relu(weights, x, "segmentation_head.0")
+    logits = upsampled(conv(weights, labels, "segmentation_head.2"), SIZE)
+    log_depth = math.log(128.5) + upsampled(conv(weights, x, "depth_head"), SIZE)[:, 0]
+    assert_same(network(image), MultiTaskOutput(logits, log_depth))
 
 
 # --- the whole network --------------------------------------------------------------------------
@@ -528,6 +592,10 @@ def test_pretrained_weights_are_those_of_the_folder(tmp_path):
     image = torch.randn(1, 3, *SIZE)
     expected = model.eval()(image, output_hidden_states=True).hidden_states[1:]
     torch.testing.assert_close(encoder(image), tuple(expected), rtol=0, atol=0)
+
+    model.half().save_pretrained(tmp_path)
+    encoder = ResNetEncoder("tiny", pretrained=str(tmp_path))
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
 
 
 def test_pretrained_convnext_weights_are_those_of_the_folder(tmp_path):

@@ -138,6 +138,10 @@ def test_prepare_goes_on_where_it_stopped(tmp_path: Path, rooms: list[Sample]) -
     assert prepare(splits(source), target, 0) == {"train": FRAMES - 7, "test": FRAMES}
     assert content(target) == content(tmp_path / "whole")
     assert prepare(splits(source), target, 0) == {"train": 0, "test": 0}
+    for lost in ("label/3.png", "depth/5.png", "image/14.png"):
+        (target / lost).unlink()
+    assert prepare(splits(source), target, 0) == {"train": 2, "test": 1}
+    assert content(target) == content(tmp_path / "whole")
 
 
 def test_prepare_killed_at_any_moment_leaves_only_whole_files(

@@ -37,7 +37,7 @@ def scene(
     image = np.full((*size, 3), rng.integers(0, 256, 3), np.uint8)
     label = rng.integers(0, 38, size, dtype=np.uint8)
     depth = rng.integers(500, 8192, size).astype(np.uint16)
-    depth[0, 0] = 8191  # beyond what the toolbox keeps
+    depth[0, :2] = 8191, 21000  # beyond what the toolbox keeps; the second turns bits around
     raw = np.where(rng.random(size) < 0.3, 0, depth).astype(np.uint16)
     return image, label, depth, raw
 

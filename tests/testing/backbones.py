@@ -117,21 +117,21 @@ HEALTHY = (Healthy, LogitsAlone, InAMapping, ZeroHead, FrozenStem, Attention)
 # --- shapes, dtypes, values ---------------------------------------------------------------------
 
 
-class UpsamplesByAFactor(Healthy):
+class UpsamplesByAFactor(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
         _, coarse = self.features(image)
         return F.interpolate(self.head(coarse), scale_factor=4)
 
 
-class SkipOffByOne(Healthy):
+class SkipOffByOne(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
         fine, coarse = self.features(image)
         return F.interpolate(self.head(fine + F.interpolate(coarse, scale_factor=2)), scale_factor=2)
 
 
-class SqueezesTheBatch(Healthy):
+class SqueezesTheBatch(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
-        return super().forward(image).logits.squeeze()
+        return super().forward(image).squeeze()
 
 
 class DepthOfTwoChannels(Healthy):
@@ -146,13 +146,13 @@ class DepthAtHalfSize(Healthy):
         return output._replace(log_depth=output.log_depth[..., ::2, ::2])
 
 
-class SwapsHeightAndWidth(Healthy):
+class SwapsHeightAndWidth(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
-        logits = super().forward(image).logits
+        logits = super().forward(image)
         return logits.reshape(*logits.shape[:2], image.shape[3], image.shape[2])
 
 
-class LogitsAtAQuarter(Healthy):
+class LogitsAtAQuarter(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
         return self.head(self.features(image)[1])
 
@@ -162,9 +162,9 @@ class OneClassTooMany(Healthy):
         super().__init__(num_classes=CLASSES + 1)
 
 
-class ReturnsLabels(Healthy):
+class ReturnsLabels(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
-        logits = super().forward(image).logits
+        logits = super().forward(image)
         return logits if self.training else logits.argmax(1, keepdim=True).expand_as(logits)
 
 
@@ -174,9 +174,9 @@ class ReturnsDouble(Healthy):
         return output._replace(logits=output.logits.double())
 
 
-class HalfLogits(Healthy):
+class HalfLogits(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
-        return super().forward(image).logits.half()
+        return super().forward(image).half()
 
 
 class StandardisesTheImage(Healthy):
@@ -196,14 +196,19 @@ class DepthIsLogOfReLU(Healthy):
         return output._replace(log_depth=F.relu(output.log_depth).log())
 
 
-class ExpOfFeatures(Healthy):
+class ExpOfFeatures(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
-        return super().forward(image.exp().exp()).logits
+        return super().forward(image.exp().exp())
 
 
-class RootAtZero(Healthy):
+class RootOfAVariance(LogitsAlone):
+    def __init__(self) -> None:
+        super().__init__()
+        self.point = nn.Conv2d(3, CLASSES, 1)
+
     def forward(self, image: Tensor) -> Tensor:
-        return F.relu(super().forward(image).logits).sqrt()
+        contrast = self.point(image).var((2, 3), keepdim=True).sqrt()
+        return super().forward(image) + contrast
 
 
 # --- gradients ----------------------------------------------------------------------------------
@@ -231,7 +236,7 @@ class DetachedStem(Healthy):
         return fine, F.avg_pool2d(fine, 3, 2, 1) + self.block(fine)
 
 
-class WeightData(Healthy):
+class WeightData(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
         _, coarse = self.features(image)
         weight = self.head.weight.data
@@ -395,13 +400,13 @@ class CachesTheFirstSize(Healthy):
         return self.outputs(*self.features(image), self.size)
 
 
-class ReusesItsOutput(Healthy):
+class ReusesItsOutput(LogitsAlone):
     def __init__(self) -> None:
         super().__init__()
         self.store: dict[torch.Size, Tensor] = {}
 
     def forward(self, image: Tensor) -> Tensor:
-        logits = super().forward(image).logits
+        logits = super().forward(image)
         if self.training:
             return logits
         kept = self.store.setdefault(logits.shape, torch.empty_like(logits))
@@ -547,25 +552,26 @@ class StateWithoutHead(Healthy):
         return super().load_state_dict(state, strict=False)
 
 
-class IndexAdd(Healthy):
+class IndexAdd(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
-        logits = super().forward(image).logits
-        total = torch.zeros(1, *logits.shape[1:])
-        first = self.head(self.features(image)[1]).mean((0, 2, 3), keepdim=True)
-        return logits + total.index_add(0, torch.zeros(1, dtype=torch.long), first + 0 * total)
+        _, coarse = self.features(image)
+        scores = self.head(coarse).mean((2, 3))
+        total = torch.zeros(len(image), CLASSES)
+        total = total.index_add(1, torch.arange(CLASSES), scores)
+        return super().forward(image) + total[..., None, None]
 
 
-class HalfInside(Healthy):
+class HalfInside(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
-        logits = super().forward(image).logits
-        if logits.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu"):
-            logits = (logits.half() * 1e8).float() * 1e-8
+        logits = super().forward(image)
+        if torch.is_autocast_enabled("cpu"):
+            logits = (1e5 * logits).half().float() / 1e5
         return logits
 
 
-class LogOfOneMinusP(Healthy):
+class LogOfOneMinusP(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
-        p = torch.sigmoid(20 * super().forward(image).logits)
+        p = torch.sigmoid(20 * super().forward(image))
         return p.clamp(1e-4, 1 - 1e-4).neg().add(1).log()
 
 

@@ -83,7 +83,9 @@ class MultiScaleHead(nn.Module):
             interpolated_rows.append(per_tap @ _interpolate_and_shift(low_width, width, per_tap))
             column_matrices.append(_interpolate_and_shift(low_height, height, per_tap))
         columns = torch.cat(column_matrices).t()
-        return columns @ torch.cat(interpolated_rows, dim=2) + self.bias.view(-1, 1, 1)
+        result = columns @ torch.cat(interpolated_rows, dim=2)
+        # Under autocast the sum with a float32 bias would double the size of the result.
+        return result + self.bias.to(result.dtype).view(-1, 1, 1)
 
 
 def _interpolate_and_shift(low: int, full: int, like: Tensor) -> Tensor:

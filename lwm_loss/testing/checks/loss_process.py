@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from .._compare import tensor_difference
-from .._compilation import require_compiler, trace
+from .._compilation import require_compiler, require_no_readback, trace
 from .._criterion import Inputs, LossProbe
 from .._inputs import Scene, loss_batches
 from .._isolation import seed_all
@@ -101,7 +102,8 @@ def _widened(inputs: Inputs) -> Inputs:
 def check_loss_torch_compile(probe: LossProbe) -> None:
     """Compiled (aot_eager, fullgraph) a loss and its gradients equal themselves, in one graph.
 
-    With ignored pixels and missing depth. The compiled code of the whole process is forgotten.
+    With ignored pixels and missing depth. Nor may it read values back from a tensor or index by
+    them, which would stall a device. The compiled code of the whole process is forgotten.
 
     Example:
         >>> check_loss_torch_compile(torch.nn.CrossEntropyLoss())
@@ -114,18 +116,30 @@ def check_loss_torch_compile(probe: LossProbe) -> None:
         "torch._dynamo.reset()\n"
         'criterion = torch.compile(criterion, backend="aot_eager", fullgraph=True)\n'
         "found = {call}\n"
-        "assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)"
+        "assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)\n"
+        "with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True) as fake:\n"
+        "    logits, target, pred_depth, target_depth = (\n"
+        "        fake.from_tensor(x) for x in (logits, target, pred_depth, target_depth))\n"
+        + ("    side_logits = [fake.from_tensor(x) for x in side_logits]\n" if probe.num_sides else "")
+        + "    {call}"
     )
     with scenario(probe.code(scene, after)):
         expected, grads = value_and_gradients(probe, probe.copy(), probe.inputs(scene))
         with trace(probe.copy(), "aot_eager") as compiled:
             value, found_grads = value_and_gradients(probe, compiled, probe.inputs(scene))
+        require_no_readback(partial(_on_fake_tensors, probe, probe.inputs(scene)))
         found = tensor_difference("the loss", value, expected, 1e-4)
         for name, now, before in zip(("logits", "pred_depth"), found_grads, grads):
             words = f"the gradient of {name}"
             found = found or tensor_difference(words, now, before, 1e-4)
         if found:
             breach(f"compiled, {found}")
+
+
+def _on_fake_tensors(probe: LossProbe, inputs: Inputs, mode: FakeTensorMode) -> None:
+    *tensors, sides = inputs
+    fake = [mode.from_tensor(tensor) for tensor in tensors]
+    probe.call(probe.copy(), Inputs(*fake, [mode.from_tensor(side) for side in sides]))
 
 
 @loss_check(

@@ -1,0 +1,1 @@
+"""What the losses cost, measured beside what they replace: `python -m benchmarks`."""

@@ -1,0 +1,69 @@
+"""`python -m benchmarks`: measures and prints the tables, and with `--save` keeps them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import tyro
+
+from benchmarks.losses import NotMeasuredError
+from benchmarks.report import Table, load, machine, save
+from benchmarks.tables import Setting, table_1, table_2, table_3, table_4
+from benchmarks.training_step import table_5
+
+TABLES: dict[int, Callable[[Setting], list[Table]]] = {
+    1: table_1,
+    2: table_2,
+    3: table_3,
+    4: table_4,
+    5: table_5,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the losses cost beside what they replace. All rivals of a table run in turns."""
+
+    tables: tuple[Literal[1, 2, 3, 4, 5], ...] = (1, 2, 3, 4, 5)
+    """Which tables: 1 the objective, 2 side outputs, 3 Z alone, 4 growth, 5 a training step."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to measure; auto takes CUDA if there is one."""
+    save: bool = False
+    """Also write them to benchmarks/results/<device>-<date>.md."""
+    quick: bool = False
+    """Tiny sizes and few turns: to see that all of it runs. Not for figures."""
+
+
+def main(options: Options) -> None:
+    """Measures, prints and maybe saves."""
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    setting = Setting(device, options.quick)
+    before = load()
+    head = [f"# Benchmarks on {device}, {datetime.date.today().isoformat()}"]
+    if options.quick:
+        head.append("**Tiny sizes and few turns (`--quick`): these are no figures to quote.**")
+    head.append("\n".join(f"- {line}" for line in machine(device)))
+    parts = list(head)
+    print("\n\n".join(head), flush=True)
+    for number in options.tables:
+        try:
+            sections = [str(table) for table in TABLES[number](setting)]
+        except NotMeasuredError as reason:
+            sections = [str(reason)]
+        parts += sections
+        print("\n" + "\n\n".join(sections), flush=True)
+    parts.append(f"Before: {before}; after: {load()}.")
+    print("\n" + parts[-1])
+    if options.save:
+        path = save("\n\n".join(parts), device)
+        print(f"\nwritten to {path}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, prog="python -m benchmarks"))

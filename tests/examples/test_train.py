@@ -1,0 +1,250 @@
+"""The command `train` from end to end: what it writes, and how it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from PIL import Image
+
+from examples.nyudv2.train import main as train_nyudv2
+from examples.rgbd.checkpoint import load_checkpoint
+from examples.rgbd.config import ROOMS, TrainConfig, from_plain, to_plain
+from examples.rgbd.runfolder import RunFolder
+from examples.sunrgbd.train import main as train_sunrgbd
+
+TINY = (
+    "--rooms 20 --test-rooms 3 --image-size 32x48 --width 8 --batch-size 3 --epochs 3 "
+    "--initialisation scaled --panels 1 --panels-every 3 --device cpu"
+).split()
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "nyudv2"
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An empty working directory, and no accelerator that an earlier run has set up."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    for state in (AcceleratorState, PartialState, GradientState):
+        state._reset_state()
+
+
+def rows_of(folder: Path) -> list[dict[str, float]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def refusal(capsys: pytest.CaptureFixture[str], args: list[str], train=train_nyudv2) -> str:
+    """The one sentence with which a command line is refused."""
+    with pytest.raises(SystemExit) as stop:
+        train([*args, "--device", "cpu"])
+    assert stop.value.code not in (0, None)
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("error: ")
+    return message
+
+
+def write_frame(root: Path, number: int, label: np.ndarray | None = None) -> None:
+    """A frame in the layout of SA-Gate."""
+    rng = np.random.default_rng(number)
+    for folder in ("RGB", "Label", "Depth"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    shape = (40, 56)
+    Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(
+        root / "RGB" / f"{number}.jpg"
+    )
+    label = rng.integers(0, 41, shape).astype(np.uint8) if label is None else label
+    Image.fromarray(label).save(root / "Label" / f"{number}.png")
+    depth = rng.integers(800, 6000, shape).astype(np.uint16)
+    Image.fromarray(depth).save(root / "Depth" / f"{number}.png")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of eight training frames and two test frames."""
+    root = tmp_path / "data"
+    for number in range(10):
+        write_frame(root, number)
+    (root / "train.txt").write_text("".join(f"RGB/{i}.jpg Label/{i}.png\n" for i in range(8)))
+    (root / "test.txt").write_text("".join(f"RGB/{i}.jpg Label/{i}.png\n" for i in (8, 9)))
+    return root
+
+
+SMALL = (
+    "--backbone resnet18 --width 8 --image-size 32x48 --batch-size 2 --epochs 1 --workers 0 "
+    "--panels 0 --holdout 0.25"
+).split()
+
+
+def test_a_run_on_generated_rooms_learns_and_leaves_everything_behind(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train_nyudv2(TINY)
+    run = Path("runs/rooms-full")
+    rows = rows_of(run)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    assert rows[-1]["segmentation"] < rows[0]["segmentation"]
+    assert rows[-1]["depth"] < rows[0]["depth"]
+    for row in rows:
+        whole = row["segmentation"] + row["depth"] + row["hard"] + 0.1 * row["sides"]
+        assert row["loss"] == pytest.approx(whole, rel=1e-4)
+        assert 0 <= row["val_mean_iou"] <= row["val_pixel_accuracy"] <= 1
+    # The curriculum starts with at most the pixels below the median, and lets more in.
+    assert rows[0]["kept_share"] <= 0.51 < rows[-1]["kept_share"] < 1
+    assert [row["curriculum_progress"] for row in rows] == pytest.approx([0, 1 / 3, 2 / 3])
+
+    stored = json.loads((run / "config.json").read_text())
+    assert stored["options"]["run"]["seed"] == 0
+    assert stored["versions"]["torch"] == torch.__version__
+    state = load_checkpoint(run / "checkpoint.pt")
+    assert state["epoch"] == 3
+    assert len(state["history"]) == 3
+    results = json.loads((run / "results.json").read_text())
+    assert results["images"] == 3
+    assert len(results["class_iou"]) == 13
+    panels = sorted(path.name for path in (run / "panels").iterdir())
+    assert panels == ["epoch-003-room-train-00019.png", "test-room-test-00001.png"]
+    with Image.open(run / "panels" / panels[0]) as picture:
+        assert picture.width > 1000
+        assert len(picture.convert("RGB").getcolors(2**24)) > 1000
+
+    said = capsys.readouterr().out
+    assert "3 images a step = 3 x 1 accumulated x 1 processes" in said
+    assert "learning rate 0.002" in said
+    assert "most frequent class" in said
+
+
+def test_a_second_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    for expected in ("rooms-full", "rooms-full-2", "rooms-full-3"):
+        folder = RunFolder.choose(None, "rooms-full")
+        assert folder.path == Path("runs") / expected
+        folder.write_config(TrainConfig(), {})
+    (tmp_path / "empty").mkdir()
+    assert RunFolder.choose(Path("empty"), "any").path == Path("empty")
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes.txt").write_text("mine")
+    message = refusal(capsys, [*TINY, "--output", "used"])
+    assert "used is in use: did you mean --resume used?" in message
+
+
+def test_a_folder_of_frames_is_trained_on(folder: Path) -> None:
+    train_nyudv2(["--data", str(folder), "--output", "run", "--device", "cpu", *SMALL])
+    (row,) = rows_of(Path("run"))
+    assert row["learning_rate"] == 1e-3
+    assert json.loads(Path("run/results.json").read_text())["images"] == 2
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_label_out_of_range_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], workers: str
+) -> None:
+    write_frame(folder, 3, np.full((40, 56), 41, np.uint8))
+    args = ["--data", str(folder), *SMALL, "--workers", workers]
+    message = refusal(capsys, args)
+    assert "3.png" in message
+    assert "41" in message
+
+
+def test_a_truncated_file_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = folder / "RGB" / "5.jpg"
+    file.write_bytes(file.read_bytes()[:200])
+    assert "5.jpg" in refusal(capsys, ["--data", str(folder), *SMALL])
+
+
+def test_a_depth_that_is_not_metric_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(10):
+        Image.new("L", (56, 40), 128).save(folder / "Depth" / f"{number}.png")
+    assert "Depth" in refusal(capsys, ["--data", str(folder), *SMALL])
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--resume", "nowhere"], "no config.json"),
+        (["--cells", "eight"], "--cells"),
+        (["--holdout", "1"], "--holdout"),
+        (["--lr", "nan"], "--lr"),
+        (["--near", "5", "--far", "2"], "--near < --far"),
+        (["--mining", "ohem"], "--objective s or sd"),
+        (["--objective", "sd", "--control", "uniform"], "L_h"),
+        (["--network", "pspnet"], "side outputs"),
+        (["--backbone", "alexnet"], "alexnet"),
+        (["--batch-size", "5", "--accumulation", "2"], "--batch-size"),
+        (["--rooms", "4", "--batch-size", "8"], "one batch"),
+        (["--pretrained", "./no-such-weights"], "no-such-weights"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_refused_in_one_sentence(
+    args: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = [] if args[0] in ("--resume",) else TINY
+    message = refusal(capsys, [*tiny, *args])
+    assert part in message
+    assert message.count("Expected") == 1
+    assert not list(Path().glob("runs/*"))
+
+
+def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        train_nyudv2(["--learning-rat", "1"])
+    assert stop.value.code == 2
+    assert "learning-rat" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    args = [
+        *TINY,
+        "--optimizer",
+        "sgd",
+        "--lr",
+        "1e30",
+        "--schedule",
+        "constant",
+        "--clip-norm",
+        "0",
+    ]
+    assert "lower --lr" in refusal(capsys, args)
+
+
+def test_sunrgbd_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "SUN RGB-D" in refusal(capsys, [], train_sunrgbd)
+
+
+def test_the_help_shows_the_recipe_that_would_be_used(capsys: pytest.CaptureFixture[str]) -> None:
+    for args, epochs in (([], "5"), (["--data", "x"], "120")):
+        with pytest.raises(SystemExit):
+            train_nyudv2([*args, "--help"])
+        assert f"(default: {epochs})" in capsys.readouterr().out.split("--epochs")[1].split("--")[0]
+
+
+def test_configurations_survive_json() -> None:
+    for config in (TrainConfig(), ROOMS):
+        assert from_plain(TrainConfig, json.loads(json.dumps(to_plain(config)))) == config
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real NYUDv2 frames in ../shared/data")
+def test_real_frames_are_trained_on(tmp_path: Path) -> None:
+    lists = {name: (REAL / f"{name}.txt").read_text().splitlines() for name in ("train", "test")}
+    root = tmp_path / "few"
+    root.mkdir()
+    for name in ("RGB", "Label", "Depth"):
+        (root / name).symlink_to(REAL / name)
+    (root / "train.txt").write_text("\n".join(lists["train"][:6]))
+    (root / "test.txt").write_text("\n".join(lists["test"][:2]))
+    train_nyudv2(["--data", str(root), "--output", "run", "--device", "cpu", *SMALL])
+    (row,) = rows_of(Path("run"))
+    # Fractions of the class probabilities at random weights: near log 40.
+    assert 0.5 * math.log(40) < row["val_loss"] < 3 * math.log(40)
