@@ -439,7 +439,7 @@ def nearest(batch: Batch, size: torch.Size) -> Batch:
     """The batch at another size: label and depth at floor(position * full / size)."""
 
     def pick(values: Tensor) -> Tensor:
-        for axis, length in enumerate(size, start=1):
+        for axis, length in enumerate(size, 1):
             full = values.shape[axis]
             index = torch.arange(length, device=values.device) * full // length
             values = values.index_select(axis, index)

@@ -48,7 +48,7 @@ class Regions:
         self.num_bins = max(1, math.ceil((high - low) / self.bin_size))
         # With whole numbers float32 finds the bin of every float32 depth exactly; with edges
         # that are no floats, like those of a bin size of 0.1, some would fall on the wrong side.
-        self.whole = low.is_integer() and self.bin_size.is_integer() and high < 1 << 24
+        self.whole = low % 1 == 0 and self.bin_size % 1 == 0 and high < 1 << 24
 
     def number(self, shape: torch.Size) -> int:
         """The size of the region table for depths of shape (B, *S): static, whatever they hold."""

@@ -152,6 +152,13 @@ def test_a_checkpoint_carries_the_epoch() -> None:
     assert resumed.progress == 0.8
 
 
+def test_a_checkpoint_carries_the_length_of_the_schedule() -> None:
+    curriculum, other = lwm.SelfPacedCurriculum(5), lwm.SelfPacedCurriculum(50)
+    curriculum.step()
+    other.load_state_dict(curriculum.state_dict())
+    assert other.progress == 0.2
+
+
 def test_losses_carry_their_curriculum() -> None:
     for build in (
         lambda: lwm.HardPixelMiningLoss(curriculum=lwm.SelfPacedCurriculum(5)),

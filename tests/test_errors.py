@@ -70,6 +70,11 @@ def wrap(result: Callable[[Tensor, Tensor], Any], **options: Any) -> Tensor:
     return lwm.HardPixelLoss(Named(result), MODULE, **options)(LOGITS, TARGET, LOG_DEPTH, DEPTH)
 
 
+def wrap_with(weighting: nn.Module, **options: Any) -> lwm.HardPixelLoss:
+    """A criterion without an ignored label of its own under this weighting."""
+    return lwm.HardPixelLoss(Named(lambda logits, target: logits.sum(1)), weighting, **options)
+
+
 # (what goes wrong, the error, what its sentence must say)
 CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
     # labels
@@ -389,6 +394,18 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
         ),
         ValueError,
         ["ignore_index", "255", "0"],
+    ),
+    "two ignored labels, the criterion without one": (
+        lambda: wrap_with(lwm.LossWeightModule(ignore_index=255), ignore_index=1),
+        ValueError,
+        ["ignore_index", "255", "1"],
+    ),
+    "two ignored labels in the objective": (
+        lambda: lwm.HardPixelMiningLoss(
+            weighting=lwm.LossWeightModule(ignore_index=255), ignore_index=1
+        ),
+        ValueError,
+        ["ignore_index", "255", "1"],
     ),
     "two ignored labels, one given": (
         lambda: lwm.HardPixelLoss(

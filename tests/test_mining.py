@@ -286,3 +286,12 @@ def test_the_weight_is_a_constant(weighting: nn.Module) -> None:
     loss = wrapped(weighting)(logits, data.target)
     (ours,) = torch.autograd.grad(loss, logits)
     torch.testing.assert_close(ours, gradient_of_mean(weight, logits, data.target))
+
+
+@pytest.mark.parametrize(
+    "rival", [lwm.OHEMWeighting, lwm.FocalWeighting, lwm.LossMaxPoolingWeighting]
+)
+def test_the_criterions_ignored_label_is_enough(rival: type[nn.Module]) -> None:
+    data = scene()
+    loss = wrapped(rival())(data.logits, data.target)
+    assert torch.equal(loss, wrapped(rival(ignore_index=255))(data.logits, data.target))

@@ -575,6 +575,27 @@ def test_a_rival_in_the_weightings_place() -> None:
     assert_map(terms.weight, truth, atol=1e-6)
 
 
+class Rubbish(nn.Module):
+    """A weighting that says nothing sensible where there is no label."""
+
+    def forward(self, logits: Tensor, target: Tensor, *depths: Tensor) -> Tensor:
+        return torch.where(target == 255, math.nan, 0.5)
+
+
+@pytest.mark.parametrize("curriculum", [None, lwm.SelfPacedCurriculum(3)])
+def test_what_a_weighting_says_of_ignored_pixels_is_not_used(
+    curriculum: lwm.SelfPacedCurriculum | None,
+) -> None:
+    data = scene()
+    objective = lwm.HardPixelMiningLoss(
+        num_sides=0, weighting=Rubbish(), curriculum=curriculum, ignore_index=255
+    )
+    terms = objective(*data)
+    kept = 0.0 if curriculum else 0.5  # a constant map lies on its threshold, not below it
+    assert terms.weight.unique().tolist() == sorted({0.0, kept})
+    torch.testing.assert_close(terms.hard, kept * terms.segmentation)
+
+
 def test_curriculum_of_the_objective_applies_to_every_map() -> None:
     data = scene()
     curriculum = lwm.SelfPacedCurriculum(2)

@@ -113,7 +113,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(
-            f"Expected a checkpoint at {path}, but there is no such file: is it the folder of a run?"
+            f"Expected a checkpoint at {path}, but there is no such file: is this the folder of a "
+            "run?"
         ) from None
     except (
         OSError,

@@ -23,8 +23,8 @@ def parse(
         args=args,
         prog=prog,
         description=description,
+        default=tyro.MISSING_NONPROP if default is None else default,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-        **({} if default is None else {"default": default}),
     )
 
 

@@ -99,7 +99,7 @@ class NetworkOptions:
     initialisation: Literal["normal", "scaled"] | None = None
     """RefineNet's decoder: normal is N(0, 0.01) as released, scaled suits narrow decoders."""
     sum_features: Literal["onward", "output"] | None = None
-    """RefineNet: depth features are added and fed onward (default), or added for the heads alone."""
+    """RefineNet: depth features are added and fed onward (default), or for the heads alone."""
     depth_bound: Literal["sigmoid", "clamp", "none"] | None = None
     """What keeps the predicted log-depth in [0, log 256]."""
 

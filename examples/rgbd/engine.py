@@ -228,7 +228,8 @@ class Engine:
                     )
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            kept = 1.0 if self.curriculum is None else self.curriculum.pop_share()
+            mine = (part.label != VOID).sum()
+            kept = mine if self.curriculum is None else self.curriculum.pop_kept()
             total[:-1] += torch.stack(
                 [
                     terms.total.detach(),
@@ -238,7 +239,7 @@ class Engine:
                     terms.sides.sum(),
                 ]
             )
-            total[-1] += kept / undo_mean
+            total[-1] += kept / labelled.clamp(min=1)
         self.schedule.after_step()
         summed: Tensor = accelerator.reduce(total, "sum")
         return summed

@@ -46,11 +46,11 @@ NUM_SIDES = 4
 
 
 class Curriculum(lwm.SelfPacedCurriculum):
-    """The curriculum, remembering for the log which share of the labelled pixels it kept."""
+    """The curriculum, remembering for the log how many of the labelled pixels it kept."""
 
     def __init__(self, epochs: int) -> None:
         super().__init__(epochs)
-        self._shares: list[Tensor] = []
+        self._kept: list[Tensor] = []
 
     def forward(self, weight_map: Tensor, mask: Tensor | None = None) -> Tensor:
         kept = super().forward(weight_map, mask)
@@ -62,13 +62,13 @@ class Curriculum(lwm.SelfPacedCurriculum):
 
     def record(self, kept: Tensor, mask: Tensor) -> None:
         """Remember which pixels of a mask were kept."""
-        self._shares.append((kept & mask).sum() / mask.sum().clamp(min=1))
+        self._kept.append((kept & mask).sum())
 
-    def pop_share(self) -> Tensor:
-        """The share kept of the main output since the last call: the first map of each step."""
-        share = self._shares[0]
-        self._shares.clear()
-        return share
+    def pop_kept(self) -> Tensor:
+        """How many pixels of the first map since the last call were kept: the main output's."""
+        kept = self._kept[0]
+        self._kept.clear()
+        return kept
 
 
 class Uniform(nn.Module):
@@ -109,7 +109,8 @@ class EasyPixels(nn.Module):
         threshold = LF.curriculum_threshold(weight, epoch / epochs, mask=labelled)
         kept = (weight < threshold.view(-1, 1, 1)) | (epoch >= epochs)
         self.curriculum.record(kept, labelled)
-        return (kept & labelled).to(weight.dtype)
+        easy: Tensor = (kept & labelled).to(weight.dtype)
+        return easy
 
 
 class Controlled(nn.Module):

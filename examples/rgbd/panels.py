@@ -113,7 +113,11 @@ def draw_curriculum(
         caption: follows the name of the frame in the title.
         epochs: to show.
         length: of the curriculum in epochs.
-        count, image_size, limits, objective, device: as for `draw_panels`.
+        count: number of frames, spread evenly over the split.
+        image_size: (height, width) that the network sees.
+        limits: (near, far) in metres.
+        objective: gives cells, bins and fusion.
+        device: of the network.
 
     Returns:
         The files.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -136,10 +136,8 @@ def _predict(options: PredictOptions) -> None:
         prediction = predict_image(trained, image, device, flip=options.flip)
         for suffix, picture in _pictures(trained, image, prediction):
             path = options.output / f"{file.stem}-{suffix}.png"
-            write_atomically(path, lambda stream, content=_png(picture): stream.write(content))
-    print(
-        f"{len(files) - refused} images predicted; labels, overlays and depth are in {options.output}/"
-    )
+            write_atomically(path, partial(picture.save, format="PNG"))
+    print(f"{len(files) - refused} images predicted, see {options.output}/")
     if refused:
         raise OptionError(
             f"Expected {len(files)} readable images, but {refused} could not be read."
@@ -157,9 +155,3 @@ def _pictures(
     yield "overlay", Image.fromarray(blend.round().astype(np.uint8))
     if prediction.metres is not None:
         yield "depth", Image.fromarray((_MILLIMETRES * prediction.metres).round().astype(np.uint16))
-
-
-def _png(picture: Image.Image) -> Any:
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getbuffer()

@@ -132,7 +132,7 @@ def _plan(
     config = _resumed(args, from_plain(TrainConfig, json.loads(state["config"])), pipeline)
     if state["epoch"] >= config.optimisation.epochs and (folder.path / "results.json").exists():
         raise OptionError(
-            f"Expected a run to go on with, but {folder.path} has its results already: did you mean "
-            "more --epochs?"
+            f"Expected a run to go on with, but {folder.path} has its results already: did you "
+            "mean more --epochs?"
         )
     return config, folder, state

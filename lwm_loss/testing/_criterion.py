@@ -87,7 +87,7 @@ class LossProbe:
 
     def _look(self, ignore_index: int | None) -> None:
         """A few calls tell what it returns and which labels it ignores."""
-        scene = self.scene(ignored=0.0)
+        scene = self.scene(ignored=0.0, missing=0.0)
         self.output = self.call(self.copy(), self.inputs(scene))
         self.ignored = self._ignored_labels(ignore_index)
         if self.kind == "auto":
@@ -259,7 +259,7 @@ class LossProbe:
             return value.ndim >= 3
         if "logits" not in self.roles:
             return False
-        scene = self.scene(ignored=0.0)
+        scene = self.scene(ignored=0.0, missing=0.0)
         plain = self.call(self.copy(), self.inputs(scene)).value.abs().max()
         scene.values["logits"] = 50 * scene["logits"]
         return bool(self.call(self.copy(), self.inputs(scene)).value.abs().max() < 5 * plain + 5)
@@ -352,9 +352,10 @@ def _parameters(criterion: Callable[..., Any]) -> Iterator[inspect.Parameter]:
             yield parameter
 
 
-def _is_curriculum(criterion: Any, names: list[inspect.Parameter]) -> bool:
-    first = names[0].name.lower() if names else ""
-    return callable(getattr(criterion, "step", None)) and "weight" in first
+def _is_curriculum(criterion: Any, parameters: list[inspect.Parameter]) -> bool:
+    names = [parameter.name.lower() for parameter in parameters]
+    has_labels = any(word in name for name in names for word in TRUE_WORDS)
+    return callable(getattr(criterion, "step", None)) and not has_labels
 
 
 def _submodules(criterion: Any) -> list[Any]:

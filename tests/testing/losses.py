@@ -255,7 +255,7 @@ class LossThroughTheWeight(Base):
         known = (target_depth > 0) & target_depth.isfinite()
         log = torch.where(known, target_depth, 1).log()
         gap = torch.where(known, pred_depth - log, 0)
-        return mean(gap.abs() * pixel_loss(logits, target), target) + gap.square().mean()
+        return mean(gap.abs() * pixel_loss(logits, target), target)
 
 
 class SignedWeight(lwm.LossWeightModule):
@@ -302,8 +302,6 @@ class NormalisedOverTheBatch(lwm.LossWeightModule):
 class RegionsAcrossImages(lwm.LossWeightModule):
     """The region number lacks the image."""
 
-    dtype: torch.dtype | None = None
-
     def forward(self, logits, target, pred_depth=None, target_depth=None, **options):
         regions = LF.depth_aware_regions(target_depth)
         counted = (regions >= 0) & (target != self.ignore_index)
@@ -327,7 +325,7 @@ class CountsInHalf(lwm.LossWeightModule):
         slots = torch.where(counted, regions, table).flatten()
         wrong = ((logits.argmax(1) != target) & counted).flatten().to(logits.dtype)
         zeros = torch.zeros(table + 1, dtype=logits.dtype)
-        rate = zeros.scatter_add(0, slots, wrong) / zeros.scatter_add(
+        rate = zeros.index_add(0, slots, wrong) / zeros.index_add(
             0, slots, torch.ones_like(wrong)
         ).clamp(min=1)
         dse = torch.where(counted, rate[slots].reshape(target.shape), 0)

@@ -59,6 +59,7 @@ from .weight_map import (
     check_weight_map_is_bounded,
     check_weight_map_is_detached,
     check_weight_map_is_non_negative,
+    check_weight_map_matches_reference,
 )
 
 __all__ = [
@@ -107,4 +108,5 @@ __all__ = [
     "check_weight_map_is_bounded",
     "check_weight_map_is_detached",
     "check_weight_map_is_non_negative",
+    "check_weight_map_matches_reference",
 ]

@@ -311,6 +311,9 @@ def check_forward_keeps_global_state(probe: BackboneProbe) -> None:
         "    model(image)\n"
         "    states.append(torch.get_rng_state())\n"
         "assert state() == before\n"
+        "with torch.no_grad():\n"
+        "    model(image)\n"
+        "    assert not torch.is_grad_enabled()\n"
         "assert not torch.equal(*states), 'reseeded'"
     )
     for train in (False, True):
@@ -327,13 +330,14 @@ def _forward(model: nn.Module, image: torch.Tensor) -> None:
 
 def changed_state(call: Callable[[], object]) -> str | None:
     """What a call does to the process, in words."""
-    before = global_settings()
     after_seed = []
-    for seed in (1, 2):
-        seed_all(seed)
-        call()
-        now = global_settings()
-        restore_settings(before)
+    for seed, with_gradients in ((1, True), (2, False)):
+        with torch.set_grad_enabled(with_gradients):
+            before = global_settings()
+            seed_all(seed)
+            call()
+            now = global_settings()
+            restore_settings(before)
         for name, value in before.items():
             if now[name] != value:
                 return f"changed the {name} from {value} to {now[name]}"

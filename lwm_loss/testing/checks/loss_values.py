@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .._compare import tensor_difference
 from .._criterion import Inputs, LossProbe, class_weight
 from .._inputs import Scene, loss_batches
+from .._isolation import seed_all
 from .._property import breach, for_all, scenario
 from .._registry import loss_check
 from .._report import CheckSkipped
@@ -21,10 +22,11 @@ CLOSE = 1e-5
 
 
 def value_and_gradients(
-    probe: LossProbe, criterion: Any, inputs: Inputs, **options: Any
+    probe: LossProbe, criterion: Any, inputs: Inputs, seed: int = 0
 ) -> tuple[Tensor, list[Tensor]]:
     """What the loss returns, and its gradients by logits, predicted depth and side outputs."""
-    value = probe.call(criterion, inputs, **options).value
+    seed_all(seed)
+    value = probe.call(criterion, inputs).value
     leaves = inputs.leaves()
     if not value.requires_grad:
         return value, [torch.zeros_like(leaf) for leaf in leaves]
@@ -54,11 +56,11 @@ def check_loss_output(probe: LossProbe) -> None:
     """
     after = "loss = {call}\nassert loss.isfinite().all()\nprint(loss.shape, loss.dtype)"
     if probe.error is not None:
-        with scenario(probe.code(probe.scene(ignored=0.0), after)):
+        with scenario(probe.code(probe.scene(ignored=0.0, missing=0.0), after)):
             raise probe.error
     probe.ready()
     for images in (1, 2):
-        scene = probe.scene(images=images, ignored=0.0)
+        scene = probe.scene(images=images, ignored=0.0, missing=0.0)
         with scenario(probe.code(scene, after)):
             inputs = probe.inputs(scene)
             value = probe.call(probe.copy(), inputs).value

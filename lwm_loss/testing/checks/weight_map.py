@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lwm_loss import LossWeightModule
+
 from .. import reference
 from .._compare import tensor_difference
 from .._criterion import LossProbe
@@ -203,3 +205,49 @@ def _constant_on_regions(probe: LossProbe, scene: Scene, options: dict[str, Any]
                     f"weights from {float(values.min()):.6g} to {float(values.max()):.6g} in image "
                     f"{image}, cell {cell}, depth bin {bin_}"
                 )
+
+
+@loss_check(
+    "a measurement computed in another way than it says: pixels without label or depth that are "
+    "counted, bins or cells that are off by one, a maximum over the batch, or counts that overflow"
+)
+def check_weight_map_matches_reference(probe: LossProbe) -> None:
+    """A LossWeightModule, or a subclass of it, gives the M of the float64 oracle.
+
+    Example:
+        >>> from lwm_loss import LossWeightModule
+        >>> check_weight_map_matches_reference(LossWeightModule(cells=(2, 3)))
+    """
+    _require_weights(probe)
+    owner = probe.weight_owner
+    if not isinstance(owner, LossWeightModule):
+        raise CheckSkipped("its weights are not those of a LossWeightModule")
+    settings = reference.Mining(
+        **_region_options(owner),
+        fusion=owner.fusion,
+        ignore_index=owner.ignore_index,
+        log_input=owner.log_input,
+    )
+    after = (
+        "from lwm_loss.testing import reference\n"
+        f"weight = {probe.weight_code()}\n"
+        "arrays = [x.detach().double().numpy() for x in (logits, pred_depth, target_depth)]\n"
+        "maps = reference.loss_weight(\n"
+        f"    arrays[0], target.numpy(), *arrays[1:], reference.{settings!r})\n"
+        "assert abs(weight.numpy() - maps.weight).max() < 1e-4"
+    )
+
+    def hold(scene: Scene) -> None:
+        with scenario(probe.code(scene, after)):
+            weight = _weights(probe, scene).cpu()
+            logits, predicted, true = (
+                scene[name].double().numpy() for name in ("logits", "pred_depth", "target_depth")
+            )
+            labels = scene["target"].numpy()
+            maps = reference.loss_weight(logits, labels, predicted, true, settings)
+            found = tensor_difference("the weight", weight, torch.from_numpy(maps.weight), 1e-4)
+            if found:
+                breach(found)
+
+    # The loops of the oracle are slow: no image of the usual scenes.
+    for_all(loss_batches(probe.settings), hold, probe.effort, [probe.scene(size=(17, 20))])

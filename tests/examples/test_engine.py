@@ -1,0 +1,422 @@
+"""The engine: one gradient however a batch is divided, and a run that a kill does not change."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from torch import Tensor
+
+import lwm_loss as lwm
+from examples.nyudv2.train import main as train
+from examples.rgbd.checkpoint import LATEST, PREVIOUS, load_checkpoint
+from examples.rgbd.config import ObjectiveOptions, OptimisationOptions, OptionError
+from examples.rgbd.data import VOID, Sample
+from examples.rgbd.objective import ARMS, NUM_SIDES, build_objective
+from examples.rgbd.optimisation import Schedule, build_optimizer
+from examples.rgbd.sampling import StepSampler, split_holdout
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    *("--image-size", "32x48", "--test-rooms", "1", "--width", "8", "--device", "cpu"),
+    *("--panels", "0", "--holdout", "0", "--optimizer", "sgd", "--lr", "0.01", "--workers", "0"),
+]
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An empty working directory, and no accelerator that an earlier run has set up."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    forget_accelerator()
+
+
+def forget_accelerator() -> None:
+    for state in (AcceleratorState, PartialState, GradientState):
+        state._reset_state()
+
+
+def start(args: Sequence[str], launcher: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """The command in a process of its own, with one thread like the tests."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", *launcher, "-m", "examples.nyudv2.train", *args],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def flatten(value: Any, path: str = "") -> dict[str, Any]:
+    """The leaves of nested containers, by their path."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    else:
+        return {path: value}
+    return {
+        name: leaf
+        for key, item in items
+        for name, leaf in flatten(item, f"{path}/{key}").items()
+    }
+
+
+def assert_bit_equal(state: dict[str, Any], other: dict[str, Any]) -> None:
+    """All that is learnt is the same, to the last bit."""
+    ours, theirs = flatten(state), flatten(other)
+    told = ("images_per_second", "memory_mb", "/config")
+    assert ours.keys() == theirs.keys()
+    for path, leaf in ours.items():
+        if path.endswith(told):
+            continue
+        if isinstance(leaf, Tensor):
+            assert torch.equal(leaf, theirs[path]), path
+        elif isinstance(leaf, float) and math.isnan(leaf):
+            assert math.isnan(theirs[path]), path
+        else:
+            assert leaf == theirs[path], path
+
+
+# --- one gradient ---------------------------------------------------------------------------------
+
+
+def uneven(self: Any, index: int) -> Sample:
+    """A frame whose numbers of labels and of depths differ widely from the next one's."""
+    rng = np.random.default_rng(index)
+    label = rng.integers(0, 13, (32, 48)).astype(np.uint8)
+    depth = rng.uniform(1, 5, (32, 48)).astype(np.float32)
+    label[: (index * 11) % 32] = VOID
+    depth[:, : (index * 17) % 48] = 0
+    return Sample(rng.integers(0, 256, (32, 48, 3)).astype(np.uint8), label, depth, str(index))
+
+
+BATCH = [
+    *(*TINY, "--rooms", "16", "--epochs", "1", "--batch-size", "8", "--freeze-norm", "True"),
+    *("--schedule", "constant", "--scale", "1.0", "1.0", "--clip-norm", "1", "--lr", "0.1"),
+]
+
+
+def weights_after(args: Sequence[str], name: str) -> tuple[Tensor, dict[str, float]]:
+    forget_accelerator()
+    train([*BATCH, *args, "--output", name])
+    state = load_checkpoint(Path(name) / LATEST)
+    return torch.cat([value.double().flatten() for value in state["network"].values()]), state[
+        "history"
+    ][0]
+
+
+def test_accumulated_parts_make_the_gradient_of_the_whole_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("examples.rgbd.data.rooms.GeneratedRooms.__getitem__", uneven)
+    whole, row = weights_after([], "whole")
+    parts, same_row = weights_after(["--accumulation", "4"], "parts")
+    start, _ = weights_after(["--lr", "0"], "start")
+    moved = (whole - start).abs().max()
+    assert moved > 1e-3
+    assert (whole - parts).abs().max() < 1e-4 * moved
+    for term in ("loss", "segmentation", "depth", "hard", "sides", "kept_share"):
+        assert row[term] == pytest.approx(same_row[term], rel=1e-5), term
+
+
+def test_two_processes_make_the_gradient_of_one() -> None:
+    process = start(
+        [*BATCH, "--output", "two"],
+        ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"],
+    )
+    whole, row = weights_after([], "one")
+    begun, _ = weights_after(["--lr", "0"], "start")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert "8 images a step = 4 x 1 accumulated x 2 processes" in said
+    state = load_checkpoint(Path("two") / LATEST)
+    assert len(state["random"]) == 2
+    both = torch.cat([value.double().flatten() for value in state["network"].values()])
+    moved = (whole - begun).abs().max()
+    assert (whole - both).abs().max() < 1e-4 * moved
+    for term in ("loss", "segmentation", "depth", "hard", "sides", "kept_share"):
+        assert row[term] == pytest.approx(state["history"][0][term], rel=1e-5), term
+
+
+# --- a run that is killed ---------------------------------------------------------------------------
+
+# Dropout and a shuffled M draw random numbers; adamw, plateau and the curriculum have state.
+STEPS = [
+    *(*TINY, "--rooms", "14", "--holdout", "0.15", "--epochs", "3", "--batch-size", "2"),
+    *("--optimizer", "adamw", "--schedule", "plateau", "--patience", "0", "--dropout", "0.1"),
+    *("--control", "shuffled", "--checkpoint-every", "2", "--lr", "0.002"),
+]
+
+
+def test_a_killed_run_goes_on_bit_equal(tmp_path: Path) -> None:
+    process = start([*STEPS, "--output", "killed"])
+    train([*STEPS, "--output", "whole"])
+    # Kill it as soon as there is a checkpoint in the middle of the second epoch.
+    checkpoint = tmp_path / "killed" / LATEST
+    deadline = time.monotonic() + 240
+    seen = None
+    while time.monotonic() < deadline and process.poll() is None:
+        if checkpoint.exists() and checkpoint.stat().st_mtime_ns != seen:
+            seen = checkpoint.stat().st_mtime_ns
+            state = load_checkpoint(checkpoint)
+            if (state["epoch"], state["step"]) >= (1, 2):
+                break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    said, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL, said
+    assert (tmp_path / "killed" / PREVIOUS).exists()
+    forget_accelerator()
+    train(["--resume", "killed", "--workers", "1", "--device", "cpu"])
+    whole, killed = (load_checkpoint(Path(name) / LATEST) for name in ("whole", "killed"))
+    assert whole["epoch"] == 3
+    assert_bit_equal(whole, killed)
+    assert_bit_equal(*(load_checkpoint(Path(name) / "best.pt") for name in ("whole", "killed")))
+    assert Path("whole/results.json").read_bytes() == Path("killed/results.json").read_bytes()
+
+
+def test_a_run_is_gone_on_with_only_as_it_was_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    train([*TINY, "--rooms", "4", "--epochs", "1", "--batch-size", "2", "--output", "run"])
+    for args, part in (
+        ([], "more --epochs"),
+        (["--epochs", "2", "--lr", "1"], "--lr 0.01"),
+        (["--epochs", "2", "--batch-size", "4"], "--batch-size 2"),
+    ):
+        forget_accelerator()
+        with pytest.raises(SystemExit):
+            train(["--resume", "run", *args])
+        assert part in capsys.readouterr().err
+
+
+# --- order and objectives -----------------------------------------------------------------------
+
+
+def test_steps_see_the_same_frames_however_they_are_divided() -> None:
+    def steps_of(parts: int, processes: int, first: int = 0) -> list[list[int]]:
+        shares = []
+        for process in range(processes):
+            sampler = StepSampler(
+                21, 8, parts=parts, seed=3, process=process, processes=processes
+            )
+            sampler.start(epoch=5, first_step=first)
+            drawn = list(sampler)
+            assert len(drawn) == len(sampler) == (2 - first) * parts
+            shares.append([sum(drawn[i : i + parts], []) for i in range(0, len(drawn), parts)])
+        return [sum(step, []) for step in zip(*shares)]
+
+    whole = steps_of(1, 1)
+    assert len(whole) == 2
+    assert len(set(whole[0] + whole[1])) == 16
+    assert steps_of(2, 1) == steps_of(1, 2) == steps_of(2, 4) == whole
+    assert steps_of(2, 2, first=1) == whole[1:]
+
+
+def test_the_order_changes_with_seed_and_epoch() -> None:
+    orders = set()
+    for seed in range(3):
+        for epoch in range(3):
+            sampler = StepSampler(64, 64, seed=seed)
+            sampler.start(epoch)
+            orders.add(tuple(next(iter(sampler))))
+    assert len(orders) == 9
+
+
+@pytest.mark.parametrize(("length", "share"), [(795, 0.1), (7, 0.3), (20, 0.1), (5, 0.01)])
+def test_whole_runs_of_frames_are_held_out(length: int, share: float) -> None:
+    train_frames, held = split_holdout(length, share)
+    assert sorted(train_frames + held) == list(range(length))
+    assert held
+    assert abs(len(held) - share * length) <= max(10, 1)
+    if length == 795:
+        assert len(held) == 80
+        assert held[:10] == list(range(90, 100))
+    assert split_holdout(length, 0.0) == (list(range(length)), [])
+
+
+def scene(images: int = 2, classes: int = 4) -> dict[str, Any]:
+    torch.manual_seed(5)
+    label = torch.randint(0, classes, (images, 16, 16))
+    label[:, :3] = VOID
+    depth = 1 + 200 * torch.rand(images, 16, 16)
+    depth[:, :, :2] = 0
+    logits = torch.randn(images, classes, 16, 16)
+    return {
+        "logits": logits.requires_grad_(),
+        "target": label,
+        "pred_depth": (5 * torch.rand(images, 16, 16)).requires_grad_(),
+        "target_depth": depth,
+        "side_logits": [torch.randn(images, classes, 16, 16) for _ in range(NUM_SIDES)],
+        "normalizer": (label != VOID).sum(),
+        "depth_normalizer": (depth > 0).sum(),
+    }
+
+
+def plain_terms(batch: dict[str, Any]) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Mean cross-entropy, mean squared log-depth error, cross-entropy of the sides."""
+    keep = batch["target"] != VOID
+
+    def cross_entropy(logits: Tensor) -> Tensor:
+        chosen = logits.permute(0, 2, 3, 1)[keep].log_softmax(-1)
+        return -chosen.gather(1, batch["target"][keep][:, None]).mean()
+
+    known = batch["target_depth"] > 0
+    gap = batch["pred_depth"][known] - batch["target_depth"][known].log()
+    sides = [cross_entropy(side) for side in batch["side_logits"]]
+    return cross_entropy(batch["logits"]), gap.square().mean(), sides
+
+
+def loss_of(batch: dict[str, Any], epoch: int = 0, **options: Any) -> lwm.LossTerms:
+    chosen = ObjectiveOptions(**options)
+    objective, curriculum = build_objective(chosen, 4)
+    if curriculum is not None:
+        curriculum.epoch.fill_(epoch)
+    sides = batch["side_logits"] if ARMS[chosen.objective].sides else ()
+    depth = batch["pred_depth"] if ARMS[chosen.objective].depth else None
+    return objective(**{**batch, "side_logits": sides, "pred_depth": depth})
+
+
+def test_objectives_add_up_to_what_their_names_say() -> None:
+    batch = scene()
+    plain, depth, sides = plain_terms(batch)
+    assert loss_of(batch, objective="s").total.item() == pytest.approx(plain.item())
+    assert loss_of(batch, objective="sd").total.item() == pytest.approx((plain + depth).item())
+    multi_scale = plain + depth + 0.3 * sum(sides)
+    terms = loss_of(batch, objective="sd+ms", beta=0.3)
+    assert terms.total.item() == pytest.approx(multi_scale.item())
+    for name, fusion in (("sd+r", "dpe"), ("sd+z", "dse"), ("sd+rz", "product")):
+        weighting = lwm.LossWeightModule(fusion=fusion, ignore_index=VOID)
+        weight = weighting(*list(batch.values())[:4])
+        loss = torch.nn.functional.cross_entropy(
+            batch["logits"], batch["target"], ignore_index=VOID, reduction="none"
+        )
+        mined = (weight * loss).sum() / batch["normalizer"]
+        terms = loss_of(batch, objective=name, fusion="product", alpha=0.7)
+        assert terms.total.item() == pytest.approx((plain + depth + 0.7 * mined).item(), rel=1e-5)
+        assert terms.hard.item() == pytest.approx(mined.item(), rel=1e-5)
+    hpm = loss_of(batch, objective="hpm")
+    library = lwm.HardPixelMiningLoss(ignore_index=VOID)(**batch)
+    assert hpm.total.item() == library.total.item()
+    full = [loss_of(batch, epoch, objective="full").total.item() for epoch in range(5)]
+    assert full == sorted(full)
+    assert full[4] == hpm.total.item()
+
+
+def test_the_curriculum_on_l_s_starts_with_the_easy_half_and_ends_with_all() -> None:
+    batch = scene()
+    plain, depth, _ = plain_terms(batch)
+    totals = [loss_of(batch, epoch, objective="sd+cl").segmentation.item() for epoch in range(5)]
+    assert totals == sorted(totals)
+    assert totals[0] < 0.6 * plain.item()
+    assert totals[4] == pytest.approx(plain.item())
+    objective, curriculum = build_objective(ObjectiveOptions(objective="sd+cl"), 4)
+    objective(**{**batch, "side_logits": ()})
+    assert curriculum is not None
+    assert 0.3 < curriculum.pop_kept().item() / batch["normalizer"].item() < 0.5
+
+
+def test_controls_replace_m_by_what_they_say() -> None:
+    batch = scene()
+    args = list(batch.values())[:4]
+    labelled = batch["target"] != VOID
+    weight = lwm.LossWeightModule(ignore_index=VOID)(*args)
+
+    def control(name: str) -> Tensor:
+        objective, _ = build_objective(ObjectiveOptions(objective="sd+rz", control=name), 4)
+        replaced = objective.weighting(*args)
+        assert (replaced[~labelled] == 0).all()
+        return replaced
+
+    uniform = control("uniform")
+    for image in range(2):
+        inside = labelled[image]
+        assert uniform[image][inside].unique().numel() == 1
+        assert uniform[image][inside][0].item() == pytest.approx(weight[image][inside].mean().item())
+        shuffled = control("shuffled")[image]
+        assert not torch.equal(shuffled, weight[image])
+        assert torch.equal(shuffled[inside].sort().values, weight[image][inside].sort().values)
+    assert torch.equal(control("double-s"), labelled.float())
+    wrong = batch["logits"].argmax(1) != batch["target"]
+    assert torch.equal(control("delta"), (wrong & labelled).float())
+
+
+@pytest.mark.parametrize("mining", ["ohem", "focal", "lmp"])
+def test_a_rival_takes_the_place_of_l_s_or_is_added_to_it(mining: str) -> None:
+    batch = scene()
+    plain, depth, _ = plain_terms(batch)
+    options = {"objective": "sd", "mining": mining, "ohem_min_kept": 20, "alpha": 0.5}
+    replaced = loss_of(batch, **options)
+    added = loss_of(batch, mining_place="add", **options)
+    mined = replaced.total - depth
+    assert mined.item() != pytest.approx(plain.item(), rel=1e-2)
+    assert added.total.item() == pytest.approx((plain + depth + 0.5 * mined).item(), rel=1e-5)
+    alone = loss_of(batch, **{**options, "objective": "s"})
+    assert alone.total.item() == pytest.approx(mined.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", list(ARMS))
+def test_every_objective_trains_and_gives_every_parameter_a_gradient(objective: str) -> None:
+    from examples.rgbd.config import NetworkOptions
+    from examples.rgbd.model import build_model
+
+    options = ObjectiveOptions(objective=objective)  # type: ignore[arg-type]
+    network = build_model(NetworkOptions(backbone="resnet18", width=8), options, 4)
+    loss, _ = build_objective(options, 4)
+    output = network(torch.randn(2, 3, 32, 32))
+    terms = loss(
+        output.logits,
+        torch.randint(0, 4, (2, 32, 32)),
+        output.log_depth,
+        1 + 200 * torch.rand(2, 32, 32),
+        output.side_logits,
+        normalizer=torch.tensor(2048),
+        depth_normalizer=torch.tensor(2048),
+    )
+    terms.total.backward()
+    # DDP waits forever for a parameter that never gets one.
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "one-cycle", "poly", "constant"])
+def test_schedules_go_on_where_they_were(schedule: str) -> None:
+    options = OptimisationOptions(schedule=schedule, patience=0)  # type: ignore[arg-type]
+
+    def rates(resume_at: int | None) -> list[float]:
+        parameter = torch.nn.Parameter(torch.zeros(3))
+        optimizer = build_optimizer([{"params": [parameter], "lr": 0.1}], options)
+        moving = Schedule(optimizer, options, steps=8)
+        seen = []
+        for step in range(8):
+            if step == resume_at:
+                state, optimizer_state = moving.state_dict(), optimizer.state_dict()
+                optimizer = build_optimizer([{"params": [parameter], "lr": 0.1}], options)
+                moving = Schedule(optimizer, options, steps=8)
+                moving.load_state_dict(state)
+                optimizer.load_state_dict(optimizer_state)
+            parameter.grad = torch.ones(3)
+            optimizer.step()
+            moving.after_step()
+            if step % 2:
+                moving.after_epoch(1.0)
+            seen.append(optimizer.param_groups[0]["lr"])
+        return seen
+
+    assert rates(None) == rates(3) == rates(4)
+    assert (len(set(rates(None))) == 1) == (schedule == "constant")
+
+
+def test_a_batch_that_cannot_be_divided_is_refused() -> None:
+    with pytest.raises(OptionError, match="multiple of 2 processes x 3 accumulated parts"):
+        StepSampler(100, 8, parts=3, processes=2)
