@@ -9,6 +9,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+# Before anything imports triton: that is when it decides whether to interpret its kernels.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Drawing a whole batch is slower than hypothesis' idea of a draw; a slow machine is not a fault.
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import lwm_loss as lwm
 from lwm_loss.testing import reference as ref
@@ -113,3 +113,27 @@ def scene(
     log_depth = depth.log() + 0.3 * (uniform(images, *size) - 0.5)
     depth[uniform(images, *size) < missing] = 0.0
     return Scene(logits.to(dtype), target, log_depth.to(dtype), depth.to(dtype))
+
+
+def wrapped(curriculum: lwm.SelfPacedCurriculum | None = None) -> lwm.HardPixelLoss:
+    """Cross-entropy under the default weighting, ignoring 255."""
+    criterion = nn.CrossEntropyLoss(ignore_index=255, reduction="none")
+    return lwm.HardPixelLoss(criterion, lwm.LossWeightModule(ignore_index=255), curriculum)
+
+
+def clear_of_thresholds(
+    weight: np.ndarray, progress: float, labelled: np.ndarray, gap: float = 1e-5
+) -> bool:
+    """Whether rounding cannot decide which pixels the curriculum keeps.
+
+    A pixel may equal its threshold (the median does, at the start), for then both are one number;
+    two different numbers within rounding of one another may not decide.
+    """
+    thresholds = ref.curriculum_threshold(weight, progress, labelled)
+    for image, inside, threshold in zip(weight, labelled, thresholds, strict=True):
+        away = np.abs(image[inside] - threshold)
+        if ((away > 0) & (away < gap)).any() or (0 < progress < 1 and (away < gap).any()):
+            same = np.ptp(image[inside]) == 0 if inside.any() else True
+            if not same:
+                return False
+    return True

@@ -34,6 +34,7 @@ def rows_of(text: str, title: str) -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def printed() -> str:
     """What the command prints, from a process of its own, as a user starts it."""
+    pytest.importorskip("tyro", reason="the command line needs tyro")
     command = [sys.executable, "-m", "benchmarks", "--quick", "--device", "cpu"]
     run = subprocess.run(
         [*command, "--tables", "1", "2", "3", "4"],

@@ -1,4 +1,4 @@
-"""L_h of Eq. 4 around any criterion, and the whole of Eqs. 5 and 9."""
+"""The whole objective: Eqs. 5 and 9."""
 
 from __future__ import annotations
 
@@ -20,256 +20,13 @@ from tests.support import (
     Scene,
     arrays_of,
     assert_map,
+    clear_of_thresholds,
     mining_of,
     scene,
-    smallest_peak,
     to_numpy,
     tolerance,
     weighting_of,
 )
-
-
-def wrapped(curriculum: lwm.SelfPacedCurriculum | None = None) -> lwm.HardPixelLoss:
-    """Cross-entropy under the default weighting, ignoring 255."""
-    criterion = nn.CrossEntropyLoss(ignore_index=255, reduction="none")
-    return lwm.HardPixelLoss(criterion, lwm.LossWeightModule(ignore_index=255), curriculum)
-
-
-# --- HardPixelLoss --------------------------------------------------------------------------------
-
-
-@given(batches(), st.sampled_from([0.0, 0.2]), st.booleans())
-def test_hard_pixel_loss_is_the_oracles(batch: Batch, smoothing: float, weighted: bool) -> None:
-    assume(smallest_peak(batch) > 0.01)
-    arrays = arrays_of(batch)
-    classes = batch.logits.shape[1]
-    class_weight = [0.5 + j for j in range(classes)] if weighted else None
-    criterion = nn.CrossEntropyLoss(
-        weight=torch.tensor(class_weight, dtype=batch.logits.dtype) if weighted else None,
-        ignore_index=batch.ignore_index,
-        label_smoothing=smoothing,
-        reduction="none",
-    )
-    weight = ref.loss_weight(*arrays[:4], mining_of(batch), depth_mask=arrays.depth_mask).weight
-    loss = ref.cross_entropy(
-        arrays.logits,
-        arrays.target,
-        ignore_index=batch.ignore_index,
-        class_weight=class_weight,
-        label_smoothing=smoothing,
-    )
-    truth = ref.weighted_loss(weight, loss, arrays.target, ignore_index=batch.ignore_index)
-    ours = lwm.HardPixelLoss(criterion, weighting_of(batch))(
-        *batch[:4], depth_mask=batch.depth_mask
-    )
-    assert ours.shape == ()
-    assert ours.dtype == batch.logits.dtype
-    assert ours.item() == pytest.approx(truth, **tolerance(batch.logits.dtype))
-
-
-@given(batches(jitter=True), st.integers(0, 5))
-def test_hard_pixel_loss_with_a_curriculum_is_the_oracles(batch: Batch, epoch: int) -> None:
-    assume(smallest_peak(batch) > 0.01)
-    curriculum = lwm.SelfPacedCurriculum(4)
-    for _ in range(epoch):
-        curriculum.step()
-    arrays = arrays_of(batch)
-    labelled = arrays.target != batch.ignore_index
-    weight = ref.loss_weight(*arrays[:4], mining_of(batch), depth_mask=arrays.depth_mask).weight
-    assume(clear_of_thresholds(weight, epoch / 4, labelled))
-    truth = ref.weighted_loss(
-        ref.curriculum_filter(weight, epoch / 4, labelled),
-        ref.cross_entropy(arrays.logits, arrays.target, ignore_index=batch.ignore_index),
-        arrays.target,
-        ignore_index=batch.ignore_index,
-    )
-    criterion = nn.CrossEntropyLoss(ignore_index=batch.ignore_index, reduction="none")
-    ours = lwm.HardPixelLoss(criterion, weighting_of(batch), curriculum)(
-        *batch[:4], depth_mask=batch.depth_mask
-    )
-    assert ours.item() == pytest.approx(truth, **tolerance(batch.logits.dtype))
-
-
-def clear_of_thresholds(
-    weight: np.ndarray, progress: float, labelled: np.ndarray, gap: float = 1e-5
-) -> bool:
-    """Whether rounding cannot decide which pixels the curriculum keeps.
-
-    A pixel may equal its threshold (the median does, at the start), for then both are one number;
-    two different numbers within rounding of one another may not decide.
-    """
-    thresholds = ref.curriculum_threshold(weight, progress, labelled)
-    for image, inside, threshold in zip(weight, labelled, thresholds, strict=True):
-        away = np.abs(image[inside] - threshold)
-        if ((away > 0) & (away < gap)).any() or (0 < progress < 1 and (away < gap).any()):
-            same = np.ptp(image[inside]) == 0 if inside.any() else True
-            if not same:
-                return False
-    return True
-
-
-def test_the_mean_is_over_labelled_pixels_only() -> None:
-    target = torch.tensor([[[0, 1, 255, 255]]])
-    ones = torch.ones(1, 1, 4)
-    loss = wrapped()(torch.zeros(1, 2, 1, 4), target, ones, ones)
-    # R = 1 everywhere, class 0 is predicted everywhere, and the four cells hold a pixel each.
-    assert loss.item() == pytest.approx((1.0 + 2.0) * math.log(2) / 2)
-
-
-def test_the_mean_is_over_the_batch_not_over_images() -> None:
-    target = torch.tensor([[[1, 1, 1]], [[1, 255, 255]]])
-    ones = torch.ones(2, 1, 3)
-    logits = torch.zeros(2, 2, 1, 3)
-    logits[1, 0] = 3.0
-    loss = wrapped()(logits, target, ones, ones)
-    hard = math.log1p(math.exp(3.0))
-    assert loss.item() == pytest.approx(2.0 * (3 * math.log(2) + hard) / 4)
-
-
-@pytest.mark.parametrize("as_tensor", [False, True])
-def test_a_normalizer_takes_the_place_of_n(as_tensor: bool) -> None:
-    data = scene()
-    loss = wrapped()
-    count = int((data.target != 255).sum())
-    normalizer = torch.tensor(100.0) if as_tensor else 100.0
-    assert loss(*data, normalizer=normalizer).item() == pytest.approx(
-        loss(*data).item() * count / 100.0, rel=1e-5
-    )
-
-
-def test_micro_batches_with_one_normalizer_add_up() -> None:
-    data = scene(images=4)
-    loss = wrapped()
-    count = (data.target != 255).sum()
-    parts = [
-        loss(*(tensor[i : i + 1] for tensor in data), normalizer=count).item() for i in range(4)
-    ]
-    assert sum(parts) == pytest.approx(loss(*data).item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("curriculum", [False, True])
-def test_all_ignored_is_zero_with_a_graph(dtype: torch.dtype, curriculum: bool) -> None:
-    data = scene(dtype=dtype, ignored=1.1)
-    assert (data.target == 255).all()
-    logits = data.logits.requires_grad_()
-    loss = wrapped(lwm.SelfPacedCurriculum(3) if curriculum else None)(logits, *data[1:])
-    assert loss.item() == 0.0
-    loss.backward()
-    assert logits.grad is not None
-    assert torch.equal(logits.grad, torch.zeros_like(logits))
-
-
-def test_ignored_pixels_get_no_gradient() -> None:
-    data = scene()
-    logits = data.logits.requires_grad_()
-    wrapped()(logits, *data[1:]).backward()
-    assert logits.grad is not None
-    by_pixel = logits.grad.abs().sum(1)
-    assert (by_pixel[data.target == 255] == 0.0).all()
-    weight = lwm.LossWeightModule(ignore_index=255)(*data)
-    assert ((by_pixel > 0) == (weight > 0)).all()
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_bad_logits_under_an_ignored_label_stay_there(bad: float) -> None:
-    data = scene(images=1, size=(3, 4), ignored=0.0)
-    data.target[0, 1, 2] = 255
-    clean = wrapped()(*data)
-    logits = data.logits.clone()
-    logits[0, :, 1, 2] = bad
-    logits.requires_grad_()
-    loss = wrapped()(logits, *data[1:])
-    assert loss.item() == pytest.approx(clean.item())
-    loss.backward()
-    assert logits.grad is not None
-    others = data.target != 255
-    assert logits.grad.movedim(1, -1)[others].isfinite().all()
-
-
-def test_nan_in_a_prediction_stays_visible() -> None:
-    data = scene(images=1, size=(3, 4), ignored=0.0, missing=0.0)
-    for which in (0, 2):
-        tensors = [tensor.clone() for tensor in data]
-        tensors[which].view(-1)[0] = math.nan
-        assert wrapped()(*tensors).isnan()
-        terms = lwm.HardPixelMiningLoss(num_sides=0, ignore_index=255)(*tensors)
-        assert terms.total.isnan()
-        assert terms.hard.isnan()
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 0.0, -2.0])
-def test_bad_target_depth_is_missing_depth(bad: float) -> None:
-    data = scene(images=1, size=(4, 5), missing=0.0)
-    depth = data.target_depth.clone()
-    depth[0, 1] = bad
-    missing = torch.where(depth == depth[0, 1, 0], 0.0, depth).where(depth.isfinite(), 0.0)
-    missing[0, 1] = 0.0
-    logits = data.logits.requires_grad_()
-    log_depth = data.pred_depth.requires_grad_()
-    objective = lwm.HardPixelMiningLoss(num_sides=1, ignore_index=255)
-    results = []
-    for target_depth in (depth, missing):
-        terms = objective(logits, data.target, log_depth, target_depth, [logits[..., ::2, ::2]])
-        grads = torch.autograd.grad(terms.total, (logits, log_depth))
-        assert all(grad.isfinite().all() for grad in grads)
-        results.append((terms.total, *grads))
-    for one, other in zip(*results, strict=True):
-        assert torch.equal(one, other)
-
-
-def test_no_depth_at_all_leaves_the_plain_loss() -> None:
-    data = scene(missing=1.1)
-    assert data.target_depth.count_nonzero() == 0
-    log_depth = data.pred_depth.requires_grad_()
-    terms = lwm.HardPixelMiningLoss(num_sides=0, ignore_index=255)(
-        data.logits.requires_grad_(), data.target, log_depth, data.target_depth
-    )
-    plain = F.cross_entropy(data.logits, data.target, ignore_index=255)
-    assert terms.depth.item() == terms.hard.item() == 0.0
-    assert terms.total.item() == pytest.approx(plain.item(), rel=1e-6)
-    terms.total.backward()
-    assert log_depth.grad is not None
-    assert log_depth.grad.count_nonzero() == 0
-
-
-def test_no_gradient_through_m() -> None:
-    data = scene()
-    log_depth = data.pred_depth.requires_grad_()
-    loss = wrapped()(data.logits.requires_grad_(), data.target, log_depth, data.target_depth)
-    (gradient,) = torch.autograd.grad(loss, log_depth, allow_unused=True)
-    assert gradient is None or gradient.count_nonzero() == 0
-
-
-@pytest.mark.parametrize("curriculum", [False, True])
-def test_gradcheck(curriculum: bool) -> None:
-    data = scene(images=2, classes=3, size=(3, 4), dtype=torch.float64)
-    schedule = lwm.SelfPacedCurriculum(3) if curriculum else None
-    loss = wrapped(schedule)
-
-    def of_logits(logits: Tensor) -> Tensor:
-        return loss(logits, *data[1:])
-
-    assert of_logits(data.logits).item() > 0.0
-    assert torch.autograd.gradcheck(of_logits, (data.logits.requires_grad_(),))
-    assert torch.autograd.gradgradcheck(of_logits, (data.logits,))
-
-
-def test_objective_gradcheck() -> None:
-    data = scene(images=1, classes=3, size=(3, 4), dtype=torch.float64)
-    objective = lwm.HardPixelMiningLoss(num_sides=1, alpha=0.0, beta=0.5, ignore_index=255)
-    side = scene(images=1, classes=3, size=(2, 2), dtype=torch.float64, seed=5).logits
-
-    def by_logits(logits: Tensor, side: Tensor) -> Tensor:
-        tensors = (data.target, data.pred_depth, data.target_depth)
-        return objective(logits, *tensors, side_logits=[side]).total
-
-    inputs = (data.logits.requires_grad_(), side.requires_grad_())
-    assert torch.autograd.gradcheck(by_logits, inputs)
-    assert torch.autograd.gradgradcheck(by_logits, inputs)
-
-
-# --- HardPixelMiningLoss --------------------------------------------------------------------------
 
 
 @st.composite
@@ -545,14 +302,6 @@ def test_a_normalizer_is_shared_out_to_smaller_sides() -> None:
     torch.testing.assert_close(twice.sides, plain.sides / 2)
 
 
-def test_nan_stays_visible_behind_a_curriculum() -> None:
-    data = scene(images=1, size=(3, 4), ignored=0.0, missing=0.0)
-    log_depth = data.pred_depth.clone()
-    log_depth[0, 1, 1] = math.nan
-    loss = wrapped(lwm.SelfPacedCurriculum(3))
-    assert loss(data.logits, data.target, log_depth, data.target_depth).isnan()
-
-
 def test_a_criterion_of_ones_own() -> None:
     data = scene()
     criterion = nn.CrossEntropyLoss(ignore_index=255, reduction="none", label_smoothing=0.1)
@@ -647,3 +396,52 @@ def test_a_large_batch_by_plain_torch(dtype: torch.dtype, smoothing: float) -> N
     for one, other in zip(ours, theirs, strict=True):
         atol = 1e-3 * scale if dtype == torch.float32 else 1e-9 * scale
         torch.testing.assert_close(one, other, rtol=1e-4, atol=atol)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 0.0, -2.0])
+def test_bad_target_depth_is_missing_depth(bad: float) -> None:
+    data = scene(images=1, size=(4, 5), missing=0.0)
+    depth = data.target_depth.clone()
+    depth[0, 1] = bad
+    missing = torch.where(depth == depth[0, 1, 0], 0.0, depth).where(depth.isfinite(), 0.0)
+    missing[0, 1] = 0.0
+    logits = data.logits.requires_grad_()
+    log_depth = data.pred_depth.requires_grad_()
+    objective = lwm.HardPixelMiningLoss(num_sides=1, ignore_index=255)
+    results = []
+    for target_depth in (depth, missing):
+        terms = objective(logits, data.target, log_depth, target_depth, [logits[..., ::2, ::2]])
+        grads = torch.autograd.grad(terms.total, (logits, log_depth))
+        assert all(grad.isfinite().all() for grad in grads)
+        results.append((terms.total, *grads))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_no_depth_at_all_leaves_the_plain_loss() -> None:
+    data = scene(missing=1.1)
+    assert data.target_depth.count_nonzero() == 0
+    log_depth = data.pred_depth.requires_grad_()
+    terms = lwm.HardPixelMiningLoss(num_sides=0, ignore_index=255)(
+        data.logits.requires_grad_(), data.target, log_depth, data.target_depth
+    )
+    plain = F.cross_entropy(data.logits, data.target, ignore_index=255)
+    assert terms.depth.item() == terms.hard.item() == 0.0
+    assert terms.total.item() == pytest.approx(plain.item(), rel=1e-6)
+    terms.total.backward()
+    assert log_depth.grad is not None
+    assert log_depth.grad.count_nonzero() == 0
+
+
+def test_objective_gradcheck() -> None:
+    data = scene(images=1, classes=3, size=(3, 4), dtype=torch.float64)
+    objective = lwm.HardPixelMiningLoss(num_sides=1, alpha=0.0, beta=0.5, ignore_index=255)
+    side = scene(images=1, classes=3, size=(2, 2), dtype=torch.float64, seed=5).logits
+
+    def by_logits(logits: Tensor, side: Tensor) -> Tensor:
+        tensors = (data.target, data.pred_depth, data.target_depth)
+        return objective(logits, *tensors, side_logits=[side]).total
+
+    inputs = (data.logits.requires_grad_(), side.requires_grad_())
+    assert torch.autograd.gradcheck(by_logits, inputs)
+    assert torch.autograd.gradgradcheck(by_logits, inputs)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,6 +52,18 @@ def _temporary(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _keep(path: Path, previous: Path) -> None:
+    """Give the content of `path` a second name, in one step."""
+    with _temporary(previous) as link:
+        try:
+            os.link(path, link)
+        except OSError:
+            # A file system without links: for a moment there is `previous` only.
+            os.replace(path, previous)
+        else:
+            os.replace(link, previous)
+
+
 def write_atomically(
     path: Path, write: Callable[[BinaryIO], object], previous: Path | None = None
 ) -> None:
@@ -70,12 +83,7 @@ def write_atomically(
             file.flush()
             os.fsync(file.fileno())
         if previous is not None and path.exists():
-            with _temporary(previous) as link:
-                try:
-                    os.link(path, link)  # a second name: `path` is never without content
-                except OSError:
-                    os.replace(path, link)  # file systems without links; reading falls back
-                os.replace(link, previous)
+            _keep(path, previous)
         os.replace(temporary, path)
         _sync_folder(path.parent)
 
@@ -110,7 +118,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: it is missing, damaged, or no checkpoint of these pipelines.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong with a file is said below
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(
             f"Expected a checkpoint at {path}, but there is no such file: is this the folder of a "

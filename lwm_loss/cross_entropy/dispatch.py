@@ -6,6 +6,7 @@ import importlib.util
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .._checks import is_transformed, require_choice
 from .operators import fused_forward
@@ -18,8 +19,8 @@ IMPLEMENTATIONS = ("auto", "torch", "fused")
 
 def can_fuse(logits: Tensor, target: Tensor) -> bool:
     """Whether the fused form takes these tensors."""
-    # Function transforms need a rule for every operator, which the plain form has.
-    if is_transformed(logits) or is_transformed(target):
+    # Forward-mode gradients and function transforms need rules that only the plain form has.
+    if forward_ad._current_level >= 0 or is_transformed(logits) or is_transformed(target):
         return False
     if target.numel() == 0 or not (logits.shape[2:] == target.shape[1:] or target.ndim == 3):
         return False

@@ -264,6 +264,13 @@ def _dense(logits: Tensor) -> tuple[Tensor, Tensor]:
     return logits, result
 
 
+def _like(result: Tensor, logits: Tensor) -> Tensor:
+    """A gradient of planes in the shape and the strides that the operator promises."""
+    result = result.reshape(logits.shape)
+    promised = torch.empty_like(logits, device="meta").stride()
+    return result if result.stride() == promised else torch.empty_like(logits).copy_(result)
+
+
 def _weights(weight: Tensor | None, stand_in: Tensor) -> tuple[Tensor, Tensor]:
     """Class weights and their sum in float32, or any tensor where there are none."""
     if weight is None:
@@ -324,9 +331,9 @@ def backward(
     label_smoothing: float,
 ) -> Tensor:
     """As :func:`lwm_loss.cross_entropy.chunked.backward`, on CUDA."""
-    logits, result = _dense(logits)
     grad = grad.float().contiguous()
     planes, target = _as_planes(logits, target.contiguous())
+    planes, result = _dense(planes)
     batch, classes, h, w = planes.shape
     height, width = target.shape[1:]
     weights, weight_sum = _weights(weight, log_sum_exp)
@@ -336,7 +343,7 @@ def backward(
     if (h, w) == (height, width):
         grid = (batch * triton.cdiv(height * width, BLOCK),)
         backward_kernel[grid](*tensors, classes, height, width, *settings, **options)
-        return result
+        return _like(result, logits)
     # A source shares in the outputs less than one source away, on both sides.
     reach_y, reach_x = (2 * full // low + 5 for full, low in ((height, h), (width, w)))
     options["BLOCK"] = SOURCE_BLOCK
@@ -344,4 +351,4 @@ def backward(
     upsampled_backward_kernel[grid](
         *tensors, classes, h, w, height, width, reach_y, reach_x, *settings, **options
     )
-    return result
+    return _like(result, logits)

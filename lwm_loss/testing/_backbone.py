@@ -258,7 +258,8 @@ class BackboneProbe:
 
     def code(self, *scenes: Scene, after: str, warm: bool = True, train: bool = False) -> str:
         """A snippet that does to ``model`` what a check does."""
-        head = ["import copy", "import torch", "from lwm_loss import MultiTaskOutput"]
+        head = ["import copy", "from math import inf, nan", "import torch"]
+        head.append("from lwm_loss import MultiTaskOutput")
         start: list[str] = []
         if isinstance(self.model, Resized):
             head.append("from lwm_loss.testing import Resized")

@@ -20,7 +20,7 @@ from torch import Tensor
 Cells = tuple[int, ...] | Literal["pixel"]
 
 MISSING = (0.0, -1.0, math.nan, math.inf, -math.inf)
-BIN_SIZES = (10.0, 1.0, 2.5, 32.0, 300.0)
+BIN_SIZES = (10.0, 1.0, 2.5, 7.0, 0.3, 32.0, 300.0)
 DEPTH_RANGES = ((1.0, 256.0), (0.0, 10.0), (0.5, 8.0))
 
 

@@ -30,6 +30,8 @@ from tests.cross_entropy.support import (
     oracle,
 )
 
+# The interpreter's own dealings with numpy, in the oldest triton that is supported.
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
 HAS_CUDA = torch.cuda.is_available()
 needs_cuda = pytest.mark.skipif(not HAS_CUDA, reason="needs a CUDA device")
 on_both = pytest.mark.parametrize(

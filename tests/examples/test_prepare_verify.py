@@ -218,6 +218,10 @@ ALL_FRAMES: dict[str, tuple[Change, str]] = {
     "mirrored images": (lambda s: s._replace(image=s.image[:, ::-1]), "fit better mirrored"),
     "mirrored depth": (lambda s: s._replace(depth=s.depth[:, ::-1]), "Expected depth and labels"),
     "labels upside down": (lambda s: s._replace(label=s.label[::-1]), "upside down"),
+    "everything upside down": (
+        lambda s: Sample(s.image[::-1], s.label[::-1], s.depth[::-1], s.name),
+        "the floor below the ceiling",
+    ),
     "depth five times": (lambda s: s._replace(depth=s.depth * 5), "another unit"),
     "depth in 1/5000 m": (lambda s: s._replace(depth=s.depth / 5), "another unit"),
     "stretched depth": (

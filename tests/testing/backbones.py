@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import weakref
 
 import numpy as np
 import torch
@@ -162,6 +163,11 @@ class OneClassTooMany(Healthy):
         super().__init__(num_classes=CLASSES + 1)
 
 
+class NoLogitsInTheMapping(Healthy):
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"out": super().forward(image).logits}
+
+
 class ReturnsLabels(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
         logits = super().forward(image)
@@ -185,7 +191,7 @@ class StandardisesTheImage(Healthy):
         return super().forward((image - mean) / std)
 
 
-class RootOfTheImage(Healthy):
+class LogOfTheImage(Healthy):
     def forward(self, image: Tensor) -> MultiTaskOutput:
         return super().forward(image.clamp(min=-2.5).add(2.5).log())
 
@@ -196,7 +202,7 @@ class DepthIsLogOfReLU(Healthy):
         return output._replace(log_depth=F.relu(output.log_depth).log())
 
 
-class ExpOfFeatures(LogitsAlone):
+class ExpOfTheImage(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
         return super().forward(image.exp().exp())
 
@@ -531,6 +537,10 @@ class RunningBufferNotSaved(Healthy):
         return super().forward(image - self.seen.reshape(1, 3, 1, 1))
 
 
+def running_buffer_not_saved() -> nn.Module:
+    return RunningBufferNotSaved(0)
+
+
 class TemperatureInPython(Healthy):
     def __init__(self) -> None:
         super().__init__()
@@ -605,15 +615,15 @@ class KeepsTheGraph(Healthy):
         return self.last
 
 
-class ClosesOverItself(Healthy):
+class WeakParent(Healthy):
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(1))
-        self.scaled = lambda logits: logits * self.scale
+        self.parent = weakref.ref(self)
 
     def forward(self, image: Tensor) -> MultiTaskOutput:
         output = super().forward(image)
-        return output._replace(logits=self.scaled(output.logits))
+        return output._replace(logits=output.logits * self.parent().scale)
 
 
 class HoldsALambda(Healthy):

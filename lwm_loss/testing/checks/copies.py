@@ -18,7 +18,7 @@ from .._backbone import BackboneProbe, parts
 from .._compare import difference
 from .._compilation import require_compiler, require_no_readback, trace
 from .._hidden_state import lost_values
-from .._inputs import Picture, pictures
+from .._inputs import Picture, Scene, pictures
 from .._objective import mining_loss, truth
 from .._property import breach, for_all, scenario
 from .._registry import backbone_check
@@ -221,7 +221,10 @@ def check_deep_copy(probe: BackboneProbe) -> None:
         "with torch.no_grad():\n"
         "    for parameter in model.parameters():\n"
         "        parameter.add_(0.1)\n"
-        "assert torch.allclose(logits(twin), before)"
+        "assert torch.allclose(logits(twin), before)\n"
+        "from lwm_loss.testing.checks.copies import graph_leaves\n"
+        "used = [graph_leaves(MultiTaskOutput.of(x(image)).logits) for x in (model, twin)]\n"
+        "assert not used[0] & used[1]"
     )
     with scenario(probe.code(scene, after=statement)):
         model = probe.fresh()
@@ -239,6 +242,37 @@ def check_deep_copy(probe: BackboneProbe) -> None:
             found = difference(parts(probe.run(twin, scene["image"].clone())), before, 1e-5)
             if found:
                 breach(f"when the original changes, from the copy {found}")
+        used = [
+            {leaf for part in _outputs(probe, each, scene) for leaf in graph_leaves(part)}
+            for each in (model, twin)
+        ]
+        if used[0] & used[1]:
+            breach("the copy still uses a parameter of the original")
+
+
+def _outputs(probe: BackboneProbe, model: nn.Module, scene: Scene) -> list[torch.Tensor]:
+    return list(parts(probe.run(model, scene["image"].clone())).values())
+
+
+def graph_leaves(tensor: torch.Tensor) -> set[int]:
+    """The ids of the tensors that a result's gradient arrives at.
+
+    Example:
+        >>> weight = torch.ones(2, requires_grad=True)
+        >>> graph_leaves(2 * weight) == {id(weight)}
+        True
+    """
+    found, seen = set(), set()
+    nodes: list[Any] = [tensor.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        nodes += [parent for parent, _ in node.next_functions]
+    return found
 
 
 def _train_once(probe: BackboneProbe, model: nn.Module, image: torch.Tensor) -> None:

@@ -302,26 +302,31 @@ def check_forward_keeps_global_state(probe: BackboneProbe) -> None:
     """
     probe.known
     scene = probe.image()
-    statement = (
-        "def state():\n"
-        "    return torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()\n"
-        "before, states = state(), []\n"
-        "for seed in (1, 2):\n"
-        "    torch.manual_seed(seed)\n"
-        "    model(image)\n"
-        "    states.append(torch.get_rng_state())\n"
-        "assert state() == before\n"
-        "with torch.no_grad():\n"
-        "    model(image)\n"
-        "    assert not torch.is_grad_enabled()\n"
-        "assert not torch.equal(*states), 'reseeded'"
-    )
+    statement = GLOBAL_STATE.replace("{call}", "model(image)")
     for train in (False, True):
         with scenario(probe.code(scene, after=statement, train=train)):
             model = probe.fresh(train=train)
             found = changed_state(partial(_forward, model, scene["image"]))
             if found:
                 breach(f"a forward in {'training' if train else 'evaluation'} {found}")
+
+
+GLOBAL_STATE = (
+    "import random\nimport numpy as np\n"
+    "def settings():\n"
+    "    return torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()\n"
+    "before, states = settings(), []\n"
+    "for seed in (1, 2):\n"
+    "    torch.manual_seed(seed), random.seed(seed), np.random.seed(seed)\n"
+    "    {call}\n"
+    "    numpy_state = np.random.get_state()[1].tolist()\n"
+    "    states.append((torch.get_rng_state().tolist(), random.getstate(), numpy_state))\n"
+    "assert settings() == before\n"
+    "assert all(one != two for one, two in zip(*states)), 'seeded'\n"
+    "with torch.no_grad():\n"
+    "    {call}\n"
+    "    assert not torch.is_grad_enabled()"
+)
 
 
 def _forward(model: nn.Module, image: torch.Tensor) -> None:

@@ -1,0 +1,183 @@
+"""The commands that take a checkpoint: `evaluate`, `predict`, and the figures of `analysis`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from PIL import Image
+
+from examples.analysis import main as analyse
+from examples.nyudv2.evaluate import main as evaluate
+from examples.nyudv2.predict import main as predict
+from examples.nyudv2.train import main as train
+from examples.rgbd.data import normalise
+from examples.rgbd.trained import load_trained
+from examples.sunrgbd.evaluate import main as evaluate_sun
+
+TINY = [
+    *("--rooms", "8", "--test-rooms", "3", "--image-size", "32x64", "--width", "8"),
+    *("--batch-size", "2", "--epochs", "3", "--panels", "0", "--device", "cpu"),
+    *("--initialisation", "scaled"),
+]
+
+
+def forget_accelerator() -> None:
+    for state in (AcceleratorState, PartialState, GradientState):
+        state._reset_state()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was trained for long enough to tell some pixels from others."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train([*TINY, "--output", str(folder)])
+    forget_accelerator()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield
+    forget_accelerator()
+
+
+def refusal(capsys: pytest.CaptureFixture[str], command, args: list[str]) -> str:
+    with pytest.raises(SystemExit) as stop:
+        command(args)
+    assert stop.value.code not in (0, None)
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_evaluation_finds_what_training_reported(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    more = ["--flip", "--multi-scale", "--scales", "0.5", "1", "--output", "figures.json"]
+    evaluate([str(run), "--device", "cpu", "--workers", "0", *more])
+    figures = json.loads(Path("figures.json").read_text())
+    assert list(figures) == ["single scale", "flip", "multi-scale (0.5, 1) and flip"]
+    reported = json.loads((run / "results.json").read_text())
+    for key, value in figures["single scale"].items():
+        assert reported[key] == pytest.approx(value), key
+    assert figures["flip"]["class_iou"] != figures["single scale"]["class_iou"]
+    said = capsys.readouterr().out
+    assert "cushion" in said
+    assert "flip: pixel accuracy" in said
+
+
+def test_checkpoints_that_cannot_be_evaluated_are_named(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "nowhere" in refusal(capsys, evaluate, ["nowhere"])
+    assert "--crop" in refusal(capsys, evaluate, [str(run), "--crop"])
+    assert "--scales" in refusal(capsys, evaluate, [str(run), "--scales", "0"])
+    wrong = refusal(capsys, evaluate_sun, [str(run), "--device", "cpu"])
+    assert "SUN RGB-D" in wrong
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Plain images of several sizes and kinds."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (40, 70, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(folder / "colour.png")
+    Image.fromarray(colours[:33, :90, 0]).save(folder / "grey.JPG", format="JPEG")
+    Image.fromarray(np.dstack([colours, colours[..., :1]])).save(folder / "alpha.png")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_plain_images_get_labels_and_depth_at_their_own_size(run: Path, pictures: Path) -> None:
+    predict([str(run), str(pictures), "--output", "out", "--device", "cpu"])
+    names = sorted(path.name for path in Path("out").iterdir())
+    kinds = ("depth", "labels", "overlay")
+    assert names == sorted(
+        ["classes.json", *(f"{i}-{k}.png" for i in ("alpha", "colour", "grey") for k in kinds)]
+    )
+    assert json.loads(Path("out/classes.json").read_text())["1"] == "floor"
+    trained = load_trained(run)
+    image = Image.open(pictures / "colour.png").resize((64, 32), Image.Resampling.BILINEAR)
+    output = trained.network(normalise(np.asarray(image))[None])
+    assert output.logits.argmax(1).unique().numel() > 1
+    logits = torch.nn.functional.interpolate(
+        output.logits, (40, 70), mode="bilinear", align_corners=False
+    )
+    with Image.open("out/colour-labels.png") as labels:
+        np.testing.assert_array_equal(np.asarray(labels), logits.argmax(1)[0])
+    with Image.open("out/colour-depth.png") as picture:
+        millimetres = np.asarray(picture)
+    assert millimetres.dtype == np.uint16
+    near, far = (1000 * limit for limit in trained.limits)
+    assert near <= millimetres.min() <= millimetres.max() <= far
+    levels = output.log_depth[0].exp().mean().item()
+    assert millimetres.mean() == pytest.approx(near + (levels - 1) * (far - near) / 255, rel=0.02)
+    with Image.open("out/grey-overlay.png") as overlay, Image.open(pictures / "grey.JPG") as grey:
+        assert overlay.size == grey.size
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_others_are_predicted(
+    run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "broken.png").write_bytes((pictures / "colour.png").read_bytes()[:99])
+    with pytest.raises(SystemExit) as stop:
+        predict([str(run), str(pictures), "--output", "out", "--device", "cpu"])
+    assert stop.value.code == 1
+    errors = capsys.readouterr().err
+    assert "broken.png" in errors
+    assert "Traceback" not in errors
+    assert Path("out/colour-labels.png").exists()
+    assert not Path("out/broken-labels.png").exists()
+
+
+def test_folders_without_usable_names_are_refused(
+    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "found none" in refusal(capsys, predict, [str(run), "empty"])
+    assert "no such folder" in refusal(capsys, predict, [str(run), "nowhere"])
+    (pictures / "colour.jpg").write_bytes((pictures / "grey.JPG").read_bytes())
+    assert "colour.*" in refusal(capsys, predict, [str(run), str(pictures)])
+
+
+def test_the_correlation_counts_every_pixel_once(run: Path) -> None:
+    both = [str(run), str(run / "checkpoint.pt")]
+    analyse(["correlation", *both, "--device", "cpu", "--bins", "4", "--output", "c"])
+    with Path("c/correlation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == [both[0]] * 4 + [both[1]] * 4
+    assert [float(row["low"]) for row in rows[:4]] == pytest.approx([0, 0.25, 0.5, 0.75])
+    assert rows[3]["high"] == "inf"
+    wrong = sum(int(row["wrong"]) for row in rows[:4])
+    pixels = sum(int(row["pixels"]) for row in rows[:4])
+    results = json.loads((run / "results.json").read_text())
+    # All labelled pixels but those without depth.
+    assert 0.7 * 3 * 32 * 64 < pixels < 3 * 32 * 64
+    assert 1 - wrong / pixels == pytest.approx(results["pixel_accuracy"], abs=0.1)
+    with Image.open("c/correlation.png") as picture:
+        assert picture.width > 500
+
+
+def test_quantile_bins_hold_the_same_number_of_pixels(run: Path) -> None:
+    args = ["--bins", "5", "--widths", "quantile", "--max-gap", "5", "--output", "c"]
+    analyse(["correlation", str(run), "--device", "cpu", *args])
+    with Path("c/correlation.csv").open(newline="") as file:
+        pixels = [int(row["pixels"]) for row in csv.DictReader(file)]
+    assert max(pixels) < 1.2 * min(pixels)
+
+
+def test_maps_are_drawn_at_the_epochs_asked_for(run: Path) -> None:
+    analyse(["maps", str(run), "--epochs", "0", "1", "--count", "1", "--device", "cpu"])
+    assert sorted(path.name for path in Path("maps").iterdir()) == [
+        "kept-room-test-00001.png",
+        "maps-room-test-00001.png",
+    ]

@@ -1,0 +1,159 @@
+"""Scores against a loop over pixels in numpy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lwm_loss as lwm
+from examples.rgbd.data import VOID, RGBDDataset, Sample, label_palette
+from examples.rgbd.evaluation import View, evaluate, predict
+from examples.rgbd.metrics import SplitMetrics, majority_scores, score_table, scores_of
+
+
+def by_loops(predicted: np.ndarray, label: np.ndarray, classes: int) -> tuple[float, ...]:
+    """Pixel accuracy, mean accuracy and mean IoU, counted pixel by pixel."""
+    right = [0] * classes
+    labelled = [0] * classes
+    union = [0] * classes
+    for guess, truth in zip(predicted.ravel().tolist(), label.ravel().tolist()):
+        if truth == VOID:
+            continue
+        labelled[truth] += 1
+        right[truth] += guess == truth
+        for name in {guess, truth}:
+            union[name] += 1
+    recalls = [r / n for r, n in zip(right, labelled) if n]
+    ious = [r / u for r, u in zip(right, union) if u]
+    return sum(right) / sum(labelled), sum(recalls) / len(recalls), sum(ious) / len(ious)
+
+
+@given(seed=st.integers(0, 10**6), classes=st.integers(2, 6), images=st.integers(1, 3))
+def test_scores_are_those_of_the_whole_split(seed: int, classes: int, images: int) -> None:
+    rng = np.random.default_rng(seed)
+    # Few of the classes occur, in the labels and in the predictions, so that some are absent.
+    present, guessed = (rng.choice(classes, rng.integers(1, classes + 1)) for _ in range(2))
+    label = rng.choice(present, (images, 5, 7))
+    label[rng.random(label.shape) < 0.2] = VOID
+    label[0, 0, 0] = present[0]
+    predicted = rng.choice(guessed, label.shape)
+    metrics = SplitMetrics(classes)
+    for guess, truth in zip(predicted, label):
+        metrics.update(torch.from_numpy(guess), torch.from_numpy(truth))
+    scores = scores_of(metrics.confusion())
+    got = (scores.pixel_accuracy, scores.mean_accuracy, scores.mean_iou)
+    assert got == pytest.approx(by_loops(predicted, label, classes))
+    kept = label[label != VOID]
+    most = np.bincount(kept, minlength=classes).argmax()
+    trivial = majority_scores(metrics.confusion())
+    expected = by_loops(np.full_like(label, most), label, classes)
+    assert (trivial.pixel_accuracy, trivial.mean_accuracy, trivial.mean_iou) == pytest.approx(expected)
+
+
+def test_an_absent_class_does_not_count_and_a_class_only_predicted_has_iou_0() -> None:
+    confusion = torch.tensor([[3, 1, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    scores = scores_of(confusion)
+    assert scores.class_iou[:2] == pytest.approx((0.75, 0.8))
+    assert math.isnan(scores.class_iou[2])
+    assert scores.mean_iou == pytest.approx(0.775)
+    predicted_only = confusion.clone()
+    predicted_only[0, 2] = 1
+    assert scores_of(predicted_only).mean_iou == pytest.approx((3 / 5 + 4 / 5 + 0) / 3)
+    table = score_table(scores, ("wall", "floor", "box", "lamp"))
+    assert "wall" in table
+    assert table.splitlines()[3].endswith("-")
+
+
+def test_a_split_without_labels_has_no_scores() -> None:
+    scores = scores_of(torch.zeros(3, 3, dtype=torch.long))
+    assert math.isnan(scores.pixel_accuracy)
+    assert math.isnan(scores.mean_iou)
+
+
+class Ragged(RGBDDataset):
+    """Frames whose label maps have different sizes."""
+
+    classes = ("dark", "bright")
+    palette = label_palette(2)
+    depth_limits = (0.5, 8.0)
+    sizes = ((40, 60), (32, 32), (50, 33))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int) -> Sample:
+        height, width = self.sizes[index]
+        image = np.zeros((height, width, 3), np.uint8)
+        image[:, width // 2 :] = 255
+        label = (image[..., 0] > 127).astype(np.uint8)
+        label[0] = VOID
+        depth = np.full((height, width), 2.0, np.float32)
+        depth[:, 0] = 0
+        return Sample(image, label, depth, str(index))
+
+
+class Threshold(torch.nn.Module):
+    """Calls bright what is bright; its log-depth is off by 0.25 everywhere."""
+
+    def forward(self, image: torch.Tensor) -> lwm.MultiTaskOutput:
+        bright = image.mean(1, keepdim=True)
+        level = 1 + (2.0 - 0.5) * 255 / 7.5
+        log_depth = torch.full_like(image[:, 0], math.log(level) + 0.25)
+        return lwm.MultiTaskOutput(torch.cat([-bright, bright], 1), log_depth)
+
+
+@pytest.fixture
+def accelerator():
+    yield Accelerator(cpu=True)
+    for state in (AcceleratorState, PartialState, GradientState):
+        state._reset_state()
+
+
+def test_labels_are_scored_at_their_own_sizes(accelerator: Accelerator) -> None:
+    result = evaluate(
+        Threshold(),
+        Ragged(),
+        num_classes=2,
+        image_size=(64, 64),
+        limits=(0.5, 8.0),
+        accelerator=accelerator,
+        batch_size=2,
+    )
+    assert result.images == 3
+    # Only the pixels beside the border can be wrong, for it is resampled.
+    assert result.scores.pixel_accuracy > 0.95
+    assert result.log_depth_rmse == pytest.approx(0.25, rel=1e-4)
+    share = sum((h - 1) * (w - w // 2) for h, w in Ragged.sizes)
+    share /= sum((h - 1) * w for h, w in Ragged.sizes)
+    assert result.scores.class_share[1] == pytest.approx(share)
+    cropped = evaluate(
+        Threshold(),
+        Ragged(),
+        num_classes=2,
+        image_size=(64, 64),
+        limits=(0.5, 8.0),
+        accelerator=accelerator,
+        crop=(slice(0, 10), slice(0, 5)),
+    )
+    assert cropped.scores.class_share == (1.0, 0.0)
+
+
+def test_views_are_averaged_as_probabilities_and_turned_back() -> None:
+    torch.manual_seed(0)
+    image = torch.randn(1, 3, 64, 64)
+    network = Threshold()
+    plain = predict(network, image)
+    # The network sees each pixel by itself, so that the mirror image must tell the same.
+    flipped = predict(network, image, View(flip=True))
+    torch.testing.assert_close(flipped.logits, plain.logits.log_softmax(1))
+    several = predict(network, image, View((0.5, 1.0), flip=True))
+    assert several.logits.exp().sum(1).allclose(torch.ones(1, 64, 64))
+    assert not several.logits.allclose(plain.logits.log_softmax(1), atol=1e-3)
+    assert torch.equal(several.log_depth, plain.log_depth)

@@ -1,0 +1,279 @@
+"""Every check of a backbone catches its fault by name, and lets healthy networks pass."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lwm_loss.testing import ContractError, check_backbone, checks
+from lwm_loss.testing._isolation import isolated
+from lwm_loss.testing._registry import BACKBONE_CHECKS
+from tests.testing import backbones as zoo
+
+SIZE = (24, 32)
+
+FAULTS = {
+    "check_output_shapes": (
+        zoo.UpsamplesByAFactor,
+        zoo.SkipOffByOne,
+        zoo.SqueezesTheBatch,
+        zoo.DepthOfTwoChannels,
+        zoo.DepthAtHalfSize,
+        zoo.SwapsHeightAndWidth,
+        zoo.LogitsAtAQuarter,
+        zoo.OneClassTooMany,
+        zoo.NoLogitsInTheMapping,
+    ),
+    "check_output_dtypes": (zoo.ReturnsLabels, zoo.ReturnsDouble, zoo.HalfLogits),
+    "check_finite_outputs": (
+        zoo.StandardisesTheImage,
+        zoo.LogOfTheImage,
+        zoo.DepthIsLogOfReLU,
+        zoo.ExpOfTheImage,
+    ),
+    "check_finite_gradients": (zoo.RootOfAVariance,),
+    "check_every_parameter_receives_a_gradient": (
+        zoo.UnusedLayer,
+        zoo.UnusedScale,
+        zoo.DetachedStem,
+        zoo.WeightData,
+    ),
+    "check_outputs_carry_gradient": (
+        zoo.DetachedSides,
+        zoo.SideOfDetachedFeatures,
+        zoo.DetachedDepth,
+        zoo.DetachedLogits,
+    ),
+    "check_learns_one_batch": (zoo.ReversedGradient, zoo.ReversedDepth, zoo.DetachedLogits),
+    "check_depth_not_needed_at_test_time": (
+        zoo.NeedsDepth,
+        zoo.NeedsDepthInEvaluation,
+        zoo.FourChannels,
+    ),
+    "check_sample_alone_equals_sample_in_batch": (
+        zoo.BatchStatistics,
+        zoo.CentredOverTheBatch,
+        zoo.DividedByTheBatch,
+        zoo.NormStaysInTraining,
+    ),
+    "check_eval_is_deterministic": (
+        zoo.DropoutLeftOn,
+        zoo.NoiseInEvaluation,
+        zoo.NumpyNoise,
+        zoo.CountsItsCalls,
+    ),
+    "check_no_state_between_calls": (
+        zoo.CountsItsCalls,
+        zoo.CachesTheFirstImage,
+        zoo.CachesTheFirstSize,
+        zoo.ReusesItsOutput,
+    ),
+    "check_input_is_not_modified": (zoo.WritesToTheImage,),
+    "check_forward_keeps_parameters": (zoo.ClipsItsWeights, zoo.TeacherInForward),
+    "check_eval_keeps_running_statistics": (
+        zoo.NormStaysInTraining,
+        zoo.NormTold,
+        zoo.RunningMeanInEvaluation,
+    ),
+    "check_forward_keeps_global_state": (zoo.SeedsTorch, zoo.SeedsPython, zoo.TurnsGradientsOff),
+    "check_ignored_pixels_send_no_gradient": (zoo.GradientNoise, zoo.GradientHook),
+    "check_missing_depth_stays_local": (zoo.SpreadsDepthGradient,),
+    "check_state_dict_round_trip": (
+        zoo.PlainTensor,
+        zoo.ListOfLayers,
+        zoo.RandomBufferNotSaved,
+        zoo.running_buffer_not_saved,
+        zoo.TemperatureInPython,
+        zoo.StateWithoutHead,
+    ),
+    "check_bfloat16_autocast": (zoo.IndexAdd, zoo.HalfInside, zoo.LogOfOneMinusP),
+    "check_torch_compile": (zoo.BranchesOnValues, zoo.ReadsANumber, zoo.BreaksInTraining),
+    "check_deep_copy": (zoo.HoldsALock, zoo.KeepsTheGraph, zoo.WeakParent),
+    "check_pickle": (zoo.HoldsALambda, zoo.HooksALambda, zoo.local_class),
+}
+CASES = [
+    pytest.param(name, fault, id=f"{name}-{fault.__name__}")
+    for name, faults in FAULTS.items()
+    for fault in faults
+]
+
+
+def test_every_check_has_a_fault_to_catch():
+    assert set(FAULTS) == set(BACKBONE_CHECKS)
+
+
+@pytest.mark.parametrize(("name", "fault"), CASES)
+def test_fault_is_caught(name, fault):
+    torch.manual_seed(0)
+    model = fault()
+    with pytest.raises(ContractError) as caught:
+        getattr(checks, name)(model, zoo.CLASSES, SIZE, seed=0)
+    error = caught.value
+    assert error.check == name
+    assert str(error).startswith(f"{name}: ")
+    assert error.contract in str(error)
+    assert error.usual_cause in str(error)
+    # The snippet shows the fault by itself, on a fresh network.
+    torch.manual_seed(0)
+    with isolated(), pytest.raises(Exception) as shown:  # noqa: PT011
+        exec(error.reproduce, {"model": fault()})
+    assert not isinstance(shown.value, (NameError, SyntaxError, ImportError))
+
+
+@pytest.mark.parametrize("make", zoo.HEALTHY)
+def test_healthy_network_passes(make):
+    torch.manual_seed(0)
+    model = make()
+    report = check_backbone(model, zoo.CLASSES, SIZE, on_fail="return", seed=1)
+    assert not report.failed, report
+    assert [result.name for result in report if result.status == "passed"]
+
+
+@pytest.mark.parametrize("name", sorted(set(BACKBONE_CHECKS) - {"check_torch_compile"}))
+def test_snippet_of_a_healthy_network_runs(name, monkeypatch):
+    """What a check prints is no fault of its own: it runs to its end on a healthy network."""
+    snippets = _snippets(name, monkeypatch)
+    assert snippets
+    for code in snippets:
+        torch.manual_seed(0)
+        with isolated():
+            exec(code, {"model": zoo.Healthy()})
+
+
+def _snippets(name, monkeypatch):
+    """The distinct snippets that a check would print, at most four of them."""
+    from lwm_loss.testing import _property
+
+    seen = []
+    original = _property.scenario
+
+    def recording(code):
+        seen.append(code)
+        return original(code)
+
+    body = BACKBONE_CHECKS[name].body
+    module = __import__(body.__module__, fromlist=["scenario"])
+    monkeypatch.setattr(module, "scenario", recording)
+    torch.manual_seed(0)
+    getattr(checks, name)(zoo.Healthy(), zoo.CLASSES, SIZE, seed=0, max_examples=1)
+    return list(dict.fromkeys(seen))[:4]
+
+
+def test_what_is_lacking_is_skipped_with_the_reason():
+    report = check_backbone(zoo.LogitsAlone(), zoo.CLASSES, SIZE, on_fail="return", seed=0)
+    skipped = {result.name: result.reason for result in report if result.status == "skipped"}
+    assert skipped == {"check_missing_depth_stays_local": "the network predicts no depth"}
+
+
+def test_network_that_does_not_run_fails_once_and_says_where_to_look():
+    report = check_backbone(zoo.NeedsDepth(), zoo.CLASSES, SIZE, on_fail="return", seed=0)
+    assert {result.name for result in report.failed} == {
+        "check_output_shapes",
+        "check_depth_not_needed_at_test_time",
+    }
+    assert all(
+        "check_depth_not_needed" in result.reason for result in report if result.status == "skipped"
+    )
+
+
+def test_logits_at_another_resolution_are_resized():
+    torch.manual_seed(0)
+    report = check_backbone(
+        zoo.LogitsAtAQuarter(), zoo.CLASSES, SIZE, resize="bilinear", on_fail="return", seed=0
+    )
+    assert not report.failed, report
+
+
+def test_square_network_may_refuse_other_images_but_not_return_wrong_shapes():
+    class Square(zoo.Healthy):
+        def forward(self, image):
+            if image.shape[2] != image.shape[3]:
+                raise ValueError("square images, please")
+            return super().forward(image)
+
+    checks.check_output_shapes(Square(), zoo.CLASSES, (32, 32), seed=0)
+    with pytest.raises(ContractError):
+        checks.check_output_shapes(Square(), zoo.CLASSES, (24, 32), seed=0)
+    with pytest.raises(ContractError):
+        checks.check_output_shapes(zoo.UpsamplesByAFactor(), zoo.CLASSES, (32, 32), seed=0)
+
+
+def test_failure_is_shrunk_to_the_smallest_image():
+    """Wrong for wider images alone: the size that is found is the smallest that is wrong."""
+
+    class WrongWhenWide(zoo.LogitsAlone):
+        def forward(self, image):
+            logits = super().forward(image)
+            return logits[..., 1:] if image.shape[3] >= SIZE[1] + 3 else logits
+
+    with pytest.raises(ContractError) as caught:
+        checks.check_output_shapes(
+            WrongWhenWide(), zoo.CLASSES, SIZE, max_examples=30, seed=0
+        )
+    assert f"(1, 3, {SIZE[0]}, {SIZE[1] + 3})" in caught.value.finding
+
+
+def test_unused_parameters_of_a_library_are_a_remark(monkeypatch):
+    """A library's unused layer is excused, our own beside it is not."""
+
+    class Library(zoo.Healthy):
+        __module__ = "transformers.models.some.modeling_some"
+
+        def __init__(self):
+            super().__init__()
+            self.pooler = nn.Linear(3, 3)
+
+    class Adapter(nn.Module):
+        def __init__(self, ours):
+            super().__init__()
+            self.net = Library()
+            if ours:
+                self.ours = nn.Linear(3, 3)
+
+        def forward(self, image):
+            return self.net(image)
+
+    report = check_backbone(Adapter(False), zoo.CLASSES, SIZE, on_fail="return", seed=0)
+    by_name = {result.name: result for result in report}
+    result = by_name["check_every_parameter_receives_a_gradient"]
+    assert (result.status, "net.pooler.weight" in result.reason) == ("passed", True)
+    with pytest.raises(ContractError, match=r"ours\.bias, ours\.weight"):
+        checks.check_every_parameter_receives_a_gradient(Adapter(True), zoo.CLASSES, SIZE)
+
+
+def test_detached_library_is_not_excused():
+    class Library(zoo.Healthy):
+        __module__ = "transformers.models.some.modeling_some"
+
+    class Adapter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = Library()
+            self.head = nn.Conv2d(zoo.CLASSES, zoo.CLASSES, 1)
+
+        def forward(self, image):
+            return self.head(self.net(image).logits.detach())
+
+    with pytest.raises(ContractError):
+        checks.check_every_parameter_receives_a_gradient(Adapter(), zoo.CLASSES, SIZE)
+
+
+def test_warm_up_fits_batch_norms_and_stirs_zero_heads_on_a_copy():
+    from lwm_loss.testing import warm_up
+
+    model = zoo.ZeroHead()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    ready = warm_up(model, SIZE)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+    image = torch.randn(2, 3, *SIZE)
+    assert ready.training
+    assert ready.eval()(image).logits.std() > 0
+    assert int(ready.norm.num_batches_tracked) == 2
+    # A network that has been trained is left as it is.
+    with torch.no_grad():
+        model(image)
+    again = warm_up(model, SIZE)
+    assert torch.equal(again.norm.running_mean, model.norm.running_mean)

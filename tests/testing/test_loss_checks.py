@@ -1,0 +1,340 @@
+"""Every check of a loss catches its fault by name, and lets healthy losses pass."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import lwm_loss as lwm
+from lwm_loss.testing import ContractError, check_loss, checks
+from lwm_loss.testing._criterion import LossProbe
+from lwm_loss.testing._isolation import isolated
+from lwm_loss.testing._registry import LOSS_CHECKS
+from tests.testing import losses as zoo
+
+CLASSES = 6
+IGNORED = zoo.IGNORED
+
+
+def curriculum(kind):
+    def make():
+        return kind(epochs=4)
+
+    make.__name__ = kind.__name__
+    return make
+
+
+def weighting(kind):
+    def make():
+        return kind(ignore_index=IGNORED)
+
+    make.__name__ = kind.__name__
+    return make
+
+
+def wrapped(kind):
+    """The faulty weighting within a loss."""
+
+    def make():
+        criterion = nn.CrossEntropyLoss(ignore_index=IGNORED, reduction="none")
+        return lwm.HardPixelLoss(criterion, kind(ignore_index=IGNORED))
+
+    make.__name__ = f"HardPixelLoss_{kind.__name__}"
+    return make
+
+
+FAULTS = {
+    "check_loss_output": (zoo.ReturnsANumber, zoo.OneValueAnImage),
+    "check_reductions_agree": (zoo.SumOfAll, zoo.NoneHasNoWeight, zoo.MeanOverHalf),
+    "check_batch_permutation": (zoo.FirstImageCountsTwice,),
+    "check_class_permutation": (zoo.BackgroundCountsLess,),
+    "check_images_do_not_influence_each_other": (
+        zoo.HardestOfTheBatch,
+        weighting(zoo.NormalisedOverTheBatch),
+        wrapped(zoo.NormalisedOverTheBatch),
+        weighting(zoo.RegionsAcrossImages),
+        wrapped(zoo.RegionsAcrossImages),
+    ),
+    "check_saturated_logits_stay_finite": (zoo.LogOfSoftmax, zoo.SteepFocal),
+    "check_labelled_pixels_get_a_gradient": (zoo.Detached, zoo.ErrorRate),
+    "check_ignored_pixels_get_no_gradient": (
+        zoo.IgnoredBecomesClassZero,
+        zoo.IgnoredIsClamped,
+        zoo.SmoothsEverywhere,
+    ),
+    "check_ignored_pixels_do_not_count": (zoo.MeanOverAllPixels, zoo.MaskedLogits),
+    "check_all_ignored_is_zero": (
+        nn.CrossEntropyLoss,
+        zoo.NaNWhenAllIgnored,
+        zoo.NewZeroWhenAllIgnored,
+    ),
+    "check_missing_depth_does_not_leak": (
+        zoo.MultipliesTheMask,
+        zoo.SingleWhere,
+        zoo.ZeroIsDepth,
+        zoo.CountsMissingDepth,
+    ),
+    "check_weight_map_is_detached": (
+        weighting(zoo.WeightKeepsItsGradient),
+        wrapped(zoo.WeightKeepsItsGradient),
+        zoo.BareSoftWeight,
+        zoo.LossThroughTheWeight,
+        lwm.FocalWeighting,
+    ),
+    "check_weight_map_is_non_negative": (
+        weighting(zoo.SignedWeight),
+        wrapped(zoo.SignedWeight),
+    ),
+    "check_weight_map_is_bounded": (
+        weighting(zoo.TripledWeight),
+        wrapped(zoo.TripledWeight),
+        zoo.RawError,
+    ),
+    "check_error_rate_is_constant_on_regions": (
+        weighting(zoo.RateByPixel),
+        wrapped(zoo.RateByPixel),
+    ),
+    "check_weight_map_matches_reference": (
+        weighting(zoo.RegionsAcrossImages),
+        weighting(zoo.TripledWeight),
+    ),
+    "check_low_precision": (zoo.HalfMean, weighting(zoo.CountsInHalf)),
+    "check_loss_torch_compile": (zoo.BooleanIndexing, zoo.ReadsACount, zoo.BranchesOnLabels),
+    "check_loss_deep_copy": (zoo.HoldsALock,),
+    "check_loss_inputs_are_not_modified": (zoo.WritesToTheTarget, zoo.WritesToTheDepth),
+    "check_loss_is_deterministic": (
+        zoo.WarmsUp,
+        zoo.DrawsPixels,
+        curriculum(zoo.MovesInForward),
+    ),
+    "check_loss_keeps_global_state": (zoo.TurnsGradientsOn, zoo.TurnsGradientsOff),
+    "check_curriculum_kept_share_grows": (
+        curriculum(zoo.KeepsTheHard),
+        curriculum(zoo.NeverMoves),
+        curriculum(zoo.KeepsLess),
+    ),
+    "check_curriculum_state_dict": (
+        curriculum(zoo.EpochInPython),
+        curriculum(zoo.EpochNotSaved),
+        zoo.HoldsUnregistered,
+    ),
+}
+CASES = [
+    pytest.param(name, fault, id=f"{name}-{fault.__name__}")
+    for name, faults in FAULTS.items()
+    for fault in faults
+]
+
+
+def cross_entropy(**options):
+    return nn.CrossEntropyLoss(ignore_index=IGNORED, reduction="none", **options)
+
+
+def whole_objective():
+    return lwm.HardPixelMiningLoss(num_sides=2, ignore_index=IGNORED)
+
+
+def smoothed_and_weighted():
+    inner = cross_entropy(weight=torch.linspace(0.5, 2, CLASSES), label_smoothing=0.1)
+    return lwm.HardPixelMiningLoss(
+        num_sides=1,
+        criterion=inner,
+        curriculum=lwm.SelfPacedCurriculum(3),
+        weighting=lwm.LossWeightModule(cells=(2, 3), fusion="max", ignore_index=IGNORED),
+        resize="target",
+    )
+
+
+def mined(weighting):
+    return lwm.HardPixelLoss(cross_entropy(), weighting)
+
+
+HEALTHY = {
+    "LossWeightModule": lambda: lwm.LossWeightModule(ignore_index=IGNORED),
+    "product": lambda: lwm.LossWeightModule(cells=(1, 1), fusion="product", bin_size=40.0),
+    "dse": lambda: lwm.LossWeightModule(cells="pixel", fusion="dse"),
+    "dpe": lambda: lwm.LossWeightModule(fusion="dpe", ignore_index=IGNORED),
+    "OHEMWeighting": lambda: lwm.OHEMWeighting(min_kept=5),
+    "LossMaxPoolingWeighting": lambda: lwm.LossMaxPoolingWeighting(ignore_index=IGNORED),
+    "HardPixelLoss": lambda: mined(lwm.LossWeightModule(ignore_index=IGNORED)),
+    "HardPixelLoss-focal": lambda: mined(lwm.FocalWeighting(ignore_index=IGNORED)),
+    "HardPixelMiningLoss": whole_objective,
+    "HardPixelMiningLoss-options": smoothed_and_weighted,
+    "SelfPacedCurriculum": lambda: lwm.SelfPacedCurriculum(4),
+    "LogDepthMSELoss": lwm.LogDepthMSELoss,
+    "Plain": zoo.Plain,
+    "WithDepth": zoo.WithDepth,
+    "ClassBalanced": lambda: zoo.ClassBalanced(torch.linspace(0.5, 2, CLASSES)),
+    "function": lambda: zoo.plain_function,
+    "CrossEntropyLoss-none": cross_entropy,
+    "partial": lambda: functools.partial(
+        F.cross_entropy, ignore_index=IGNORED, reduction="none"
+    ),
+}
+# Told apart from a loss, and from what weights are for.
+EXPECTED = {
+    "HardPixelLoss-focal": {
+        "check_weight_map_is_detached": "the factor of the focal loss has a gradient"
+    },
+    "OHEMWeighting": {},
+}
+
+
+def test_every_check_has_a_fault_to_catch():
+    assert set(FAULTS) == set(LOSS_CHECKS)
+
+
+@pytest.mark.parametrize(("name", "fault"), CASES)
+def test_fault_is_caught(name, fault):
+    with pytest.raises(ContractError) as caught:
+        getattr(checks, name)(fault(), CLASSES, seed=0)
+    error = caught.value
+    assert error.check == name
+    assert str(error).startswith(f"{name}: ")
+    assert error.contract in str(error)
+    assert error.usual_cause in str(error)
+    # The snippet shows the fault by itself, on a fresh loss.
+    with isolated(), pytest.raises(Exception) as shown:  # noqa: PT011
+        exec(error.reproduce, {"criterion": fault()})
+    assert not isinstance(shown.value, (NameError, SyntaxError, ImportError))
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_loss_passes(name):
+    report = check_loss(
+        HEALTHY[name](),
+        CLASSES,
+        on_fail="return",
+        expected_failed_checks=EXPECTED.get(name),
+        seed=1,
+    )
+    assert not report.failed, report
+    assert len([result for result in report if result.status == "passed"]) > 5
+    xfailed = {result.name for result in report if result.status == "xfailed"}
+    assert xfailed == set(EXPECTED.get(name, {}))
+
+
+SHOWN = {
+    "HardPixelMiningLoss": set(LOSS_CHECKS)
+    - {"check_reductions_agree", "check_curriculum_kept_share_grows", "check_curriculum_state_dict"},
+    "Plain": {"check_reductions_agree"},
+    "SelfPacedCurriculum": {"check_curriculum_kept_share_grows", "check_curriculum_state_dict"},
+    "LossWeightModule": {"check_weight_map_is_detached", "check_ignored_pixels_do_not_count"},
+}
+
+
+@pytest.mark.parametrize(
+    ("subject", "name"),
+    [(subject, name) for subject, names in SHOWN.items() for name in sorted(names)],
+)
+def test_snippet_of_a_healthy_loss_runs(subject, name, monkeypatch):
+    """What a check prints is no fault of its own: it runs to its end on a healthy loss."""
+    from lwm_loss.testing import _property
+
+    snippets = []
+    original = _property.scenario
+
+    def recording(code):
+        snippets.append(code)
+        return original(code)
+
+    body = LOSS_CHECKS[name].body
+    module = __import__(body.__module__, fromlist=["scenario"])
+    monkeypatch.setattr(module, "scenario", recording)
+    getattr(checks, name)(HEALTHY[subject](), CLASSES, seed=0, max_examples=1)
+    assert snippets
+    for code in list(dict.fromkeys(snippets))[:4]:
+        with isolated():
+            exec(code, {"criterion": HEALTHY[subject]()})
+
+
+@pytest.mark.parametrize(
+    ("criterion", "kind"),
+    [
+        (lwm.LossWeightModule(), "weighting"),
+        (lwm.FocalWeighting(), "weighting"),
+        (zoo.BareSoftWeight(), "weighting"),
+        (zoo.WeightKeepsItsGradient(), "weighting"),
+        (lwm.DepthAwareSegmentationError(), "weighting"),
+        (lwm.DepthPredictionError(), "weighting"),
+        (nn.CrossEntropyLoss(reduction="none"), "criterion"),
+        (zoo.Plain("none"), "criterion"),
+        (whole_objective(), "criterion"),
+        (lwm.SelfPacedCurriculum(2), "curriculum"),
+        (zoo.Unregistered(lwm.SelfPacedCurriculum(2)), "curriculum"),
+    ],
+)
+def test_kind_is_recognised(criterion, kind):
+    probe = LossProbe(criterion, CLASSES)
+    assert probe.error is None
+    assert probe.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("criterion", "labels"),
+    [
+        (nn.CrossEntropyLoss(ignore_index=7), (7,)),
+        (functools.partial(F.cross_entropy, ignore_index=-1), (-1,)),
+        (zoo.plain_function, (IGNORED,)),
+        (mined(lwm.LossWeightModule(ignore_index=IGNORED)), (IGNORED,)),
+        (zoo.IgnoredBecomesClassZero(), (-100,)),
+        (zoo.IgnoredIsClamped(), (-100, 255)),
+        (lambda logits, target: F.cross_entropy(logits, target, ignore_index=255), (255,)),
+        (lambda logits, target: F.nll_loss(logits, target % CLASSES), (-100, 255)),
+        (lambda logits, target: (logits * F.one_hot(target, CLASSES).movedim(-1, 1)).sum(), ()),
+    ],
+)
+def test_ignored_labels_are_found(criterion, labels):
+    assert LossProbe(criterion, CLASSES).ignored == labels
+
+
+def test_ignored_label_may_be_told():
+    assert LossProbe(zoo.IgnoredIsClamped(), CLASSES, ignore_index=9).ignored == (9,)
+
+
+def test_arguments_are_found_by_name():
+    def reversed_names(logits, target, depth_gt, depth_pred, *, sides=None):
+        assert depth_gt.isfinite().all()
+        return zoo.WithDepth()(logits, target, depth_pred, depth_gt) + 0 * sides[0].sum()
+
+    probe = LossProbe(reversed_names, CLASSES)
+    assert probe.error is None
+    assert probe.uses("logits", "target", "pred_depth", "target_depth", "side_logits")
+
+
+def test_loss_that_does_not_run_fails_once():
+    def broken(logits, target):
+        raise RuntimeError("no such luck")
+
+    report = check_loss(broken, CLASSES, on_fail="return")
+    assert [result.name for result in report.failed] == ["check_loss_output"]
+    assert "no such luck" in report.failed[0].reason
+    assert {result.status for result in report} == {"failed", "skipped"}
+
+
+def test_bound_may_be_told():
+    wild = zoo.TripledWeight(ignore_index=IGNORED)
+    checks.check_weight_map_is_bounded(wild, CLASSES, max_weight=6.0, seed=0)
+    with pytest.raises(ContractError, match="at most 5 is allowed"):
+        checks.check_weight_map_is_bounded(wild, CLASSES, max_weight=5.0, seed=0)
+
+
+def test_failure_is_shrunk_to_the_smallest_batch():
+    """A loss that fails for a label of 2 in a batch of two: one pixel each is enough to show it."""
+
+    class FailsForTwo(zoo.Base):
+        def forward(self, logits, target):
+            loss = zoo.plain_function(logits, target)
+            if len(target) == 2 and bool((target == 2).any()):
+                logits.detach().add_(1)
+            return loss
+
+    with pytest.raises(ContractError) as caught:
+        checks.check_loss_inputs_are_not_modified(FailsForTwo(), CLASSES, seed=0, max_examples=200)
+    names = {}
+    exec("\n".join(caught.value.reproduce.splitlines()[:7]), names)
+    assert names["target"].shape == (2, 1, 1)
