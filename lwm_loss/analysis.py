@@ -1,8 +1,9 @@
-"""Is a pixel with a wrong depth also a pixel with a wrong label? (section IV-B, Fig. 6)"""
+"""Whether pixels with a wrong depth also have a wrong label (section IV-B, Fig. 6)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -54,10 +55,10 @@ class BinnedErrors(NamedTuple):
             ValueError: the indices do not increase between the outer edges.
         """
         kept = [0, *inner, len(self.total)]
-        if any(a >= b for a, b in zip(kept, kept[1:])):
+        if any(a >= b for a, b in pairwise(kept)):
             raise fail(f"increasing indices between 0 and {len(self.total)}", str(list(inner)))
         sums = [
-            torch.stack([counts[a:b].sum() for a, b in zip(kept, kept[1:])])
+            torch.stack([counts[a:b].sum() for a, b in pairwise(kept)])
             for counts in (self.wrong, self.total)
         ]
         return BinnedErrors(self.edges[kept], *sums)

@@ -44,9 +44,7 @@ def test_counts_agree_with_a_loop(seed, edges, masked, missing) -> None:
     batch = scene(size=(5, 6), dtype=torch.float64, seed=seed, missing=missing)
     mask = torch.rand(batch.target.shape, generator=torch.Generator().manual_seed(seed)) < 0.7
     mask = mask if masked else None
-    binned = segmentation_error_by_depth_gap(
-        *batch, edges=edges, ignore_index=255, depth_mask=mask
-    )
+    binned = segmentation_error_by_depth_gap(*batch, edges=edges, ignore_index=255, depth_mask=mask)
     wrong, total = by_loops(
         batch.logits.argmax(1).numpy(),
         batch.target.numpy(),

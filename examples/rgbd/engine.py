@@ -318,7 +318,8 @@ class Engine:
             self._draw(dataset, f"epoch-{epoch:03d}", f"{kind}, after epoch {epoch}")
 
     def _draw(self, dataset: Any, prefix: str, caption: str) -> None:
-        if not self.accelerator.is_main_process or not ARMS[self.config.objective.objective].depth:
+        has_maps = ARMS[self.config.objective.objective].depth and self.config.run.panels > 0
+        if not self.accelerator.is_main_process or not has_maps:
             return
         draw_panels(
             self.network,

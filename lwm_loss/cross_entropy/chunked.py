@@ -9,6 +9,7 @@ are interpolated block by block and never exist at full size: the columns of one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -117,20 +118,26 @@ class RowInterpolation:
     """Bilinear interpolation along rows, as `interpolate(align_corners=False)` defines it."""
 
     def __init__(self, source: int, size: int, dtype: torch.dtype) -> None:
-        position = (torch.arange(size, dtype=dtype) + 0.5) * (source / size) - 0.5
-        position = position.clamp(min=0)
-        self.above = position.long().clamp(max=source - 1)
-        self.below = (self.above + 1).clamp(max=source - 1)
-        self.share = (position - self.above)[:, None]
+        # torch itself supplies the shares of every row: they are the interpolated identity.
+        identity = torch.eye(source, dtype=dtype)[None]
+        matrix = F.interpolate(identity, size, mode="linear", align_corners=False)[0]
+        self.matrix = matrix.t().contiguous()
+        self.reach = source / size
+
+    def band(self, rows: slice) -> tuple[slice, Tensor]:
+        """The source rows that some rows are made of, and their shares."""
+        start = max(0, math.floor((rows.start + 0.5) * self.reach - 0.5))
+        stop = min(self.matrix.shape[1], math.floor((rows.stop - 0.5) * self.reach - 0.5) + 2)
+        source = slice(min(start, stop - 1), stop)
+        return source, self.matrix[rows, source]
 
     def forward(self, columns: Tensor, rows: slice) -> Tensor:
-        above = columns.index_select(1, self.above[rows])
-        return above.lerp_(columns.index_select(1, self.below[rows]), self.share[rows])
+        source, shares = self.band(rows)
+        return shares @ columns[:, source]
 
     def backward(self, grad: Tensor, rows: slice, columns: Tensor) -> None:
-        lower = grad * self.share[rows]
-        columns.index_add_(1, self.below[rows], lower)
-        columns.index_add_(1, self.above[rows], grad - lower)
+        source, shares = self.band(rows)
+        columns[:, source] += shares.t() @ grad
 
 
 def is_low_resolution(logits: Tensor, target: Tensor) -> bool:

@@ -30,7 +30,8 @@ def fused_forward(
     label_smoothing: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, Delta and log-sum-exp of each pixel; see :mod:`.chunked`."""
-    return chunked.forward(logits, target, weight, ignore_index, label_smoothing)
+    with torch.autocast("cpu", enabled=False):
+        return chunked.forward(logits, target, weight, ignore_index, label_smoothing)
 
 
 @torch.library.custom_op(
@@ -51,9 +52,10 @@ def fused_backward(
     label_smoothing: float,
 ) -> Tensor:
     """Gradient of the logits; see :mod:`.chunked`."""
-    return chunked.backward(
-        grad, logits, target, log_sum_exp, weight, ignore_index, label_smoothing
-    )
+    with torch.autocast("cpu", enabled=False):
+        return chunked.backward(
+            grad, logits, target, log_sum_exp, weight, ignore_index, label_smoothing
+        )
 
 
 @fused_forward.register_kernel("cuda")

@@ -207,26 +207,26 @@ class LossProbe:
         return "\n".join([*lines, after.replace("{call}", self.call_code)])
 
     def weight_map(self, criterion: Any, inputs: Inputs) -> Tensor:
-        """M: what a weighting returns, what a loss tells of, or what its ``weighting`` gives."""
+        """M: what a weighting returns, what a loss's ``weighting`` gives, or what it tells of."""
         if self.kind == "weighting":
             return self.call(criterion, inputs).value
-        weight = self.call(criterion, inputs).weight
         weighting = getattr(criterion, "weighting", None)
-        if weight is None and callable(weighting):
-            weight = weighting(*inputs[:4])
-        if weight is None:
+        if callable(weighting):
+            weight: Tensor = weighting(*inputs[:4])
+            return weight
+        told = self.call(criterion, inputs).weight
+        if told is None:
             raise CheckSkipped("it has no weight map")
-        return weight
+        return told
 
     def weight_code(self) -> str:
         """The code of `weight_map`."""
         if self.kind == "weighting":
             return self.call_code
-        if self.output is not None and self.output.weight is not None:
-            return self.call_code.removesuffix(self.total_of) + self.total_of.replace(
-                "total", "weight"
-            ).replace("loss", "weight")
-        return "criterion.weighting(logits, target, pred_depth, target_depth)"
+        if callable(getattr(self.criterion, "weighting", None)):
+            return "criterion.weighting(logits, target, pred_depth, target_depth)"
+        weight = self.total_of.replace("total", "weight").replace("loss", "weight")
+        return self.call_code.removesuffix(self.total_of) + weight
 
     @property
     def weight_owner(self) -> Any:

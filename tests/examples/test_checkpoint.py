@@ -158,9 +158,7 @@ class Malicious:
         return (os.mkdir, ("harm",))
 
 
-def test_reading_a_checkpoint_runs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_a_checkpoint_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"format": 1, "x": Malicious()}, tmp_path / LATEST)
     with pytest.raises(CheckpointError):
@@ -172,7 +170,12 @@ def test_random_states_survive_a_checkpoint(tmp_path: Path) -> None:
     import random
 
     def draw() -> list[float]:
-        return [torch.rand(()).item(), torch.randn(3).sum().item(), np.random.rand(), random.random()]
+        return [
+            torch.rand(()).item(),
+            torch.randn(3).sum().item(),
+            np.random.rand(),
+            random.random(),
+        ]
 
     random.gauss(0, 1)
     np.random.standard_normal()

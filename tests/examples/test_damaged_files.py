@@ -235,3 +235,14 @@ def test_matlab_variables_are_those_that_were_written(
     np.testing.assert_array_equal(load_numbers(path, "numbers"), array)
     refusal(lambda: load_mat(path, "first"), str(path), "class 2")
     refusal(lambda: load_mat(path, "none"), str(path), "not there")
+
+
+def test_complex_numbers_and_unchecked_compression_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.mat"
+    path.write_bytes(mat_bytes(numbers=np.array([[1 + 2j, 3]])))
+    refusal(lambda: load_mat(path, "numbers"), str(path), "neither numbers")
+    whole = mat_bytes(True, numbers=LABEL)
+    kind, size = struct.unpack_from("<II", whole, 128)
+    short = size - 2  # into the checksum that ends the compressed data
+    path.write_bytes(whole[:128] + struct.pack("<II", kind, short) + whole[136 : 136 + short])
+    refusal(lambda: load_mat(path, "numbers"), str(path), "incomplete")

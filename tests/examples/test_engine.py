@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,7 @@ def flatten(value: Any, path: str = "") -> dict[str, Any]:
     else:
         return {path: value}
     return {
-        name: leaf
-        for key, item in items
-        for name, leaf in flatten(item, f"{path}/{key}").items()
+        name: leaf for key, item in items for name, leaf in flatten(item, f"{path}/{key}").items()
     }
 
 
@@ -205,18 +204,20 @@ def test_a_run_is_gone_on_with_only_as_it_was_begun(capsys: pytest.CaptureFixtur
 # --- order and objectives -----------------------------------------------------------------------
 
 
+def flat(lists: Iterable[list[int]]) -> list[int]:
+    return list(chain.from_iterable(lists))
+
+
 def test_steps_see_the_same_frames_however_they_are_divided() -> None:
     def steps_of(parts: int, processes: int, first: int = 0) -> list[list[int]]:
         shares = []
         for process in range(processes):
-            sampler = StepSampler(
-                21, 8, parts=parts, seed=3, process=process, processes=processes
-            )
+            sampler = StepSampler(21, 8, parts=parts, seed=3, process=process, processes=processes)
             sampler.start(epoch=5, first_step=first)
             drawn = list(sampler)
             assert len(drawn) == len(sampler) == (2 - first) * parts
-            shares.append([sum(drawn[i : i + parts], []) for i in range(0, len(drawn), parts)])
-        return [sum(step, []) for step in zip(*shares)]
+            shares.append([flat(drawn[i : i + parts]) for i in range(0, len(drawn), parts)])
+        return [flat(step) for step in zip(*shares)]
 
     whole = steps_of(1, 1)
     assert len(whole) == 2
@@ -317,7 +318,7 @@ def test_objectives_add_up_to_what_their_names_say() -> None:
 
 def test_the_curriculum_on_l_s_starts_with_the_easy_half_and_ends_with_all() -> None:
     batch = scene()
-    plain, depth, _ = plain_terms(batch)
+    plain, _, _ = plain_terms(batch)
     totals = [loss_of(batch, epoch, objective="sd+cl").segmentation.item() for epoch in range(5)]
     assert totals == sorted(totals)
     assert totals[0] < 0.6 * plain.item()
@@ -344,7 +345,9 @@ def test_controls_replace_m_by_what_they_say() -> None:
     for image in range(2):
         inside = labelled[image]
         assert uniform[image][inside].unique().numel() == 1
-        assert uniform[image][inside][0].item() == pytest.approx(weight[image][inside].mean().item())
+        assert uniform[image][inside][0].item() == pytest.approx(
+            weight[image][inside].mean().item()
+        )
         shuffled = control("shuffled")[image]
         assert not torch.equal(shuffled, weight[image])
         assert torch.equal(shuffled[inside].sort().values, weight[image][inside].sort().values)

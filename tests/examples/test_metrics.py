@@ -54,7 +54,9 @@ def test_scores_are_those_of_the_whole_split(seed: int, classes: int, images: in
     most = np.bincount(kept, minlength=classes).argmax()
     trivial = majority_scores(metrics.confusion())
     expected = by_loops(np.full_like(label, most), label, classes)
-    assert (trivial.pixel_accuracy, trivial.mean_accuracy, trivial.mean_iou) == pytest.approx(expected)
+    assert (trivial.pixel_accuracy, trivial.mean_accuracy, trivial.mean_iou) == pytest.approx(
+        expected
+    )
 
 
 def test_an_absent_class_does_not_count_and_a_class_only_predicted_has_iou_0() -> None:

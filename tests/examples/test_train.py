@@ -19,10 +19,11 @@ from examples.rgbd.config import ROOMS, TrainConfig, from_plain, to_plain
 from examples.rgbd.runfolder import RunFolder
 from examples.sunrgbd.train import main as train_sunrgbd
 
-TINY = (
-    "--rooms 20 --test-rooms 3 --image-size 32x48 --width 8 --batch-size 3 --epochs 3 "
-    "--initialisation scaled --panels 1 --panels-every 3 --device cpu"
-).split()
+TINY = [
+    *("--rooms", "20", "--test-rooms", "3", "--image-size", "32x48", "--batch-size", "3"),
+    *("--epochs", "3", "--width", "8", "--initialisation", "scaled", "--panels", "1"),
+    *("--panels-every", "3", "--device", "cpu"),
+]
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "nyudv2"
 
 
@@ -76,10 +77,10 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-SMALL = (
-    "--backbone resnet18 --width 8 --image-size 32x48 --batch-size 2 --epochs 1 --workers 0 "
-    "--panels 0 --holdout 0.25"
-).split()
+SMALL = [
+    *("--backbone", "resnet18", "--width", "8", "--image-size", "32x48", "--batch-size", "2"),
+    *("--epochs", "1", "--workers", "0", "--panels", "0", "--holdout", "0.25"),
+]
 
 
 def test_a_run_on_generated_rooms_learns_and_leaves_everything_behind(

@@ -54,7 +54,14 @@ def check_loss_output(probe: LossProbe) -> None:
     Example:
         >>> check_loss_output(nn.CrossEntropyLoss())
     """
-    after = "loss = {call}\nassert loss.isfinite().all()\nprint(loss.shape, loss.dtype)"
+    channels = [1, probe.num_classes] if probe.kind == "criterion" else []
+    after = (
+        "loss = {call}\nprint(loss.shape, loss.dtype)\n"
+        "batch, *size = target.shape\n"
+        f"shapes = [(batch, *size), *((batch, c, *size) for c in {channels})]\n"
+        + ("shapes += [(), (1,)]\n" if channels else "")
+        + "assert tuple(loss.shape) in shapes and loss.isfinite().all()"
+    )
     if probe.error is not None:
         with scenario(probe.code(probe.scene(ignored=0.0, missing=0.0), after)):
             raise probe.error
@@ -69,8 +76,7 @@ def check_loss_output(probe: LossProbe) -> None:
             batch, *size = inputs.target.shape
             shapes: list[tuple[int, ...]] = [(batch, *size)]
             if probe.kind == "criterion":
-                channels = [(batch, c, *size) for c in (1, probe.num_classes)]
-                shapes += [(), (1,), *channels]
+                shapes += [(), (1,), *((batch, c, *size) for c in channels)]
             if tuple(value.shape) not in shapes:
                 breach(f"shape {tuple(value.shape)} in place of one of {shapes}")
             if not bool(value.isfinite().all()):
