@@ -62,8 +62,8 @@ def plot_weight_maps(
     r"""Draws what the Loss Weight Module sees and makes of one image of a batch.
 
     Image, label and prediction; true and predicted depth and their error R; the error rate Z of
-    depth-aware regions, the weight map M = F(R, Z) and, with a curriculum, the part of M that it
-    keeps. Brighter means harder. Void pixels and missing depth are grey.
+    depth-aware regions; the weight map M = F(R, Z); the part of M that a curriculum keeps or,
+    without one, the misclassified pixels. Brighter means harder; void and missing depth are grey.
 
     Args:
         image: (B, 3, H, W): uint8, or floating point in [0, 1]; a normalised image is stretched
@@ -292,6 +292,11 @@ def _show_weights(axes: Sequence[Axes], frame: _Frame, fusion: str) -> None:
         share = 1 - float(dropped.sum() / frame.labelled.sum().clamp(min=1))
         name = f"M that the curriculum keeps ({100 * share:.0f} %)"
         maps.append((frame.kept, name, top, [(dropped, DROPPED_COLOUR), void]))
+    else:
+        wrong = (frame.predicted != frame.target) & frame.labelled
+        share = float(wrong.sum() / frame.labelled.sum().clamp(min=1))
+        name = f"wrong pixels ({100 * share:.0f} %)"
+        maps.append((wrong.float(), name, 1.0, [void]))
     for panel, (values, name, high, masked) in zip(axes, maps):
         _show_map(panel, values, name, cmap="magma", low=0.0, high=high, masked=masked)
 

@@ -15,8 +15,6 @@ import lwm_loss.functional as LF
 from lwm_loss.plotting import DROPPED_COLOUR, MISSING_COLOUR, VOID_COLOUR, plot_weight_maps
 from tests.support import Scene, scene
 
-TITLES = ("image", "label", "prediction", "true depth", "predicted depth", "R", "Z", "M")
-
 
 @pytest.fixture
 def batch() -> Scene:
@@ -127,7 +125,9 @@ def test_depth_is_shown_in_metres_on_demand() -> None:
 def test_figures_are_pictures_for_every_fusion(batch: Scene, fusion: str) -> None:
     weighting = lwm.LossWeightModule(ignore_index=255, fusion=fusion)
     figure = draw(batch, weighting=weighting)
-    assert len([axes for axes in figure.axes if axes.get_title()]) == 8
+    assert len([axes for axes in figure.axes if axes.get_title()]) == 9
+    wrong = (batch.logits.argmax(1) != batch.target) & (batch.target != 255)
+    np.testing.assert_array_equal(drawn(figure, "wrong pixels"), wrong[0].float())
     stream = io.BytesIO()
     figure.savefig(stream, dpi=60)
     with Image.open(stream) as picture:

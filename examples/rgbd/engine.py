@@ -315,9 +315,16 @@ class Engine:
             dataset, kind = (
                 (self.frames.train, "trained on") if held is None else (held, "held out")
             )
-            self._draw(dataset, f"epoch-{epoch:03d}", f"{kind}, after epoch {epoch}")
+            caption = f"{kind}, after epoch {epoch}"
+            self._draw(dataset, f"epoch-{epoch:03d}", caption, self.curriculum)
 
-    def _draw(self, dataset: Any, prefix: str, caption: str) -> None:
+    def _draw(
+        self,
+        dataset: Any,
+        prefix: str,
+        caption: str,
+        curriculum: lwm.SelfPacedCurriculum | None = None,
+    ) -> None:
         has_maps = ARMS[self.config.objective.objective].depth and self.config.run.panels > 0
         if not self.accelerator.is_main_process or not has_maps:
             return
@@ -333,7 +340,7 @@ class Engine:
             objective=self.config.objective,
             classes=self.frames.classes,
             palette=self.frames.test.palette,
-            curriculum=self.curriculum,
+            curriculum=curriculum,
             device=self.device,
         )
 

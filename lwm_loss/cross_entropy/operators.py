@@ -11,7 +11,6 @@ from .._pixels import map_dtype
 from . import chunked
 from .reference import pixel_cross_entropy as reference
 
-
 SETTINGS = "Tensor? weight, int ignore_index, float label_smoothing"
 
 

@@ -123,7 +123,9 @@ class LossProbe:
         settings = self.settings._replace(ignore_index=ignore_index)
         return Scene(scene_code(settings, **options))
 
-    def inputs(self, scene: Scene, *, grad: bool = True, dtype: torch.dtype | None = None) -> Inputs:
+    def inputs(
+        self, scene: Scene, *, grad: bool = True, dtype: torch.dtype | None = None
+    ) -> Inputs:
         """Fresh tensors of a scene; float ones but the true depth in ``dtype``, as leaves."""
         device = self.device
 

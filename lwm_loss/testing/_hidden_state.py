@@ -40,9 +40,7 @@ class Hidden(NamedTuple):
 
 def hidden_values(model: nn.Module) -> list[Hidden]:
     """All of them, in the modules of a network and in what these hold in plain attributes."""
-    return [
-        hidden for path, module in model.named_modules() for hidden in _held_by(module, path)
-    ]
+    return [hidden for path, module in model.named_modules() for hidden in _held_by(module, path)]
 
 
 def _held_by(module: nn.Module, owner: str) -> Iterator[Hidden]:

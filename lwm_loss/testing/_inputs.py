@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -27,7 +26,9 @@ class Scene:
         names: dict[str, Any] = {}
         exec(PREAMBLE + code, names)
         self.code = code
-        self.values = {name: names[name] for name in names if isinstance(names[name], (Tensor, list))}
+        self.values = {
+            name: names[name] for name in names if isinstance(names[name], (Tensor, list))
+        }
 
     def __getitem__(self, name: str) -> Tensor:
         return cast(Tensor, self.values[name])

@@ -41,7 +41,7 @@ def random_states() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state().tolist(),
         "random": random.getstate(),
-        "numpy.random": (kind, keys.tolist(), *rest),
+        "numpy.random": (kind, np.asarray(keys).tolist(), *rest),
     }
 
 

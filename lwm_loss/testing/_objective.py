@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lwm_loss import HardPixelMiningLoss, LossWeightModule, MultiTaskOutput
+from lwm_loss import HardPixelMiningLoss, LossTerms, LossWeightModule, MultiTaskOutput
 
 from ._inputs import Scene
 
@@ -48,7 +48,8 @@ def mining_loss(output: Any, target: Tensor, depth: Tensor, ignore_index: int = 
     if log_depth is None:
         # The true one, which is never wrong: L_d is 0 and has no gradient.
         log_depth = torch.where(depth > 0, depth, 1).nan_to_num(posinf=1).log()
-    return objective(logits, target, log_depth, depth, side_logits=sides).total
+    terms: LossTerms = objective(logits, target, log_depth, depth, side_logits=sides)
+    return terms.total
 
 
 def truth(logits: Tensor, *, ignored: str = "target[:, 0]", missing: str = "depth[:, -1]") -> Scene:

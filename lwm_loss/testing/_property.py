@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 T = TypeVar("T")
 
 
-class Breach(Exception):
+class Breach(Exception):  # noqa: N818 - it is caught here, and reported as a ContractError
     """A contract is broken: what was found, and the code that shows it."""
 
     def __init__(self, finding: str, reproduce: str = "") -> None:

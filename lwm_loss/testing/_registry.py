@@ -28,7 +28,7 @@ class Check(NamedTuple, Generic[Probe]):
     usual_cause: str
     body: Callable[[Probe], str | None]
 
-    def __call__(self, probe: Probe) -> str:
+    def __call__(self, probe: Probe) -> str:  # type: ignore[misc]
         """Checks a subject.
 
         Raises:

@@ -150,7 +150,7 @@ def test_two_processes_make_the_gradient_of_one() -> None:
         assert row[term] == pytest.approx(state["history"][0][term], rel=1e-5), term
 
 
-# --- a run that is killed ---------------------------------------------------------------------------
+# --- a run that is killed -------------------------------------------------------------------------
 
 # Dropout and a shuffled M draw random numbers; adamw, plateau and the curriculum have state.
 STEPS = [

@@ -89,9 +89,12 @@ def test_frames_are_found_without_lists(tmp_path: Path, name: str) -> None:
 
 def test_lists_with_windows_line_ends_blank_lines_and_a_byte_order_mark(tmp_path: Path) -> None:
     write_sa_gate(tmp_path)
-    content = "\ufeffRGB\\2.jpg\tLabel\\2.png\r\n\r\nRGB\\3.jpg\tLabel\\3.png\r\n"
-    (tmp_path / "train.txt").write_bytes(content.encode())
-    agree(NYUDv2(tmp_path, "train"), "train")
+    for content in (
+        "\ufeffRGB\\2.jpg\tLabel\\2.png\r\n\r\nRGB\\3.jpg\tLabel\\3.png\r\n",
+        "\ufeff2\r\n \r\n3",
+    ):
+        (tmp_path / "train.txt").write_bytes(content.encode())
+        agree(NYUDv2(tmp_path, "train"), "train")
 
 
 def test_class_numbers_start_where_the_layout_says(tmp_path: Path) -> None:

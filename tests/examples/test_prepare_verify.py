@@ -34,6 +34,11 @@ COMPLETE = {"train": FRAMES, "test": FRAMES}
 Change = Callable[[Sample], Sample]
 
 
+@pytest.fixture(autouse=True)
+def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic.os, "fsync", lambda _: None)
+
+
 @pytest.fixture(scope="module")
 def rooms() -> list[Sample]:
     """Generated rooms with the classes of NYUDv2, in-painted."""

@@ -127,7 +127,9 @@ class UpsamplesByAFactor(LogitsAlone):
 class SkipOffByOne(LogitsAlone):
     def forward(self, image: Tensor) -> Tensor:
         fine, coarse = self.features(image)
-        return F.interpolate(self.head(fine + F.interpolate(coarse, scale_factor=2)), scale_factor=2)
+        return F.interpolate(
+            self.head(fine + F.interpolate(coarse, scale_factor=2)), scale_factor=2
+        )
 
 
 class SqueezesTheBatch(LogitsAlone):

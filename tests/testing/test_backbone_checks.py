@@ -208,9 +208,7 @@ def test_failure_is_shrunk_to_the_smallest_image():
             return logits[..., 1:] if image.shape[3] >= SIZE[1] + 3 else logits
 
     with pytest.raises(ContractError) as caught:
-        checks.check_output_shapes(
-            WrongWhenWide(), zoo.CLASSES, SIZE, max_examples=30, seed=0
-        )
+        checks.check_output_shapes(WrongWhenWide(), zoo.CLASSES, SIZE, max_examples=30, seed=0)
     assert f"(1, 3, {SIZE[0]}, {SIZE[1] + 3})" in caught.value.finding
 
 

@@ -171,9 +171,7 @@ HEALTHY = {
     "ClassBalanced": lambda: zoo.ClassBalanced(torch.linspace(0.5, 2, CLASSES)),
     "function": lambda: zoo.plain_function,
     "CrossEntropyLoss-none": cross_entropy,
-    "partial": lambda: functools.partial(
-        F.cross_entropy, ignore_index=IGNORED, reduction="none"
-    ),
+    "partial": lambda: functools.partial(F.cross_entropy, ignore_index=IGNORED, reduction="none"),
 }
 # Told apart from a loss, and from what weights are for.
 EXPECTED = {
@@ -220,7 +218,11 @@ def test_healthy_loss_passes(name):
 
 SHOWN = {
     "HardPixelMiningLoss": set(LOSS_CHECKS)
-    - {"check_reductions_agree", "check_curriculum_kept_share_grows", "check_curriculum_state_dict"},
+    - {
+        "check_reductions_agree",
+        "check_curriculum_kept_share_grows",
+        "check_curriculum_state_dict",
+    },
     "Plain": {"check_reductions_agree"},
     "SelfPacedCurriculum": {"check_curriculum_kept_share_grows", "check_curriculum_state_dict"},
     "LossWeightModule": {"check_weight_map_is_detached", "check_ignored_pixels_do_not_count"},

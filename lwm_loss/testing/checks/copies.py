@@ -41,7 +41,7 @@ def check_state_dict_round_trip(probe: BackboneProbe) -> None:
     Example:
         >>> check_state_dict_round_trip(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     if not probe.copyable:
         raise CheckSkipped("a network that cannot be copied is alone, see check_deep_copy")
     scene = probe.image()
@@ -136,15 +136,13 @@ def check_bfloat16_autocast(probe: BackboneProbe) -> None:
                 breach(f"{found} for an image of {picture.kind!r}")
             if not loss.requires_grad:
                 return
-            loss.backward()
+            torch.autograd.backward(loss)
             grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
             found = not_finite(grads)
             if found:
                 breach(f"the gradient of {found} for an image of {picture.kind!r}")
 
-    strategy = st.tuples(
-        pictures(("noise", "bright", "bytes", "black")), st.booleans()
-    )
+    strategy = st.tuples(pictures(("noise", "bright", "bytes", "black")), st.booleans())
     corners = [(Picture(kind), train) for kind in ("noise", "bytes") for train in (False, True)]
     for_all(strategy, hold, probe.effort, corners)
 
@@ -163,7 +161,7 @@ def check_torch_compile(probe: BackboneProbe) -> None:
     Example:
         >>> check_torch_compile(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     require_compiler()
     scene = probe.image()
     statement = (
@@ -206,7 +204,7 @@ def check_deep_copy(probe: BackboneProbe) -> None:
     Example:
         >>> check_deep_copy(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     scene = probe.image()
     statement = (
         "def logits(model):\n"
@@ -278,7 +276,7 @@ def graph_leaves(tensor: torch.Tensor) -> set[int]:
 def _train_once(probe: BackboneProbe, model: nn.Module, image: torch.Tensor) -> None:
     loss = projection(probe.run(model.train(), image.clone()))
     if loss.requires_grad:
-        loss.backward()
+        torch.autograd.backward(loss)
 
 
 @backbone_check(
@@ -294,7 +292,7 @@ def check_pickle(probe: BackboneProbe) -> None:
     Example:
         >>> check_pickle(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     scene = probe.image()
     statement = (
         "import pickle\n"

@@ -58,7 +58,7 @@ def check_sample_alone_equals_sample_in_batch(probe: BackboneProbe) -> None:
     Example:
         >>> check_sample_alone_equals_sample_in_batch(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     statement = (
         "with torch.no_grad():\n"
         "    together = MultiTaskOutput.of(model(image)).logits[{k}]\n"
@@ -96,7 +96,7 @@ def check_eval_is_deterministic(probe: BackboneProbe) -> None:
     Example:
         >>> check_eval_is_deterministic(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     statement = (
         "with torch.no_grad():\n"
         "    first = MultiTaskOutput.of(model(image)).logits.clone()\n"
@@ -137,7 +137,7 @@ def check_no_state_between_calls(probe: BackboneProbe) -> None:
     Example:
         >>> check_no_state_between_calls(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     statement = (
         "def logits(model, image):\n"
         "    torch.manual_seed(0)\n"
@@ -191,7 +191,7 @@ def check_input_is_not_modified(probe: BackboneProbe) -> None:
     Example:
         >>> check_input_is_not_modified(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     statement = "before = image.clone()\nmodel(image)\nassert torch.equal(image, before)"
 
     def hold(drawn: tuple[Picture, bool]) -> None:
@@ -219,7 +219,7 @@ def check_forward_keeps_parameters(probe: BackboneProbe) -> None:
     Example:
         >>> check_forward_keeps_parameters(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     scene = probe.image()
     statement = (
         "before = {n: (p.detach().clone(), p.requires_grad) for n, p in model.named_parameters()}\n"
@@ -257,7 +257,7 @@ def check_eval_keeps_running_statistics(probe: BackboneProbe) -> None:
     Example:
         >>> check_eval_keeps_running_statistics(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     scene = probe.image(Picture("bright"))
     statement = (
         "for name, module in model.named_modules():\n"
@@ -300,7 +300,7 @@ def check_forward_keeps_global_state(probe: BackboneProbe) -> None:
     Example:
         >>> check_forward_keeps_global_state(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     scene = probe.image()
     statement = GLOBAL_STATE.replace("{call}", "model(image)")
     for train in (False, True):

@@ -70,7 +70,7 @@ def check_finite_gradients(probe: BackboneProbe) -> None:
             loss = mining_loss(output, facts["target"], facts["depth"])
             if not loss.requires_grad:
                 return  # check_outputs_carry_gradient says so
-            loss.backward()
+            torch.autograd.backward(loss)
             grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
             found = not_finite(grads)
             if found:
@@ -99,7 +99,7 @@ def check_every_parameter_receives_a_gradient(probe: BackboneProbe) -> str:
     Example:
         >>> check_every_parameter_receives_a_gradient(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     waiting = set(trainable(probe.model))
     reached: set[str] = set()
     height, width = probe.image_size
@@ -134,9 +134,7 @@ def check_every_parameter_receives_a_gradient(probe: BackboneProbe) -> str:
     return f"unused within an installed library, freeze them: {', '.join(sorted(unused))}"
 
 
-def _reached(
-    probe: BackboneProbe, seed: int, stirred: bool, size: tuple[int, int]
-) -> set[str]:
+def _reached(probe: BackboneProbe, seed: int, stirred: bool, size: tuple[int, int]) -> set[str]:
     model = probe.fresh(train=True)
     if stirred:
         stir(model)
@@ -144,7 +142,7 @@ def _reached(
     loss = projection(probe.run(model, image, seed))
     if not loss.requires_grad:
         return set()
-    loss.backward()
+    torch.autograd.backward(loss)
     return {
         name
         for name, parameter in model.named_parameters()
@@ -156,7 +154,7 @@ def _library_owned(
     model: nn.Module, waiting: set[str], reached: set[str]
 ) -> tuple[set[str], set[str]]:
     """Splits what waits for a gradient into a library's own, in a model that trains, and ours."""
-    roots = []  # of models that a library made
+    roots: list[str] = []  # of models that a library made
     owners = {}  # the innermost module of each parameter that torch itself did not make
     for path, module in model.named_modules():
         package = type(module).__module__.split(".")[0]
@@ -186,7 +184,7 @@ def check_outputs_carry_gradient(probe: BackboneProbe) -> None:
     Example:
         >>> check_outputs_carry_gradient(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
     trainable(probe.model)
     scene = probe.image()
     statement = (
@@ -297,14 +295,12 @@ def _learn(
             return ""
         if step < _STEPS:
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
     return f"the loss of {name} went from {first:.4g} to {last:.4g} in {_STEPS} steps of Adam"
 
 
-def _loss_of(
-    output: MultiTaskOutput, name: str, target: Tensor, depth: Tensor
-) -> Tensor | None:
+def _loss_of(output: MultiTaskOutput, name: str, target: Tensor, depth: Tensor) -> Tensor | None:
     if name == "objective":
         return mining_loss(output, target, depth)
     part = parts(output)[name].float()

@@ -120,7 +120,11 @@ def check_loss_torch_compile(probe: LossProbe) -> None:
         "with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True) as fake:\n"
         "    logits, target, pred_depth, target_depth = (\n"
         "        fake.from_tensor(x) for x in (logits, target, pred_depth, target_depth))\n"
-        + ("    side_logits = [fake.from_tensor(x) for x in side_logits]\n" if probe.num_sides else "")
+        + (
+            "    side_logits = [fake.from_tensor(x) for x in side_logits]\n"
+            if probe.num_sides
+            else ""
+        )
         + "    {call}"
     )
     with scenario(probe.code(scene, after)):
@@ -140,8 +144,8 @@ def _on_fake_tensors(
     probe: LossProbe, criterion: Any, inputs: Inputs, mode: FakeTensorMode
 ) -> None:
     *tensors, sides = inputs
-    fake = [mode.from_tensor(tensor) for tensor in tensors]
-    probe.call(criterion, Inputs(*fake, [mode.from_tensor(side) for side in sides]))
+    fake: list[Any] = [mode.from_tensor(tensor) for tensor in tensors]
+    probe.call(criterion, Inputs._make([*fake, [mode.from_tensor(side) for side in sides]]))
 
 
 @loss_check(

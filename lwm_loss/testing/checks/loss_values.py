@@ -207,7 +207,8 @@ def _mapped(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
         return change(tensor.detach()).clone().requires_grad_(tensor.requires_grad)
 
     *tensors, sides = inputs
-    return Inputs(*(leaf(tensor) for tensor in tensors), [leaf(side) for side in sides])  # type: ignore[arg-type]
+    leaves: list[Any] = [leaf(tensor) for tensor in tensors]
+    return Inputs._make([*leaves, [leaf(side) for side in sides]])
 
 
 def _compare(
@@ -289,7 +290,7 @@ def _roll_class_weights(criterion: Any) -> None:
     for part in _parts(criterion):
         found = class_weight(part)
         if found is not None:
-            name, weight = found
+            _, weight = found
             with torch.no_grad():
                 weight.copy_(weight.roll(-1).clone())
 

@@ -44,8 +44,7 @@ def check_output_shapes(probe: BackboneProbe) -> None:
         statement = (
             "output = MultiTaskOutput.of(model(image))\n"
             "print([tuple(part.shape) for part in (output.logits, output.log_depth, "
-            "*output.side_logits) if part is not None])\n"
-            + _shape_assertion(batch, classes, size)
+            "*output.side_logits) if part is not None])\n" + _shape_assertion(batch, classes, size)
         )
         with scenario(probe.code(scene, after=statement, train=train)):
             model = probe.fresh(train=train)
@@ -129,7 +128,7 @@ def check_output_dtypes(probe: BackboneProbe) -> None:
     Example:
         >>> check_output_dtypes(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
 
     def hold(drawn: tuple[int, bool]) -> None:
         batch, train = drawn
@@ -160,7 +159,7 @@ def check_finite_outputs(probe: BackboneProbe) -> None:
     Example:
         >>> check_finite_outputs(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.known
+    _ = probe.known
 
     def hold(drawn: tuple[Picture, bool]) -> None:
         picture, train = drawn

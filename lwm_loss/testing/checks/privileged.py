@@ -52,7 +52,7 @@ def _nothing_to_learn(probe: BackboneProbe, facts: Scene) -> None:
         )
         if not loss.requires_grad:
             raise CheckSkipped("no output carries a gradient, see check_outputs_carry_gradient")
-        loss.backward()
+        torch.autograd.backward(loss)
         for name, parameter in model.named_parameters():
             if parameter.grad is not None and bool((parameter.grad != 0).any()):
                 worst = float(parameter.grad.abs().max())
@@ -165,7 +165,7 @@ def check_missing_depth_stays_local(probe: BackboneProbe) -> None:
                 if not torch.equal(full[~there].nan_to_num(), gap[~there].nan_to_num()):
                     breach(f"depth {value} in one pixel changed the {what} of another")
             loss = mining_loss(output, facts["target"], less)
-            loss.backward()
+            torch.autograd.backward(loss)
             for name, parameter in model.named_parameters():
                 if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
                     breach(f"depth {value} in one pixel makes the gradient of {name} not finite")

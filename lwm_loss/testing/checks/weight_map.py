@@ -52,7 +52,7 @@ def check_weight_map_is_detached(probe: LossProbe) -> None:
     applies = False
     if probe.kind == "weighting" or hasattr(probe.criterion, "weighting"):
         applies = True
-        after = f"logits.requires_grad_()\npred_depth.requires_grad_()\nweight = {{weight}}\n"
+        after = "logits.requires_grad_()\npred_depth.requires_grad_()\nweight = {weight}\n"
         after = after.format(weight=probe.weight_code()) + "assert not weight.requires_grad"
         with scenario(probe.code(scene, after)):
             if probe.weight_map(probe.copy(), probe.inputs(scene)).requires_grad:
@@ -77,9 +77,10 @@ def _depth_gradient_ignores_scores(probe: LossProbe, scene: Scene) -> None:
     )
     code = probe.code(scene, "{call}")
     code = code.removesuffix(probe.call_code) + after.replace(
-        "{call}", probe.call_code.replace("pred_depth", "predicted", 1)
+        "{call}",
+        probe.call_code.replace("pred_depth", "predicted", 1)
         if "pred_depth=" not in probe.call_code
-        else probe.call_code.replace("=pred_depth", "=predicted")
+        else probe.call_code.replace("=pred_depth", "=predicted"),
     )
     with scenario(code):
         inputs = probe.inputs(scene)
@@ -100,7 +101,9 @@ def check_weight_map_is_non_negative(probe: LossProbe) -> None:
         >>> check_weight_map_is_non_negative(LossWeightModule())
     """
     _require_weights(probe)
-    after = f"weight = {probe.weight_code()}\nassert (weight >= 0).all() and weight.isfinite().all()"
+    after = (
+        f"weight = {probe.weight_code()}\nassert (weight >= 0).all() and weight.isfinite().all()"
+    )
 
     def hold(scene: Scene) -> None:
         with scenario(probe.code(scene, after)):
