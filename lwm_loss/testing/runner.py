@@ -212,7 +212,7 @@ def parametrize_with_checks(
     """A pytest decorator: one test for each check of each subject, called ``(subject, check)``.
 
     Args:
-        subjects: instances of networks and losses; see :func:`is_backbone` for which is which.
+        subjects: instances of networks and losses; see ``is_backbone`` for which is which.
         expected_failed_checks: reasons by the names of checks, or a function from a subject to
             such a mapping; these tests are marked ``xfail``.
         num_classes: C of every subject; without it, what each one returns or says.

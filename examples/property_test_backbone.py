@@ -1,0 +1,49 @@
+"""Check a network of your own against the contract: ``python -m examples.property_test_backbone``."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lwm_loss import MultiTaskOutput
+from lwm_loss.testing import check_backbone
+
+
+class SmallNetwork(nn.Module):
+    """Three convolutions, a head for labels and one for log-depth: replace it by your own."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 16, 3, stride=2, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.head = nn.Conv2d(16, num_classes + 1, 1)
+
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        scores = self.head(self.body(image))
+        full = F.interpolate(scores, image.shape[-2:], mode="bilinear", align_corners=False)
+        return MultiTaskOutput(logits=full[:, 1:], log_depth=full[:, 0])
+
+
+class LeakyNetwork(SmallNetwork):
+    """The same with a common fault: it normalises an image by the batch that it came in."""
+
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        return super().forward(image - image.mean())
+
+
+def main() -> None:
+    """Checks both and prints what was found."""
+    torch.manual_seed(0)
+    for network in (SmallNetwork(num_classes=5), LeakyNetwork(num_classes=5)):
+        report = check_backbone(network, num_classes=5, image_size=(40, 56), on_fail="return")
+        print(f"{type(network).__name__}\n{report}\n")
+
+
+if __name__ == "__main__":
+    main()
