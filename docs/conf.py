@@ -74,7 +74,7 @@ torch.manual_seed(0)
 intersphinx_mapping = {}
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|collections|typing|numpy|matplotlib|hypothesis)\..*"),
-    ("py:class", r"Tensor|Figure|Array|Float|Cells|Pixel|Region|Criterion|Status"),  # aliases and foreign
+    ("py:class", r"Tensor|Figure|Array|Float|Cells|Pixel|Region|Criterion|Status"),  # foreign
     ("py:class", r".* .*"),  # prose before a colon, which napoleon takes for a type
 ]
 if os.environ.get("READTHEDOCS") or os.environ.get("DOCS_ONLINE"):
