@@ -128,7 +128,7 @@ def check_loss(
 
     Example:
         >>> from lwm_loss.testing.runner import check_loss
-        >>> report = check_loss(nn.CrossEntropyLoss(reduction="sum"), num_classes=4)
+        >>> report = check_loss(nn.CrossEntropyLoss(reduction="none"), num_classes=4)
         >>> report.failed
         []
     """
