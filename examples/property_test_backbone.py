@@ -25,6 +25,7 @@ class SmallNetwork(nn.Module):
         self.head = nn.Conv2d(16, num_classes + 1, 1)
 
     def forward(self, image: Tensor) -> MultiTaskOutput:
+        """Scores and log-depth at the size of the image."""
         scores = self.head(self.body(image))
         full = F.interpolate(scores, image.shape[-2:], mode="bilinear", align_corners=False)
         return MultiTaskOutput(logits=full[:, 1:], log_depth=full[:, 0])
@@ -34,15 +35,18 @@ class LeakyNetwork(SmallNetwork):
     """The same with a common fault: it normalises an image by the batch that it came in."""
 
     def forward(self, image: Tensor) -> MultiTaskOutput:
+        """As above."""
         return super().forward(image - image.mean())
 
 
 def main() -> None:
-    """Checks both and prints what was found."""
+    """A report for each network, and what the first failure says in full."""
     torch.manual_seed(0)
     for network in (SmallNetwork(num_classes=5), LeakyNetwork(num_classes=5)):
         report = check_backbone(network, num_classes=5, image_size=(40, 56), on_fail="return")
         print(f"{type(network).__name__}\n{report}\n")
+        for result in report.failed[:1]:
+            print(result.exception)
 
 
 if __name__ == "__main__":

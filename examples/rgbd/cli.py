@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -17,15 +19,38 @@ T = TypeVar("T")
 def parse(
     kind: type[T], args: Sequence[str], *, prog: str, description: str, default: T | None = None
 ) -> T:
-    """Options from a command line; groups of options share one flat set of names."""
-    return tyro.cli(
-        kind,
-        args=args,
-        prog=prog,
-        description=description,
-        default=tyro.MISSING_NONPROP if default is None else default,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    """Options from a command line; groups of options share one flat set of names.
+
+    An option that cannot be read ends in one sentence and status 2.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                kind,
+                args=args,
+                prog=prog,
+                description=description,
+                default=tyro.MISSING_NONPROP if default is None else default,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        if stop.code:
+            print(f"error: {_unboxed(said.getvalue())} See {prog} --help.", file=sys.stderr)
+        raise
+
+
+def _unboxed(text: str) -> str:
+    """The message out of the frame that tyro draws around it and around further help."""
+    message: list[str] = []
+    for line in text.splitlines():
+        content = line.strip("│ ")
+        if message and content.startswith("──"):
+            break
+        if line.startswith("│"):
+            message.append(content)
+    sentence = " ".join(message) or " ".join(text.split())
+    return sentence if sentence.endswith(".") else f"{sentence}."
 
 
 def guarded(command: Callable[[], None]) -> None:

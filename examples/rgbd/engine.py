@@ -86,6 +86,8 @@ class Engine:
             batch_sampler=self.sampler,
             collate_fn=collate,
         )
+        self.objective, self.curriculum = build_objective(config.objective, options.epochs)
+        self.objective.to(self.device)
         set_seed(config.run.seed)
         network = build_model(
             config.network, config.objective, len(frames.classes), load_pretrained=load_pretrained
@@ -99,8 +101,6 @@ class Engine:
         optimizer = build_optimizer(groups, options)
         self.schedule = Schedule(optimizer, options, self.sampler.steps * options.epochs)
         self.model, self.optimizer = accelerator.prepare(network, optimizer)
-        self.objective, self.curriculum = build_objective(config.objective, options.epochs)
-        self.objective.to(self.device)
         # Weights are the same in all processes; what they draw from here on is their own.
         torch.manual_seed(config.run.seed + accelerator.process_index)
         self.epoch = 0

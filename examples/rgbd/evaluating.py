@@ -17,7 +17,7 @@ from examples.rgbd.checkpoint import write_atomically
 from examples.rgbd.cli import guarded, parse
 from examples.rgbd.config import WORKERS, OptionError
 from examples.rgbd.data import Split
-from examples.rgbd.evaluation import SINGLE_SCALE, Evaluation, View, evaluate
+from examples.rgbd.evaluation import SINGLE_SCALE, Crop, Evaluation, View, evaluate
 from examples.rgbd.frames import Pipeline, open_split
 from examples.rgbd.metrics import score_table, summary
 from examples.rgbd.reporting import figures_of
@@ -99,7 +99,7 @@ def _evaluate(pipeline: Pipeline, options: EvaluateOptions) -> None:
         )
     trained.network.to(accelerator.device)
 
-    def score(view: View = SINGLE_SCALE, crop: tuple[slice, slice] | None = None) -> Evaluation:
+    def score(view: View = SINGLE_SCALE, crop: Crop | None = None) -> Evaluation:
         return evaluate(
             trained.network,
             dataset,

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
 import lwm_loss.functional as LF
+from examples.rgbd.config import OptionError
 from examples.rgbd.data import VOID, Resized, RGBDDataset
 from examples.rgbd.metrics import Scores, SplitMetrics, majority_scores, scores_of
 from examples.rgbd.sampling import Ragged, batches, collate_ragged, loader
@@ -33,6 +34,36 @@ class View:
 
 
 SINGLE_SCALE = View()
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The part of an image that counts, for images that all have one size.
+
+    Attributes:
+        size: (height, width) of the images.
+        rows: that count.
+        columns: that count.
+    """
+
+    size: tuple[int, int]
+    rows: slice
+    columns: slice
+
+    def outside(self, label: Tensor) -> Tensor:
+        """Where a label map (H, W) does not count, bool.
+
+        Raises:
+            OptionError: it has another size.
+        """
+        if tuple(label.shape) != self.size:
+            raise OptionError(
+                f"Expected label maps of {self.size[0]} x {self.size[1]} for --crop, but got "
+                f"{label.shape[0]} x {label.shape[1]}: is this a shrunk copy?"
+            )
+        mask = torch.ones_like(label, dtype=torch.bool)
+        mask[self.rows, self.columns] = False
+        return mask
 
 
 @dataclass(frozen=True)
@@ -99,7 +130,7 @@ def evaluate(
     batch_size: int = 8,
     workers: int = 0,
     view: View = SINGLE_SCALE,
-    crop: tuple[slice, slice] | None = None,
+    crop: Crop | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Run a network over a split, divided among the processes, and score it as one.
@@ -116,7 +147,7 @@ def evaluate(
         batch_size: images at a time.
         workers: processes that read.
         view: flip and scales.
-        crop: rows and columns that count, for label maps that all have one size.
+        crop: the part of each label map that counts.
         progress: show a bar.
     """
     was_training = network.training
@@ -141,8 +172,7 @@ def evaluate(
             label = frame.label.to(device, non_blocking=True)
             depth = frame.depth.to(device, non_blocking=True)
             if crop is not None:
-                outside = torch.ones_like(label, dtype=torch.bool)
-                outside[crop] = False
+                outside = crop.outside(label)
                 label = label.masked_fill(outside, VOID)
                 depth = depth.masked_fill(outside, 0)
             logits = upsample(output.logits[index, None].float(), label.shape)

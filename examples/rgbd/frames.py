@@ -11,6 +11,7 @@ from torch.utils.data import Subset
 
 from examples.rgbd.config import DataOptions, OptionError, TrainConfig
 from examples.rgbd.data import GeneratedRooms, RGBDDataset, Split
+from examples.rgbd.evaluation import Crop
 from examples.rgbd.sampling import Preloaded, split_holdout
 
 
@@ -24,7 +25,7 @@ class Pipeline:
         recipe: the default options with `--data`: the paper's.
         open: opens a split of the folder that the options name.
         trial: the default options without `--data`, for generated rooms; None needs `--data`.
-        crop: rows and columns inside the white frame of the data set's images, if they have one.
+        crop: what lies inside the white frame of the data set's images, if they have one.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Pipeline:
     recipe: TrainConfig
     open: Callable[..., RGBDDataset]
     trial: TrainConfig | None = None
-    crop: tuple[slice, slice] | None = None
+    crop: Crop | None = None
 
 
 @dataclass(frozen=True)

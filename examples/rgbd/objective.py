@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
-from examples.rgbd.config import Control, ObjectiveOptions
+from examples.rgbd.config import Control, ObjectiveOptions, OptionError
 from examples.rgbd.data import VOID
 
 
@@ -228,8 +228,15 @@ def build_objective(options: ObjectiveOptions, epochs: int) -> tuple[nn.Module, 
         epochs: of the whole run, the curriculum's length unless the options say another.
 
     Raises:
-        ValueError: for a number out of range.
+        OptionError: for a number out of range.
     """
+    try:
+        return _build(options, epochs)
+    except ValueError as error:
+        raise OptionError(str(error)) from error
+
+
+def _build(options: ObjectiveOptions, epochs: int) -> tuple[nn.Module, Curriculum | None]:
     arm = ARMS[options.objective]
     curriculum = Curriculum(options.curriculum_epochs or epochs) if arm.curriculum else None
     weighting: nn.Module = weight_module(options)

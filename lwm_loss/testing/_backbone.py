@@ -16,6 +16,8 @@ from ._isolation import isolated, seed_all
 from ._property import Effort
 from ._report import CheckSkipped
 
+# Pixels of an image that more than one thread would not help with.
+LARGEST_SMALL = 128 * 128
 RESIZES = ("nearest", "bilinear", "bicubic")
 
 
@@ -180,11 +182,12 @@ class BackboneProbe:
             model = Resized(model, resize)
         self.model = model
         self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.small = image_size[0] * image_size[1] <= LARGEST_SMALL
         self.effort = Effort(max_examples, seed)
         self.expected_classes = num_classes
         self.device, self.dtype = _placement(model)
         self._saved: _Snapshot | None = None
-        with isolated():
+        with isolated(small=self.small):
             try:
                 self._pristine = copy.deepcopy(model)
             except Exception:
@@ -200,7 +203,7 @@ class BackboneProbe:
 
     def _look(self) -> MultiTaskOutput | Exception:
         """One forward in evaluation tells the outputs that there are."""
-        with isolated(), torch.no_grad():
+        with isolated(small=self.small), torch.no_grad():
             try:
                 return self.run(self.fresh(), self.image()["image"])
             except Exception as error:
@@ -241,9 +244,8 @@ class BackboneProbe:
         seed_all(seed)
         return MultiTaskOutput.of(model(image))
 
-    @property
-    def known(self) -> MultiTaskOutput:
-        """The outputs that there are; skips the check if the network does not run."""
+    def require_output(self) -> MultiTaskOutput:
+        """What it returns in evaluation; skips the check if the network does not run."""
         if isinstance(self.sample, Exception):
             raise CheckSkipped(
                 "the network does not run on an image alone in evaluation, see "
@@ -254,7 +256,7 @@ class BackboneProbe:
     @property
     def num_classes(self) -> int:
         """The classes that there are, which need not be those that there should be."""
-        return self.known.logits.shape[1]
+        return self.require_output().logits.shape[1]
 
     def code(self, *scenes: Scene, after: str, warm: bool = True, train: bool = False) -> str:
         """A snippet that does to ``model`` what a check does."""

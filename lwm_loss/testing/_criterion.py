@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -14,15 +13,12 @@ from ._inputs import Scene, Settings, scene_code
 from ._isolation import isolated
 from ._property import Effort
 from ._report import CheckSkipped
+from ._signature import Roles, candidate_roles, declared_classes, declared_ignored, num_sides
 
 KINDS = ("auto", "criterion", "weighting", "curriculum")
 BOUNDS = {"sum": 2.0, "product": 1.0, "max": 1.0, "dpe": 1.0, "dse": 1.0}
 # Labels that data sets use for "ignored", tried on a loss that does not say which it ignores.
 USUAL_IGNORED = (-100, 255)
-
-# What an argument is, by words in its name; the first that fits.
-TRUE_WORDS = ("target", "true", "truth", "gt", "label", "star")
-PREDICTED_WORDS = ("pred", "log", "output", "estimate")
 
 
 class Inputs(NamedTuple):
@@ -49,6 +45,8 @@ class Output(NamedTuple):
 class LossProbe:
     """A loss under test, which itself is never called while it can be copied."""
 
+    small = True  # all its images are
+
     def __init__(
         self,
         criterion: Callable[..., Any],
@@ -71,22 +69,30 @@ class LossProbe:
         self.criterion = criterion
         self.effort = Effort(max_examples, seed)
         self.max_weight = max_weight
-        self.roles = _roles(criterion, kind)
-        self.num_classes = num_classes or _declared_classes(criterion) or 5
-        self.num_sides = _num_sides(criterion, self.roles)
-        self.kind = "curriculum" if "weight_map" in self.roles else kind
+        self.roles: Roles = {}
+        self.num_classes = num_classes or declared_classes(criterion) or 5
+        self.num_sides = 0
+        self.kind = kind
         self.ignored: tuple[int, ...] = ()
         self.error: Exception | None = None
         self.output: Output | None = None
         self.total_of = ""
         with isolated():
-            try:
-                self._look(ignore_index)
-            except Exception as error:
-                self.error = error
+            for candidate in candidate_roles(criterion, kind):
+                try:
+                    self._look(candidate, ignore_index)
+                except Exception as error:
+                    self.error = self.error or error
+                else:
+                    self.error = None
+                    break
 
-    def _look(self, ignore_index: int | None) -> None:
+    def _look(self, candidate: Roles, ignore_index: int | None) -> None:
         """A few calls tell what it returns and which labels it ignores."""
+        self.roles = candidate
+        self.num_sides = num_sides(self.criterion, candidate)
+        if "weight_map" in candidate:
+            self.kind = "curriculum"
         scene = self.scene(ignored=0.0, missing=0.0)
         self.output = self.call(self.copy(), self.inputs(scene))
         self.ignored = self._ignored_labels(ignore_index)
@@ -170,10 +176,17 @@ class LossProbe:
 
     def call(self, criterion: Any, inputs: Inputs, **options: Any) -> Output:
         """Calls a copy as its signature asks for."""
+        raw = self._call_with(self.roles, criterion, inputs, options)
+        self.total_of, output = _read(raw)
+        return output
+
+    def _call_with(
+        self, roles: Roles, function: Any, inputs: Inputs, options: dict[str, Any]
+    ) -> Any:
         values = inputs._asdict()
         arguments = []
-        keywords: dict[str, Any] = dict(options)
-        for role, keyword in self.roles.items():
+        keywords = dict(options)
+        for role, keyword in roles.items():
             if role == "weight_map":
                 value: Any = inputs.pred_depth.abs()
             elif role == "mask":
@@ -184,9 +197,7 @@ class LossProbe:
                 arguments.append(value)
             else:
                 keywords[keyword] = value
-        raw = criterion(*arguments, **keywords)
-        self.total_of, output = _read(raw)
-        return output
+        return function(*arguments, **keywords)
 
     @property
     def call_code(self) -> str:
@@ -214,7 +225,8 @@ class LossProbe:
             return self.call(criterion, inputs).value
         weighting = getattr(criterion, "weighting", None)
         if callable(weighting):
-            weight: Tensor = weighting(*inputs[:4])
+            roles = candidate_roles(weighting, "weighting")[0]
+            weight: Tensor = self._call_with(roles, weighting, inputs, {})
             return weight
         told = self.call(criterion, inputs).weight
         if told is None:
@@ -270,7 +282,7 @@ class LossProbe:
         """The labels that it ignores: told, found on it, or those that it takes without an error."""
         if "target" not in self.roles or "logits" not in self.roles:
             return ()
-        told = ignore_index if ignore_index is not None else _declared_ignored(self.criterion)
+        told = ignore_index if ignore_index is not None else declared_ignored(self.criterion)
         if told is not None:
             return (told,)
         taken = []
@@ -305,100 +317,3 @@ def _read(raw: Any) -> tuple[str, Output]:
         "Expected a loss to return a tensor, or its terms with the `total` among them, but got "
         f"{type(raw).__name__}."
     )
-
-
-def _roles(criterion: Callable[..., Any], kind: str) -> dict[str, str | None]:
-    """The role of each argument in order, with the keyword it goes by; None for its place."""
-    names = list(_parameters(criterion))
-    if kind == "curriculum" or (kind == "auto" and _is_curriculum(criterion, names)):
-        return {"weight_map": None, "mask": None} if len(names) > 1 else {"weight_map": None}
-    if len(names) > 1 and "depth" in names[1].name and "target" not in names[0].name:
-        roles: dict[str, str | None] = {"pred_depth": None, "target_depth": None}
-        return roles
-    roles = {"logits": None, "target": None}
-    for parameter in names[2:]:
-        role = _role(parameter.name.lower(), roles)
-        if role is not None:
-            roles[role] = parameter.name
-    unnamed = [p for p in names[2:] if p.default is p.empty and p.name not in roles.values()]
-    for role, parameter in zip(("pred_depth", "target_depth"), unnamed):
-        roles.setdefault(role, parameter.name)
-    if getattr(criterion, "num_sides", None) == 0:
-        roles.pop("side_logits", None)
-    order = ("logits", "target", "pred_depth", "target_depth", "side_logits")
-    return {role: roles[role] for role in order if role in roles}
-
-
-def _role(name: str, taken: Mapping[str, str | None]) -> str | None:
-    if "mask" in name or "normali" in name:
-        return None
-    if "side" in name:
-        return "side_logits"
-    if "depth" not in name:
-        return None
-    if any(word in name for word in TRUE_WORDS):
-        return "target_depth"
-    if any(word in name for word in PREDICTED_WORDS) and "pred_depth" not in taken:
-        return "pred_depth"
-    return "target_depth"
-
-
-def _parameters(criterion: Callable[..., Any]) -> Iterator[inspect.Parameter]:
-    function = criterion.forward if isinstance(criterion, nn.Module) else criterion
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return
-    for parameter in parameters:
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            yield parameter
-
-
-def _is_curriculum(criterion: Any, parameters: list[inspect.Parameter]) -> bool:
-    names = [parameter.name.lower() for parameter in parameters]
-    has_labels = any(word in name for name in names for word in TRUE_WORDS)
-    return callable(getattr(criterion, "step", None)) and not has_labels
-
-
-def _submodules(criterion: Any) -> list[Any]:
-    inner = list(criterion.modules()) if isinstance(criterion, nn.Module) else [criterion]
-    return [*inner, *(getattr(criterion, name, None) for name in ("criterion", "weighting"))]
-
-
-def _declared_ignored(criterion: Any) -> int | None:
-    for part in _submodules(criterion):
-        keywords = getattr(part, "keywords", {})
-        found = keywords.get("ignore_index", getattr(part, "ignore_index", None))
-        if isinstance(found, int):
-            return found
-    for parameter in _parameters(criterion):
-        if parameter.name == "ignore_index" and isinstance(parameter.default, int):
-            return parameter.default
-    return None
-
-
-def _declared_classes(criterion: Any) -> int | None:
-    for part in _submodules(criterion):
-        for name in ("num_classes", "n_classes", "classes"):
-            if isinstance(getattr(part, name, None), int):
-                return int(getattr(part, name))
-        weight = class_weight(part)
-        if weight is not None:
-            return weight[1].numel()
-    return None
-
-
-def class_weight(part: Any) -> tuple[str, Tensor] | None:
-    """The class weights of a loss and the name that they go by, if it has any."""
-    for name in ("weight", "class_weight", "class_weights", "alpha"):
-        found = getattr(part, name, None)
-        if isinstance(found, Tensor) and found.ndim == 1 and found.numel() > 1:
-            return name, found
-    return None
-
-
-def _num_sides(criterion: Any, roles: Mapping[str, str | None]) -> int:
-    if "side_logits" not in roles:
-        return 0
-    declared = getattr(criterion, "num_sides", None)
-    return declared if isinstance(declared, int) else 1

@@ -35,7 +35,7 @@ class Check(NamedTuple, Generic[Probe]):
             ContractError: the contract is broken.
             CheckSkipped: the check does not apply.
         """
-        with isolated():
+        with isolated(small=probe.small):
             try:
                 return self.body(probe) or ""
             except Breach as error:
@@ -158,8 +158,9 @@ def loss_check(
 
 
 def _contract(body: Callable[..., Any]) -> str:
-    """The first paragraph of the docstring, on one line."""
-    return " ".join((inspect.getdoc(body) or "").split("\n\n")[0].split())
+    """The first paragraph of the docstring, on one line and without markup."""
+    first = " ".join((inspect.getdoc(body) or "").split("\n\n")[0].split())
+    return first.replace("\\*", "*").replace("``", "`")
 
 
 def _dress(function: Any, body: Any, usual_cause: str) -> None:
@@ -169,4 +170,4 @@ def _dress(function: Any, body: Any, usual_cause: str) -> None:
     function.__module__ = body.__module__
     # Without docstrings (python -OO) there is nothing to add to.
     if body.__doc__ is not None:
-        function.__doc__ = f"{inspect.getdoc(body)}\n\nUsual cause: {usual_cause}"
+        function.__doc__ = f"{inspect.getdoc(body)}\n\nUsual cause: {usual_cause}."

@@ -24,13 +24,15 @@ class ContractError(AssertionError):
     Example:
         >>> error = ContractError("check_x", "A holds.", "it does not", "assert a", "a typo")
         >>> print(error)
-        check_x: A holds. Found: it does not.
+        check_x: A holds.
+        <BLANKLINE>
+        Found: it does not.
         <BLANKLINE>
         To reproduce:
         <BLANKLINE>
             assert a
         <BLANKLINE>
-        Usual cause: a typo
+        Usual cause: a typo.
     """
 
     def __init__(
@@ -46,8 +48,8 @@ class ContractError(AssertionError):
 
     def __str__(self) -> str:
         return (
-            f"{self.check}: {self.contract} Found: {self.finding}.\n\nTo reproduce:\n\n"
-            f"{textwrap.indent(self.reproduce, '    ')}\n\nUsual cause: {self.usual_cause}"
+            f"{self.check}: {self.contract}\n\nFound: {self.finding}.\n\nTo reproduce:\n\n"
+            f"{textwrap.indent(self.reproduce, '    ')}\n\nUsual cause: {self.usual_cause}."
         )
 
 

@@ -21,10 +21,13 @@ Expected = Mapping[str, str]
 ROOMS = (
     "outputs",
     "evaluation",
+    "side_effects",
     "gradients",
     "privileged",
     "copies",
+    "deployment",
     "loss_values",
+    "loss_invariances",
     "loss_pixels",
     "weight_map",
     "loss_process",

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lwm_loss as lwm
+from examples.rgbd.config import OptionError
 from examples.rgbd.data import VOID, RGBDDataset, Sample, label_palette
-from examples.rgbd.evaluation import View, evaluate, predict
+from examples.rgbd.evaluation import Crop, Evaluation, View, evaluate, predict
 from examples.rgbd.metrics import SplitMetrics, majority_scores, score_table, scores_of
 
 
@@ -135,16 +136,27 @@ def test_labels_are_scored_at_their_own_sizes(accelerator: Accelerator) -> None:
     share = sum((h - 1) * (w - w // 2) for h, w in Ragged.sizes)
     share /= sum((h - 1) * w for h, w in Ragged.sizes)
     assert result.scores.class_share[1] == pytest.approx(share)
-    cropped = evaluate(
-        Threshold(),
-        Ragged(),
-        num_classes=2,
-        image_size=(64, 64),
-        limits=(0.5, 8.0),
-        accelerator=accelerator,
-        crop=(slice(0, 10), slice(0, 5)),
-    )
-    assert cropped.scores.class_share == (1.0, 0.0)
+
+
+def test_a_crop_leaves_out_what_lies_outside(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(crop: Crop) -> Evaluation:
+        return evaluate(
+            Threshold(),
+            Ragged(),
+            num_classes=2,
+            image_size=(64, 64),
+            limits=(0.5, 8.0),
+            accelerator=accelerator,
+            crop=crop,
+        )
+
+    crop = Crop((40, 60), slice(0, 10), slice(28, 33))
+    with pytest.raises(OptionError, match="shrunk copy"):
+        score(crop)
+    monkeypatch.setattr(Ragged, "sizes", ((40, 60), (40, 60)))
+    assert score(crop).scores.class_share == pytest.approx((0.4, 0.6))
 
 
 def test_views_are_averaged_as_probabilities_and_turned_back() -> None:

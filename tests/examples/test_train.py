@@ -16,6 +16,7 @@ from PIL import Image
 from examples.nyudv2.train import main as train_nyudv2
 from examples.rgbd.checkpoint import load_checkpoint
 from examples.rgbd.config import ROOMS, TrainConfig, from_plain, to_plain
+from examples.rgbd.data import Augmented
 from examples.rgbd.runfolder import RunFolder
 from examples.sunrgbd.train import main as train_sunrgbd
 
@@ -84,9 +85,15 @@ SMALL = [
 
 
 def test_a_run_on_generated_rooms_learns_and_leaves_everything_behind(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    varied: list[int] = []
+    original = Augmented.set_epoch
+    monkeypatch.setattr(
+        Augmented, "set_epoch", lambda self, epoch: (varied.append(epoch), original(self, epoch))
+    )
     train_nyudv2(TINY)
+    assert varied == [0, 1, 2]
     run = Path("runs/rooms-full")
     rows = rows_of(run)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
@@ -177,6 +184,7 @@ def test_a_depth_that_is_not_metric_is_refused(
         (["--resume", "nowhere"], "no config.json"),
         (["--cells", "eight"], "--cells"),
         (["--holdout", "1"], "--holdout"),
+        (["--cells", "0x8"], "`cells` to be at least 1"),
         (["--lr", "nan"], "--lr"),
         (["--near", "5", "--far", "2"], "--near < --far"),
         (["--mining", "ohem"], "--objective s or sd"),
@@ -198,11 +206,25 @@ def test_an_option_that_cannot_be_used_is_refused_in_one_sentence(
     assert not list(Path().glob("runs/*"))
 
 
-def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [
+        (["--learning-rat", "1"], "--learning-rat"),
+        (["--lr", "fast"], "fast"),
+        (["--mining", "best"], "best"),
+        (["--image-size", "480"], "two whole numbers"),
+        (["--flip", "2"], "`flip` in [0, 1], but got 2.0"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_refused_in_one_sentence(
+    args: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
-        train_nyudv2(["--learning-rat", "1"])
+        train_nyudv2(args)
     assert stop.value.code == 2
-    assert "learning-rat" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+    assert part in line
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:

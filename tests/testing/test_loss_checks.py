@@ -173,12 +173,10 @@ HEALTHY = {
     "CrossEntropyLoss-none": cross_entropy,
     "partial": lambda: functools.partial(F.cross_entropy, ignore_index=IGNORED, reduction="none"),
 }
-# Told apart from a loss, and from what weights are for.
 EXPECTED = {
     "HardPixelLoss-focal": {
         "check_weight_map_is_detached": "the factor of the focal loss has a gradient"
     },
-    "OHEMWeighting": {},
 }
 
 
@@ -208,6 +206,7 @@ def test_healthy_loss_passes(name):
         CLASSES,
         on_fail="return",
         expected_failed_checks=EXPECTED.get(name),
+        max_examples=10,
         seed=1,
     )
     assert not report.failed, report
@@ -306,6 +305,28 @@ def test_arguments_are_found_by_name():
     probe = LossProbe(reversed_names, CLASSES)
     assert probe.error is None
     assert probe.uses("logits", "target", "pred_depth", "target_depth", "side_logits")
+
+
+class TripledByStar(lwm.LossWeightModule):
+    def forward(self, *args, **kwargs):
+        return 3 * super().forward(*args, **kwargs)
+
+
+def test_arguments_of_a_forward_that_takes_anything_are_those_it_overrides():
+    probe = LossProbe(TripledByStar(), CLASSES)
+    assert (probe.error, probe.kind) == (None, "weighting")
+    assert list(probe.roles) == ["logits", "target", "pred_depth", "target_depth"]
+
+
+@pytest.mark.parametrize("needed", [2, 4])
+def test_arguments_of_a_function_that_takes_anything_are_tried(needed):
+    def anything(*args):
+        if len(args) != needed:
+            raise TypeError("not these")
+        return zoo.plain_function(*args[:2])
+
+    probe = LossProbe(anything, CLASSES)
+    assert (probe.error, len(probe.roles)) == (None, needed)
 
 
 def test_loss_that_does_not_run_fails_once():

@@ -6,20 +6,21 @@ A check of a backbone is called as ``check(model, num_classes, image_size)``, a 
 """
 
 from .copies import (
-    check_bfloat16_autocast,
     check_deep_copy,
     check_pickle,
     check_state_dict_round_trip,
+)
+from .curriculum import (
+    check_curriculum_kept_share_grows,
+    check_curriculum_state_dict,
+)
+from .deployment import (
+    check_bfloat16_autocast,
     check_torch_compile,
 )
-from .curriculum import check_curriculum_kept_share_grows, check_curriculum_state_dict
 from .evaluation import (
     check_depth_not_needed_at_test_time,
     check_eval_is_deterministic,
-    check_eval_keeps_running_statistics,
-    check_forward_keeps_global_state,
-    check_forward_keeps_parameters,
-    check_input_is_not_modified,
     check_no_state_between_calls,
     check_sample_alone_equals_sample_in_batch,
 )
@@ -28,6 +29,11 @@ from .gradients import (
     check_finite_gradients,
     check_learns_one_batch,
     check_outputs_carry_gradient,
+)
+from .loss_invariances import (
+    check_batch_permutation,
+    check_class_permutation,
+    check_images_do_not_influence_each_other,
 )
 from .loss_pixels import (
     check_all_ignored_is_zero,
@@ -44,16 +50,26 @@ from .loss_process import (
     check_low_precision,
 )
 from .loss_values import (
-    check_batch_permutation,
-    check_class_permutation,
-    check_images_do_not_influence_each_other,
     check_labelled_pixels_get_a_gradient,
     check_loss_output,
     check_reductions_agree,
     check_saturated_logits_stay_finite,
 )
-from .outputs import check_finite_outputs, check_output_dtypes, check_output_shapes
-from .privileged import check_ignored_pixels_send_no_gradient, check_missing_depth_stays_local
+from .outputs import (
+    check_finite_outputs,
+    check_output_dtypes,
+    check_output_shapes,
+)
+from .privileged import (
+    check_ignored_pixels_send_no_gradient,
+    check_missing_depth_stays_local,
+)
+from .side_effects import (
+    check_eval_keeps_running_statistics,
+    check_forward_keeps_global_state,
+    check_forward_keeps_parameters,
+    check_input_is_not_modified,
+)
 from .weight_map import (
     check_error_rate_is_constant_on_regions,
     check_weight_map_is_bounded,

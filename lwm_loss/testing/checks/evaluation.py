@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from hypothesis import strategies as st
@@ -13,7 +11,6 @@ from torch import nn
 from .._backbone import BackboneProbe, parts
 from .._compare import difference
 from .._inputs import Picture, pictures
-from .._isolation import global_settings, random_states, restore_settings, seed_all
 from .._property import breach, for_all, scenario
 from .._registry import backbone_check
 
@@ -58,7 +55,7 @@ def check_sample_alone_equals_sample_in_batch(probe: BackboneProbe) -> None:
     Example:
         >>> check_sample_alone_equals_sample_in_batch(torch.nn.Conv2d(3, 5, 1))
     """
-    _ = probe.known
+    probe.require_output()
     statement = (
         "with torch.no_grad():\n"
         "    together = MultiTaskOutput.of(model(image)).logits[{k}]\n"
@@ -96,7 +93,7 @@ def check_eval_is_deterministic(probe: BackboneProbe) -> None:
     Example:
         >>> check_eval_is_deterministic(torch.nn.Conv2d(3, 5, 1))
     """
-    _ = probe.known
+    probe.require_output()
     statement = (
         "with torch.no_grad():\n"
         "    first = MultiTaskOutput.of(model(image)).logits.clone()\n"
@@ -137,7 +134,7 @@ def check_no_state_between_calls(probe: BackboneProbe) -> None:
     Example:
         >>> check_no_state_between_calls(torch.nn.Conv2d(3, 5, 1))
     """
-    _ = probe.known
+    probe.require_output()
     statement = (
         "def logits(model, image):\n"
         "    torch.manual_seed(0)\n"
@@ -179,175 +176,3 @@ def check_no_state_between_calls(probe: BackboneProbe) -> None:
 
     strategy = st.tuples(pictures(LIVELY), st.booleans())
     for_all(strategy, hold, probe.effort, [(Picture(), False), (Picture(), True)])
-
-
-@backbone_check(
-    "an operation in place on the image (x -= mean, x.div_(255), nn.ReLU(inplace=True) as the "
-    "first layer)"
-)
-def check_input_is_not_modified(probe: BackboneProbe) -> None:
-    """A forward does not write to the image it is given, in training or evaluation.
-
-    Example:
-        >>> check_input_is_not_modified(torch.nn.Conv2d(3, 5, 1))
-    """
-    _ = probe.known
-    statement = "before = image.clone()\nmodel(image)\nassert torch.equal(image, before)"
-
-    def hold(drawn: tuple[Picture, bool]) -> None:
-        picture, train = drawn
-        scene = probe.image(picture)
-        with scenario(probe.code(scene, after=statement, train=train)), torch.no_grad():
-            image = scene["image"]
-            before = image.clone()
-            probe.run(probe.fresh(train=train), image)
-            changed = int((image != before).sum())
-            if changed:
-                breach(f"{changed} of {image.numel()} values of the image were overwritten")
-
-    strategy = st.tuples(pictures(("noise", "bytes")), st.booleans())
-    for_all(strategy, hold, probe.effort, [(Picture(), False), (Picture(), True)])
-
-
-@backbone_check(
-    "weights that forward clips, normalises or averages in place, an optimiser step or a backward "
-    "inside of forward"
-)
-def check_forward_keeps_parameters(probe: BackboneProbe) -> None:
-    """A forward changes no parameter, gives none a gradient, and freezes or thaws none.
-
-    Example:
-        >>> check_forward_keeps_parameters(torch.nn.Conv2d(3, 5, 1))
-    """
-    _ = probe.known
-    scene = probe.image()
-    statement = (
-        "before = {n: (p.detach().clone(), p.requires_grad) for n, p in model.named_parameters()}\n"
-        "model(image)\n"
-        "for name, parameter in model.named_parameters():\n"
-        "    assert torch.equal(parameter, before[name][0]), name\n"
-        "    assert parameter.requires_grad == before[name][1] and parameter.grad is None, name"
-    )
-    for train in (False, True):
-        with scenario(probe.code(scene, after=statement, train=train)):
-            model = probe.fresh(train=train)
-            before = {
-                name: (p.detach().clone(), p.requires_grad) for name, p in model.named_parameters()
-            }
-            probe.run(model, scene["image"].clone())
-            now = dict(model.named_parameters())
-            if list(now) != list(before):
-                breach("the parameters after a forward are others than before")
-            mode = "training" if train else "evaluation"
-            for name, parameter in now.items():
-                value, requires_grad = before[name]
-                if not torch.equal(parameter.detach(), value):
-                    breach(f"{name} was changed by a forward in {mode}")
-                if parameter.grad is not None or parameter.requires_grad != requires_grad:
-                    breach(f"a forward in {mode} changed the gradient of {name}")
-
-
-@backbone_check(
-    "a module whose train() or eval() does not do as it is told, F.batch_norm with training=True, "
-    "or a running statistic that is updated without asking self.training"
-)
-def check_eval_keeps_running_statistics(probe: BackboneProbe) -> None:
-    """In evaluation every module is in evaluation, and no buffer changes in a forward.
-
-    Example:
-        >>> check_eval_keeps_running_statistics(torch.nn.Conv2d(3, 5, 1))
-    """
-    _ = probe.known
-    scene = probe.image(Picture("bright"))
-    statement = (
-        "for name, module in model.named_modules():\n"
-        "    assert not module.training, name\n"
-        "before = {n: b.clone() for n, b in model.named_buffers()}\n"
-        "model(image)\n"
-        "for name, buffer in model.named_buffers():\n"
-        "    assert torch.equal(buffer, before[name]), name\n"
-        "for name, module in model.named_modules():\n"
-        "    assert not module.training, name"
-    )
-    with scenario(probe.code(scene, after=statement)):
-        model = probe.fresh(train=True).eval()
-        _all_in_evaluation(model, "after model.eval()")
-        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        with torch.no_grad():
-            probe.run(model, scene["image"])
-        _all_in_evaluation(model, "after a forward")
-        now = dict(model.named_buffers())
-        if list(now) != list(before):
-            breach("a forward in evaluation added or removed a buffer")
-        for name, buffer in now.items():
-            if buffer.shape != before[name].shape or not torch.equal(buffer, before[name]):
-                breach(f"the buffer {name} was changed by a forward in evaluation")
-
-
-def _all_in_evaluation(model: nn.Module, when: str) -> None:
-    for name, module in model.named_modules():
-        if module.training:
-            breach(f"{name or 'the network'} ({type(module).__name__}) is in training {when}")
-
-
-@backbone_check(
-    "torch.manual_seed, torch.set_grad_enabled or set_default_dtype called in forward for good, in "
-    "place of a generator or a context manager"
-)
-def check_forward_keeps_global_state(probe: BackboneProbe) -> None:
-    """A forward leaves gradient mode, default dtype and random seeds of the process alone.
-
-    Example:
-        >>> check_forward_keeps_global_state(torch.nn.Conv2d(3, 5, 1))
-    """
-    _ = probe.known
-    scene = probe.image()
-    statement = GLOBAL_STATE.replace("{call}", "model(image)")
-    for train in (False, True):
-        with scenario(probe.code(scene, after=statement, train=train)):
-            model = probe.fresh(train=train)
-            found = changed_state(partial(_forward, model, scene["image"]))
-            if found:
-                breach(f"a forward in {'training' if train else 'evaluation'} {found}")
-
-
-GLOBAL_STATE = (
-    "import random\nimport numpy as np\n"
-    "def settings():\n"
-    "    return torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()\n"
-    "before, states = settings(), []\n"
-    "for seed in (1, 2):\n"
-    "    torch.manual_seed(seed), random.seed(seed), np.random.seed(seed)\n"
-    "    {call}\n"
-    "    numpy_state = np.random.get_state()[1].tolist()\n"
-    "    states.append((torch.get_rng_state().tolist(), random.getstate(), numpy_state))\n"
-    "assert settings() == before\n"
-    "assert all(one != two for one, two in zip(*states)), 'seeded'\n"
-    "with torch.no_grad():\n"
-    "    {call}\n"
-    "    assert not torch.is_grad_enabled()"
-)
-
-
-def _forward(model: nn.Module, image: torch.Tensor) -> None:
-    model(image.clone())
-
-
-def changed_state(call: Callable[[], object]) -> str | None:
-    """What a call does to the process, in words."""
-    after_seed = []
-    for seed, with_gradients in ((1, True), (2, False)):
-        with torch.set_grad_enabled(with_gradients):
-            before = global_settings()
-            seed_all(seed)
-            call()
-            now = global_settings()
-            restore_settings(before)
-        for name, value in before.items():
-            if now[name] != value:
-                return f"changed the {name} from {value} to {now[name]}"
-        after_seed.append(random_states())
-    for name, state in after_seed[0].items():
-        if state == after_seed[1][name]:
-            return f"seeded {name}"
-    return None

@@ -53,7 +53,7 @@ def check_finite_gradients(probe: BackboneProbe) -> None:
         >>> check_finite_gradients(torch.nn.Conv2d(3, 5, 1))
     """
     trainable(probe.model)
-    facts = truth(probe.known.logits)
+    facts = truth(probe.require_output().logits)
     statement = (
         "loss = mining_loss(model(image), target, depth)\nloss.backward()\n"
         "for name, parameter in model.named_parameters():\n"
@@ -99,7 +99,7 @@ def check_every_parameter_receives_a_gradient(probe: BackboneProbe) -> str:
     Example:
         >>> check_every_parameter_receives_a_gradient(torch.nn.Conv2d(3, 5, 1))
     """
-    _ = probe.known
+    probe.require_output()
     waiting = set(trainable(probe.model))
     reached: set[str] = set()
     height, width = probe.image_size
@@ -184,7 +184,7 @@ def check_outputs_carry_gradient(probe: BackboneProbe) -> None:
     Example:
         >>> check_outputs_carry_gradient(torch.nn.Conv2d(3, 5, 1))
     """
-    _ = probe.known
+    probe.require_output()
     trainable(probe.model)
     scene = probe.image()
     statement = (
@@ -231,7 +231,7 @@ def check_learns_one_batch(probe: BackboneProbe) -> None:
         >>> check_learns_one_batch(torch.nn.Conv2d(3, 5, 1))
     """
     trainable(probe.model)
-    logits = probe.known.logits
+    logits = probe.require_output().logits
     if logits.shape[1] == 1:
         raise CheckSkipped("with one class there is nothing to learn")
     scene, facts = probe.image(), truth(logits)

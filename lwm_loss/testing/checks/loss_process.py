@@ -16,8 +16,8 @@ from .._criterion import Inputs, LossProbe
 from .._inputs import Scene, loss_batches
 from .._property import breach, for_all, scenario
 from .._registry import loss_check
-from .evaluation import GLOBAL_STATE, changed_state
 from .loss_values import scenes, value_and_gradients
+from .side_effects import GLOBAL_STATE, changed_state
 
 # The most digits that a result in each dtype can be asked for.
 AGREEMENT = {torch.bfloat16: 2e-2, torch.float16: 5e-3}

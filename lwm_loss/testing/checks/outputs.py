@@ -128,7 +128,7 @@ def check_output_dtypes(probe: BackboneProbe) -> None:
     Example:
         >>> check_output_dtypes(torch.nn.Conv2d(3, 5, 1))
     """
-    _ = probe.known
+    probe.require_output()
 
     def hold(drawn: tuple[int, bool]) -> None:
         batch, train = drawn
@@ -159,7 +159,7 @@ def check_finite_outputs(probe: BackboneProbe) -> None:
     Example:
         >>> check_finite_outputs(torch.nn.Conv2d(3, 5, 1))
     """
-    _ = probe.known
+    probe.require_output()
 
     def hold(drawn: tuple[Picture, bool]) -> None:
         picture, train = drawn

@@ -32,7 +32,7 @@ def check_ignored_pixels_send_no_gradient(probe: BackboneProbe) -> None:
         >>> check_ignored_pixels_send_no_gradient(torch.nn.Conv2d(3, 5, 1))
     """
     trainable(probe.model)
-    logits = probe.known.logits
+    logits = probe.require_output().logits
     _nothing_to_learn(probe, truth(logits, ignored="target[:]", missing="depth[:]"))
     _some_ignored(probe, truth(logits))
     _one_image_ignored(probe, truth(logits, ignored="target[1]", missing="depth[1]"))
@@ -115,10 +115,10 @@ def check_missing_depth_stays_local(probe: BackboneProbe) -> None:
         ...         return scores[:, 1:], scores[:, 0]
         >>> check_missing_depth_stays_local(WithDepth(3, 6, 1))
     """
-    log_depth = probe.known.log_depth
+    log_depth = probe.require_output().log_depth
     if log_depth is None:
         raise CheckSkipped("the network predicts no depth")
-    logits = probe.known.logits
+    logits = probe.require_output().logits
     size = logits.shape[2:]
     if log_depth.shape[1:] not in (size, (1, *size)):
         raise CheckSkipped("log_depth does not fit the logits, see check_output_shapes")

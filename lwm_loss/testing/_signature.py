@@ -1,0 +1,133 @@
+"""How a loss is called, and what it says of itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+# What an argument is, by words in its name; the first that fits.
+TRUE_WORDS = ("target", "true", "truth", "gt", "label", "star")
+PREDICTED_WORDS = ("pred", "log", "output", "estimate")
+
+
+Roles = dict[str, str | None]
+ORDER = ("logits", "target", "pred_depth", "target_depth", "side_logits")
+
+
+def candidate_roles(criterion: Callable[..., Any], kind: str) -> list[Roles]:
+    """The ways in which a loss may be called, the likeliest first.
+
+    Each is the role of every argument in order, with the keyword it goes by; None for its place.
+    """
+    parameters = list(_parameters(criterion))
+    if kind == "curriculum" or (kind == "auto" and _is_curriculum(criterion, parameters)):
+        alone: Roles = {"weight_map": None}
+        return [alone if len(parameters) == 1 else {**alone, "mask": None}]
+    if len(parameters) < 2:  # *args
+        return [dict.fromkeys(ORDER[:count]) for count in (4, 2)]
+    names = [parameter.name.lower() for parameter in parameters]
+    if "depth" in names[1] and "target" not in names[0]:
+        return [{"pred_depth": None, "target_depth": None}]
+    found: Roles = {"logits": None, "target": None}
+    unknown = iter(("pred_depth", "target_depth"))
+    for place, parameter in enumerate(parameters[2:], start=2):
+        role = _role(parameter.name.lower(), found)
+        if role is None and parameter.default is parameter.empty:
+            role = next((each for each in unknown if each not in found), None)
+        if role is not None and not (role == "side_logits" and _has_no_sides(criterion)):
+            in_place = place == len(found) and parameter.kind is not parameter.KEYWORD_ONLY
+            found[role] = None if in_place else parameter.name
+    return [found]
+
+
+def _has_no_sides(criterion: Any) -> bool:
+    return getattr(criterion, "num_sides", None) == 0
+
+
+def _role(name: str, taken: Mapping[str, str | None]) -> str | None:
+    if "mask" in name or "normali" in name:
+        return None
+    if "side" in name:
+        return "side_logits"
+    if "depth" not in name:
+        return None
+    if any(word in name for word in TRUE_WORDS):
+        return "target_depth"
+    if any(word in name for word in PREDICTED_WORDS) and "pred_depth" not in taken:
+        return "pred_depth"
+    return "target_depth"
+
+
+def _parameters(criterion: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The named parameters; of a forward(*args), those of the forward that it overrides."""
+    functions: list[Any] = [criterion]
+    if isinstance(criterion, nn.Module):
+        kinds = [vars(kind) for kind in type(criterion).__mro__ if "forward" in vars(kind)]
+        functions = [criterion.forward, *(partial(k["forward"], criterion) for k in kinds)]
+    for function in functions:
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):
+            continue
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        named = [parameter for parameter in parameters if parameter.kind not in variadic]
+        if named:
+            return named
+    return []
+
+
+def _is_curriculum(criterion: Any, parameters: list[inspect.Parameter]) -> bool:
+    names = [parameter.name.lower() for parameter in parameters]
+    has_labels = any(word in name for name in names for word in TRUE_WORDS)
+    return callable(getattr(criterion, "step", None)) and not has_labels
+
+
+def _submodules(criterion: Any) -> list[Any]:
+    inner = list(criterion.modules()) if isinstance(criterion, nn.Module) else [criterion]
+    return [*inner, *(getattr(criterion, name, None) for name in ("criterion", "weighting"))]
+
+
+def declared_ignored(criterion: Any) -> int | None:
+    """The label that a loss, or a part of it, says it ignores."""
+    for part in _submodules(criterion):
+        keywords = getattr(part, "keywords", {})
+        found = keywords.get("ignore_index", getattr(part, "ignore_index", None))
+        if isinstance(found, int):
+            return found
+    for parameter in _parameters(criterion):
+        if parameter.name == "ignore_index" and isinstance(parameter.default, int):
+            return parameter.default
+    return None
+
+
+def declared_classes(criterion: Any) -> int | None:
+    """The number of classes that a loss says it has, or has weights for."""
+    for part in _submodules(criterion):
+        for name in ("num_classes", "n_classes", "classes"):
+            if isinstance(getattr(part, name, None), int):
+                return int(getattr(part, name))
+        weight = class_weight(part)
+        if weight is not None:
+            return weight[1].numel()
+    return None
+
+
+def class_weight(part: Any) -> tuple[str, Tensor] | None:
+    """The class weights of a loss and the name that they go by, if it has any."""
+    for name in ("weight", "class_weight", "class_weights", "alpha"):
+        found = getattr(part, name, None)
+        if isinstance(found, Tensor) and found.ndim == 1 and found.numel() > 1:
+            return name, found
+    return None
+
+
+def num_sides(criterion: Any, roles: Mapping[str, str | None]) -> int:
+    """How many side outputs it wants."""
+    if "side_logits" not in roles:
+        return 0
+    declared = getattr(criterion, "num_sides", None)
+    return declared if isinstance(declared, int) else 1

@@ -1,0 +1,156 @@
+"""Networks that no one here wrote, and those of the examples, keep the contract."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import (
+    ConvNextConfig,
+    DPTConfig,
+    DPTForSemanticSegmentation,
+    ResNetConfig,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
+    UperNetConfig,
+    UperNetForSemanticSegmentation,
+)
+
+from examples.rgbd.networks import CONVNEXTS, RESNETS, build_network
+from examples.rgbd.networks.encoder import Architecture
+from lwm_loss.testing import ContractError, check_backbone, checks
+
+CLASSES = 5
+SIZE = (40, 56)
+CHANNELS = (8, 12, 16, 24)
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+
+class Upsampled(nn.Module):
+    """All that a network of transformers needs: its logits, at the image's size."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        logits = self.network(pixel_values=image).logits
+        return F.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class Squared(Upsampled):
+    """DPT puts its tokens on a square: it sees the image at one size."""
+
+    def forward(self, image):
+        square = F.interpolate(image, (64, 64), mode="bilinear", align_corners=False)
+        logits = self.network(pixel_values=square).logits
+        return F.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def segformer():
+    config = SegformerConfig(
+        num_labels=CLASSES,
+        depths=[1, 1, 1, 1],
+        hidden_sizes=[8, 16, 24, 32],
+        num_attention_heads=[1, 2, 3, 4],
+        decoder_hidden_size=16,
+    )
+    return SegformerForSemanticSegmentation(config)
+
+
+def dpt():
+    config = DPTConfig(
+        num_labels=CLASSES,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=64,
+        image_size=64,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[8, 16, 24, 32],
+        fusion_hidden_size=16,
+        use_auxiliary_head=False,
+    )
+    return DPTForSemanticSegmentation(config)
+
+
+def upernet(backbone):
+    config = UperNetConfig(
+        num_labels=CLASSES,
+        backbone_config=backbone,
+        hidden_size=16,
+        use_auxiliary_head=False,
+    )
+    return UperNetForSemanticSegmentation(config)
+
+
+def upernet_resnet():
+    backbone = ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=list(CHANNELS),
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=STAGES,
+    )
+    return upernet(backbone)
+
+
+def upernet_convnext():
+    backbone = ConvNextConfig(hidden_sizes=list(CHANNELS), depths=[1, 1, 1, 1], out_features=STAGES)
+    return upernet(backbone)
+
+
+TRANSFORMERS = {
+    "SegFormer": lambda: Upsampled(segformer()),
+    "DPT": lambda: Squared(dpt()),
+    "UperNet-ResNet": lambda: Upsampled(upernet_resnet()),
+    "UperNet-ConvNeXt": lambda: Upsampled(upernet_convnext()),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_network_of_transformers_keeps_the_contract(name):
+    torch.manual_seed(0)
+    model = TRANSFORMERS[name]()
+    report = check_backbone(model, CLASSES, SIZE, on_fail="return", max_examples=2, seed=0)
+    assert not report.failed, report
+    assert [result.name for result in report if result.status == "skipped"] == [
+        "check_missing_depth_stays_local"
+    ]
+
+
+def test_network_of_transformers_needs_no_adapter():
+    """It returns a mapping with logits at a quarter of the size, and has been run before."""
+    torch.manual_seed(0)
+    model = segformer()
+    model(torch.zeros(1, 3, *SIZE))
+    for check in (
+        checks.check_output_shapes,
+        checks.check_ignored_pixels_send_no_gradient,
+        checks.check_pickle,
+        checks.check_deep_copy,
+    ):
+        check(model, CLASSES, SIZE, resize="bilinear", max_examples=2, seed=0)
+    with pytest.raises(ContractError, match="are they to be upsampled"):
+        checks.check_output_shapes(model, CLASSES, SIZE, max_examples=2, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "options"),
+    [
+        ("refinenet", "tiny", {"num_sides": 2, "adapt_units": 1, "output_units": 1}),
+        ("light_refinenet", "tiny_convnext", {"predict_depth": False, "dropout": 0.5}),
+        ("deeplabv3", "tiny", {"freeze_norm": True}),
+    ],
+)
+def test_network_of_the_examples_keeps_the_contract(name, backbone, options, monkeypatch):
+    monkeypatch.setitem(RESNETS, "tiny", Architecture((1, 1, 1, 1), CHANNELS, "basic"))
+    monkeypatch.setitem(CONVNEXTS, "tiny_convnext", Architecture((1, 1, 1, 1), CHANNELS))
+    torch.manual_seed(0)
+    model = build_network(name, backbone, num_classes=CLASSES, width=8, **options)
+    report = check_backbone(model, CLASSES, SIZE, on_fail="return", max_examples=2, seed=0)
+    assert not report.failed, report
+    lacking = [result.name for result in report if result.status == "skipped"]
+    has_depth = options.get("predict_depth", True)
+    assert lacking == ([] if has_depth else ["check_missing_depth_stays_local"])
