@@ -18,9 +18,11 @@ from torch.nn import functional as F
 
 from .._pixels import labelled_pixels, map_dtype
 
-# Elements of a block for each thread, 4 MiB of float32: within the last cache. Smaller blocks would
-# stay in a nearer one, but leave each step of a block too few pixels to share between threads.
-BLOCK_ELEMENTS = 1 << 20
+# Elements of a block for each thread. What goes over a block several times does so in a near cache,
+# with 1 MiB of float32. A gradient written where it stays is memory that was never touched: there
+# fewer steps cost less.
+NEAR_ELEMENTS = 1 << 18
+FRESH_ELEMENTS = 1 << 20
 
 
 def forward(
@@ -40,17 +42,21 @@ def forward(
     if weight is not None:
         weight = weight.to(dtype)
     scratch = Scratch()
-    for image, rows, block in blocks(logits, target):
+    for image, rows, block in blocks(logits, target, NEAR_ELEMENTS):
         label, labelled = labels(target[image, rows], ignore_index)
-        true = block.gather(0, label[None])[0]
         peak = block.amax(0)
-        buffer = scratch.like(block)
-        # argmax by two cheap passes: of the classes at the maximum the first has the highest rank.
-        torch.eq(block, peak, out=buffer)
-        first = classes - buffer.mul_(rank).amax(0)
-        total = torch.sub(block, peak, out=buffer).exp_().sum(0)
-        log_sum = total.log_().add_(peak)
-        value = log_sum - true
+        true = block.gather(0, label[None])[0]
+        buffer = torch.log_softmax(block, 0, out=scratch.like(block))
+        # At the maximum log-softmax is minus what the log-sum-exp exceeds the maximum by.
+        excess = buffer.amax(0).neg_()
+        log_sum = peak + excess
+        value = (peak - true).add_(excess)
+        missed = true != peak
+        # A tie is rare with scores of 32 bits, and only then the order of the classes matters.
+        at_peak = torch.eq(block, peak, out=buffer)
+        if at_peak.sum(0).amax() > 1:
+            # Of the classes at the maximum the first has the highest rank.
+            missed = classes - at_peak.mul_(rank).amax(0) != label
         if weight is not None:
             value.mul_(weight[label])
         if label_smoothing > 0:
@@ -59,7 +65,7 @@ def forward(
                 uniform = weight.sum() * log_sum - torch.tensordot(weight, block, 1)
             value.lerp_(uniform / classes, label_smoothing)
         loss[image, rows] = torch.where(labelled, value, 0)
-        wrong[image, rows] = (first != label) & labelled
+        wrong[image, rows] = missed & labelled
         log_sum_exp[image, rows] = log_sum
     return loss, wrong, log_sum_exp
 
@@ -81,7 +87,7 @@ def backward(
         weight = weight.to(dtype)
         class_scale = (even * weight).reshape(-1, *[1] * (target.ndim - 1))
     sink = GradientSink(logits, target)
-    for image, rows, block in blocks(logits, target):
+    for image, rows, block in blocks(logits, target, sink.block_elements):
         label, labelled = labels(target[image, rows], ignore_index)
         scale = torch.where(labelled, grad[image, rows].to(dtype), 0)
         total_scale, true_scale = scale, scale * (1 - label_smoothing)
@@ -146,12 +152,12 @@ def is_low_resolution(logits: Tensor, target: Tensor) -> bool:
     return logits.shape[2:] != target.shape[1:]
 
 
-def blocks(logits: Tensor, target: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
+def blocks(logits: Tensor, target: Tensor, elements: int) -> Iterator[tuple[int, slice, Tensor]]:
     """(image, rows, scores of these rows at the size of the target), in arithmetic's dtype."""
     dtype = map_dtype(logits)
     height = target.shape[1]
     elements_a_row = max(1, logits.shape[1] * target[0, 0].numel())
-    step = max(1, BLOCK_ELEMENTS * torch.get_num_threads() // elements_a_row)
+    step = max(1, elements * torch.get_num_threads() // elements_a_row)
     interpolation = None
     if is_low_resolution(logits, target):
         interpolation = RowInterpolation(logits.shape[2], height, dtype)
@@ -185,16 +191,24 @@ class GradientSink:
             self.interpolation = RowInterpolation(logits.shape[2], self.height, self.dtype)
             self.columns = torch.zeros(*logits.shape[1:3], self.width, dtype=self.dtype)
 
+    @property
+    def in_place(self) -> bool:
+        """Whether dtype and size allow to compute where the result lies."""
+        return self.interpolation is None and self.result.dtype == self.dtype
+
+    @property
+    def block_elements(self) -> int:
+        return FRESH_ELEMENTS if self.in_place else NEAR_ELEMENTS
+
     def buffer(self, image: int, rows: slice, block: Tensor) -> Tensor:
-        """Where to compute: in place of the result if dtype and size allow."""
-        if self.interpolation is None and self.result.dtype == self.dtype:
-            return self.result[image, :, rows]
-        return self.scratch.like(block)
+        """Where to compute."""
+        return self.result[image, :, rows] if self.in_place else self.scratch.like(block)
 
     def add(self, image: int, rows: slice, part: Tensor) -> None:
+        if self.in_place:
+            return
         if self.interpolation is None:
-            if self.result.dtype != self.dtype:
-                self.result[image, :, rows] = part
+            self.result[image, :, rows] = part
             return
         self.interpolation.backward(part, rows, self.columns)
         if rows.stop == self.height:

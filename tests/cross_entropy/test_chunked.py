@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from unittest import mock
 
 import pytest
@@ -24,6 +25,11 @@ from tests.cross_entropy.support import (
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 ONE_ROW = 1  # a block never gets smaller than a row
+
+
+def blocks_of(elements: int) -> AbstractContextManager[object]:
+    """Blocks of this many elements, forward and backward."""
+    return mock.patch.multiple(chunked, NEAR_ELEMENTS=elements, FRESH_ELEMENTS=elements)
 
 
 @st.composite
@@ -49,7 +55,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@given(case=cases(), block=st.sampled_from([ONE_ROW, 40, 100, chunked.BLOCK_ELEMENTS]))
+@given(case=cases(), block=st.sampled_from([ONE_ROW, 40, 100, chunked.FRESH_ELEMENTS]))
 @example(case=Case(size=(1, 1), images=1, classes=1), block=ONE_ROW)
 @example(case=Case(size=(7, 5), classes=2), block=30)  # blocks of 3 rows: 3 + 3 + 1
 @example(case=Case(size=(7, 5), classes=2, source=(3, 2)), block=30)
@@ -58,7 +64,7 @@ def cases(draw: st.DrawFn) -> Case:
 @example(case=Case(size=(1, 9), source=(9, 1)), block=ONE_ROW)
 @settings(max_examples=150)
 def test_against_the_plain_road(case: Case, block: int) -> None:
-    with mock.patch.object(chunked, "BLOCK_ELEMENTS", block):
+    with blocks_of(block):
         check(chunked, case)
 
 
@@ -69,7 +75,7 @@ def test_every_dtype_and_layout(
     dtype: torch.dtype, layout: str, source: tuple[int, int] | None
 ) -> None:
     case = Case(size=(6, 9), source=source, dtype=dtype, layout=layout, weighted=True)
-    with mock.patch.object(chunked, "BLOCK_ELEMENTS", 2 * 5 * 9):
+    with blocks_of(2 * 5 * 9):
         check(chunked, case)
 
 
@@ -77,7 +83,7 @@ def test_every_dtype_and_layout(
 def test_the_ratios_of_side_outputs(ratio: tuple[int, int]) -> None:
     source = (3, 4)
     case = Case(size=(3 * ratio[0], 4 * ratio[1]), source=source, dtype=torch.float64)
-    with mock.patch.object(chunked, "BLOCK_ELEMENTS", 7 * 5 * case.size[1]):
+    with blocks_of(7 * 5 * case.size[1]):
         check(chunked, case)
 
 
@@ -96,7 +102,7 @@ def test_the_size_of_a_block_changes_nothing(dtype: torch.dtype) -> None:
     logits, target, weight, grad = build(Case(size=(9, 4), dtype=dtype, weighted=True))
     answers = []
     for rows in (1, 2, 4, 9):
-        with mock.patch.object(chunked, "BLOCK_ELEMENTS", rows * 5 * 4):
+        with blocks_of(rows * 5 * 4):
             forward = chunked.forward(logits, target, weight, VOID, 0.1)
             back = chunked.backward(grad, logits, target, forward[2], weight, VOID, 0.1)
             answers.append((*forward, back))
@@ -185,7 +191,7 @@ class Largest(TorchDispatchMode):
 def test_low_resolution_logits_never_exist_at_full_size() -> None:
     case = Case(size=(48, 32), source=(6, 4), images=2, classes=10)
     logits, target, _, grad = build(case)
-    with mock.patch.object(chunked, "BLOCK_ELEMENTS", 2 * 10 * 32), Largest() as largest:
+    with blocks_of(2 * 10 * 32), Largest() as largest:
         _, _, log_sum_exp = chunked.forward(logits, target, None, VOID, 0.0)
         chunked.backward(grad, logits, target, log_sum_exp, None, VOID, 0.0)
     full = logits.element_size() * 10 * target.numel()
@@ -196,7 +202,7 @@ def test_low_resolution_logits_never_exist_at_full_size() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_nothing_of_the_size_of_the_logits_but_the_gradient(dtype: torch.dtype) -> None:
     logits, target, _, grad = build(Case(size=(48, 32), classes=20, dtype=dtype))
-    with mock.patch.object(chunked, "BLOCK_ELEMENTS", 2 * 20 * 32):
+    with blocks_of(2 * 20 * 32):
         with Largest() as forward:
             _, _, log_sum_exp = chunked.forward(logits, target, None, VOID, 0.0)
         with Largest() as backward:
