@@ -25,6 +25,7 @@ LATEST = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 BEST = "best.pt"
 FORMAT = 1
+_UNFINISHED = ".part"
 
 
 class CheckpointError(DataError):
@@ -45,11 +46,16 @@ def _sync_folder(folder: Path) -> None:
 @contextlib.contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     """A name beside `path` for something half-written, which never stays behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """What writers that were killed have left half-written in a folder."""
+    return [file for file in folder.glob(f".*{_UNFINISHED}") if file.is_file()]
 
 
 def _keep(path: Path, previous: Path) -> None:

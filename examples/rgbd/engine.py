@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, set_seed
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -270,6 +270,10 @@ class Engine:
 
     def evaluate(self, dataset: Any) -> Evaluation:
         """Score the network on a split at a single scale."""
+        if self.accelerator.num_processes > 1:
+            # Each process has moved its own running statistics on; those of the first are saved.
+            for buffer in self.network.buffers():
+                broadcast(buffer)
         return evaluate(
             self.network,
             dataset,

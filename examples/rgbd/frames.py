@@ -14,6 +14,8 @@ from examples.rgbd.data import GeneratedRooms, RGBDDataset, Split
 from examples.rgbd.evaluation import Crop
 from examples.rgbd.sampling import Preloaded, split_holdout
 
+_ROOMS_A_WORKER = 32
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -78,7 +80,8 @@ def open_split(
         )
     length = options.rooms if split == "train" else options.test_rooms
     rooms = GeneratedRooms(split, length, options.world, options.image_size)
-    workers = max(options.workers, min(os.cpu_count() or 1, 8))
+    # All cores, but no more processes than are worth their start.
+    workers = min(max(options.workers, min(os.cpu_count() or 1, 8)), length // _ROOMS_A_WORKER)
     return Preloaded(rooms, workers, None if quiet else f"generating {split} rooms")
 
 

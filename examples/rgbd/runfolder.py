@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import lwm_loss
-from examples.rgbd.checkpoint import LATEST, write_atomically
-from examples.rgbd.config import OptionError, TrainConfig, to_plain
+from examples.rgbd.checkpoint import LATEST, PREVIOUS, unfinished, write_atomically
+from examples.rgbd.config import OptionError, TrainConfig, from_plain, to_plain
 
 _PACKAGES = ("torch", "numpy", "accelerate", "transformers", "torchmetrics", "pillow", "scipy")
 
@@ -26,6 +26,13 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def _in_use(path: Path) -> bool:
+    """Whether there is anything but what a run killed in its first moment may have left."""
+    if not path.exists():
+        return False
+    return not path.is_dir() or bool(set(path.iterdir()) - set(unfinished(path)))
 
 
 class RunFolder:
@@ -51,7 +58,7 @@ class RunFolder:
             OptionError: the folder that was asked for is in use.
         """
         if output is not None:
-            if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            if _in_use(output):
                 raise OptionError(
                     f"Expected --output to be a new or empty folder, but {output} is in use: did "
                     f"you mean --resume {output}?"
@@ -74,9 +81,34 @@ class RunFolder:
         if not (path / "config.json").exists():
             raise OptionError(
                 f"Expected the folder of a run at {path}, but it has no config.json: did you mean "
-                f"another folder, or has the run not written its first checkpoint ({LATEST})?"
+                "another folder, or --output for a new run?"
             )
         return cls(path)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a checkpoint was ever written."""
+        return any((self.path / name).exists() for name in (LATEST, PREVIOUS))
+
+    def read_config(self) -> TrainConfig:
+        """The options that the run was begun with.
+
+        Raises:
+            OptionError: `config.json` was changed and no longer holds them.
+        """
+        path = self.path / "config.json"
+        try:
+            return from_plain(TrainConfig, json.loads(path.read_text())["options"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise OptionError(
+                f"Expected the options of a run in {path}, but it cannot be used ({error}): was it "
+                "edited?"
+            ) from error
+
+    def sweep(self) -> None:
+        """Remove what a killed run has left half-written; a checkpoint's part can be large."""
+        for file in unfinished(self.path):
+            file.unlink(missing_ok=True)
 
     @property
     def panels(self) -> Path:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,12 @@ def train(pipeline: Pipeline, args: Sequence[str] | None = None) -> None:
     guarded(lambda: _train(pipeline, list(sys.argv[1:] if args is None else args)))
 
 
-def _silent(message: str) -> None:
-    """Say nothing: one of several processes speaks for all."""
+def _speaks() -> bool:
+    """Whether this is the one of several processes that speaks for all, as launchers number them.
+
+    Needed before accelerate is set up.
+    """
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _value_of(args: Sequence[str], option: str) -> str | None:
@@ -87,20 +91,26 @@ def _train(pipeline: Pipeline, args: Sequence[str]) -> None:
     began = time.perf_counter()
     config, folder, state = _plan(pipeline, args)
     config.check()
+    # Before the processes are joined: rooms are drawn by forked workers, and to fork beside the
+    # threads that join processes can lock up.
+    frames = open_frames(pipeline, config.data, quiet=not _speaks())
     accelerator = make_accelerator(config, folder)
     main = accelerator.is_main_process
-    frames = open_frames(pipeline, config.data, quiet=not main)
     engine = Engine(config, frames, folder, accelerator, load_pretrained=state is None)
     accelerator.wait_for_everyone()  # nobody creates the folder before all have chosen it
+    if main:
+        folder.sweep()
     if state is not None:
         restore(engine, state)
     elif main:
         facts = {"classes": list(frames.classes), "depth_limits": frames.limits}
         folder.write_config(config, facts)
     if config.run.tensorboard:
-        accelerator.init_trackers(
-            "tensorboard", init_kwargs={"tensorboard": {"purge_step": engine.epoch}}
-        )
+        # All rows anew: a run killed at the wrong moment has a row in its checkpoint that it has
+        # not logged, or the other way round.
+        accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": 0}})
+        for row in engine.history:
+            accelerator.log(row, step=int(row["epoch"]))
     if main:
         place = f", resumed at epoch {engine.epoch + 1}, step {engine.step + 1}" if state else ""
         print(f"{'run':<10} {folder.path}{place}")
@@ -128,7 +138,11 @@ def _plan(
         )
         return config, RunFolder.choose(config.run.output, name), None
     folder = RunFolder.existing(Path(resume))
-    state = load_latest(folder.path, print if os.environ.get("RANK", "0") == "0" else _silent)
+    say: Callable[[str], None] = print if _speaks() else lambda message: None
+    if not folder.has_checkpoint:
+        say(f"{folder.path} has no checkpoint yet: it is begun anew with its own options.")
+        return _resumed(args, folder.read_config(), pipeline), folder, None
+    state = load_latest(folder.path, say)
     config = _resumed(args, from_plain(TrainConfig, json.loads(state["config"])), pipeline)
     if state["epoch"] >= config.optimisation.epochs and (folder.path / "results.json").exists():
         raise OptionError(

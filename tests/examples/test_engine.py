@@ -1,4 +1,4 @@
-"""The engine: one gradient however a batch is divided, and a run that a kill does not change."""
+"""The engine: a run that a kill does not change, objectives and schedules."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
@@ -21,11 +19,11 @@ from torch import Tensor
 import lwm_loss as lwm
 from examples.nyudv2.train import main as train
 from examples.rgbd.checkpoint import LATEST, PREVIOUS, load_checkpoint, load_latest
-from examples.rgbd.config import ObjectiveOptions, OptimisationOptions, OptionError
-from examples.rgbd.data import VOID, Sample
+from examples.rgbd.config import ObjectiveOptions, OptimisationOptions
+from examples.rgbd.data import VOID
+from examples.rgbd.engine import Engine
 from examples.rgbd.objective import ARMS, NUM_SIDES, build_objective
 from examples.rgbd.optimisation import Schedule, build_optimizer
-from examples.rgbd.sampling import StepSampler, split_holdout
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -88,70 +86,6 @@ def assert_bit_equal(state: dict[str, Any], other: dict[str, Any]) -> None:
             assert leaf == theirs[path], path
 
 
-# --- one gradient ---------------------------------------------------------------------------------
-
-
-def uneven(self: Any, index: int) -> Sample:
-    """A frame whose numbers of labels and of depths differ widely from the next one's."""
-    rng = np.random.default_rng(index)
-    label = rng.integers(0, 13, (32, 48)).astype(np.uint8)
-    depth = rng.uniform(1, 5, (32, 48)).astype(np.float32)
-    label[: (index * 11) % 32] = VOID
-    depth[:, : (index * 17) % 48] = 0
-    return Sample(rng.integers(0, 256, (32, 48, 3)).astype(np.uint8), label, depth, str(index))
-
-
-BATCH = [
-    *(*TINY, "--rooms", "16", "--epochs", "1", "--batch-size", "8", "--freeze-norm", "True"),
-    *("--schedule", "constant", "--scale", "1.0", "1.0", "--clip-norm", "1", "--lr", "0.1"),
-]
-
-
-def weights_after(args: Sequence[str], name: str) -> tuple[Tensor, dict[str, float]]:
-    forget_accelerator()
-    train([*BATCH, *args, "--output", name])
-    state = load_checkpoint(Path(name) / LATEST)
-    return torch.cat([value.double().flatten() for value in state["network"].values()]), state[
-        "history"
-    ][0]
-
-
-def test_accumulated_parts_make_the_gradient_of_the_whole_batch(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("examples.rgbd.data.rooms.GeneratedRooms.__getitem__", uneven)
-    whole, row = weights_after([], "whole")
-    parts, same_row = weights_after(["--accumulation", "4"], "parts")
-    start, _ = weights_after(["--lr", "0"], "start")
-    moved = (whole - start).abs().max()
-    assert moved > 1e-3
-    assert (whole - parts).abs().max() < 1e-4 * moved
-    for term in ("loss", "segmentation", "depth", "hard", "sides", "kept_share"):
-        assert row[term] == pytest.approx(same_row[term], rel=1e-5), term
-
-
-def test_two_processes_make_the_gradient_of_one() -> None:
-    process = start(
-        [*BATCH, "--output", "two"],
-        [
-            *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-            *("-m", "examples.nyudv2.train"),
-        ],
-    )
-    whole, row = weights_after([], "one")
-    begun, _ = weights_after(["--lr", "0"], "start")
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert "8 images a step = 4 x 1 accumulated x 2 processes" in said
-    state = load_checkpoint(Path("two") / LATEST)
-    assert len(state["random"]) == 2
-    both = torch.cat([value.double().flatten() for value in state["network"].values()])
-    moved = (whole - begun).abs().max()
-    assert (whole - both).abs().max() < 1e-4 * moved
-    for term in ("loss", "segmentation", "depth", "hard", "sides", "kept_share"):
-        assert row[term] == pytest.approx(state["history"][0][term], rel=1e-5), term
-
-
 # --- a run that is killed -------------------------------------------------------------------------
 
 # Dropout and a shuffled M draw random numbers; adamw, plateau and the curriculum have state.
@@ -197,6 +131,36 @@ def test_a_killed_run_goes_on_bit_equal() -> None:
     assert Path("whole/results.json").read_bytes() == Path("killed/results.json").read_bytes()
 
 
+def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Engine) -> None:
+        raise KeyboardInterrupt
+
+    short = [*TINY, "--rooms", "4", "--epochs", "1", "--batch-size", "2", "--schedule", "constant"]
+    train([*short, "--output", "whole"])
+    forget_accelerator()
+    # Killed while it wrote: the folder holds half a file, which is no reason to refuse it.
+    killed = Path("killed")
+    killed.mkdir()
+    half = [killed / ".config.json.7.part", killed / ".checkpoint.pt.7.part"]
+    half[0].write_text("{")
+    with pytest.raises(SystemExit):
+        train(["--resume", "killed"])
+    assert "--output" in capsys.readouterr().err
+    fit = Engine.fit
+    monkeypatch.setattr(Engine, "fit", interrupted)
+    with pytest.raises(SystemExit):
+        train([*short, "--output", "killed"])
+    monkeypatch.setattr(Engine, "fit", fit)
+    half[1].write_bytes(b"half a checkpoint")
+    forget_accelerator()
+    train(["--resume", "killed"])
+    assert "no checkpoint yet" in capsys.readouterr().out
+    assert not any(file.exists() for file in half)
+    assert_bit_equal(*(load_checkpoint(Path(name) / LATEST) for name in ("whole", "killed")))
+
+
 def test_a_run_is_gone_on_with_only_as_it_was_begun(capsys: pytest.CaptureFixture[str]) -> None:
     short = ["--rooms", "4", "--epochs", "1", "--batch-size", "2", "--schedule", "constant"]
     train([*TINY, *short, "--output", "run"])
@@ -211,51 +175,7 @@ def test_a_run_is_gone_on_with_only_as_it_was_begun(capsys: pytest.CaptureFixtur
         assert part in capsys.readouterr().err
 
 
-# --- order and objectives -----------------------------------------------------------------------
-
-
-def flat(lists: Iterable[list[int]]) -> list[int]:
-    return list(chain.from_iterable(lists))
-
-
-def test_steps_see_the_same_frames_however_they_are_divided() -> None:
-    def steps_of(parts: int, processes: int, first: int = 0) -> list[list[int]]:
-        shares = []
-        for process in range(processes):
-            sampler = StepSampler(21, 8, parts=parts, seed=3, process=process, processes=processes)
-            sampler.start(epoch=5, first_step=first)
-            drawn = list(sampler)
-            assert len(drawn) == len(sampler) == (2 - first) * parts
-            shares.append([flat(drawn[i : i + parts]) for i in range(0, len(drawn), parts)])
-        return [flat(step) for step in zip(*shares)]
-
-    whole = steps_of(1, 1)
-    assert len(whole) == 2
-    assert len(set(whole[0] + whole[1])) == 16
-    assert steps_of(2, 1) == steps_of(1, 2) == steps_of(2, 4) == whole
-    assert steps_of(2, 2, first=1) == whole[1:]
-
-
-def test_the_order_changes_with_seed_and_epoch() -> None:
-    orders = set()
-    for seed in range(3):
-        for epoch in range(3):
-            sampler = StepSampler(64, 64, seed=seed)
-            sampler.start(epoch)
-            orders.add(tuple(next(iter(sampler))))
-    assert len(orders) == 9
-
-
-@pytest.mark.parametrize(("length", "share"), [(795, 0.1), (7, 0.3), (20, 0.1), (5, 0.01)])
-def test_whole_runs_of_frames_are_held_out(length: int, share: float) -> None:
-    train_frames, held = split_holdout(length, share)
-    assert sorted(train_frames + held) == list(range(length))
-    assert held
-    assert abs(len(held) - share * length) <= max(10, 1)
-    if length == 795:
-        assert len(held) == 75
-        assert held[:10] == list(range(90, 100))
-    assert split_holdout(length, 0.0) == (list(range(length)), [])
+# --- objectives ---------------------------------------------------------------------------------
 
 
 def scene(images: int = 2, classes: int = 4) -> dict[str, Any]:
@@ -430,8 +350,3 @@ def test_schedules_go_on_where_they_were(schedule: str) -> None:
 
     assert rates(None) == rates(3) == rates(4)
     assert (len(set(rates(None))) == 1) == (schedule == "constant")
-
-
-def test_a_batch_that_cannot_be_divided_is_refused() -> None:
-    with pytest.raises(OptionError, match="multiple of 2 processes x 3 accumulated parts"):
-        StepSampler(100, 8, parts=3, processes=2)

@@ -1,0 +1,47 @@
+"""Frames whose numbers of labels and depths differ widely; as a program, a process that trains.
+
+`python -m tests.examples.uneven_frames ARGS` is `python -m examples.nyudv2.train ARGS` on them.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+from typing import Any
+
+import numpy as np
+
+from examples.nyudv2.train import main
+from examples.rgbd.data import VOID, GeneratedRooms, Sample
+from examples.rgbd.engine import Engine
+
+SIZE = (32, 48)
+PATIENCE = 200  # seconds before a process that does not get on shows where it stands
+
+
+def uneven(self: Any, index: int) -> Sample:
+    """In the place of `GeneratedRooms.__getitem__`."""
+    rng = np.random.default_rng(index)
+    label = rng.integers(0, 13, SIZE).astype(np.uint8)
+    depth = rng.uniform(1, 5, SIZE).astype(np.float32)
+    label[: (index * 11) % SIZE[0]] = VOID
+    depth[:, : (index * 17) % SIZE[1]] = 0
+    return Sample(rng.integers(0, 256, (*SIZE, 3)).astype(np.uint8), label, depth, str(index))
+
+
+def drift_apart(engine: Engine, result: dict[str, float]) -> dict[str, float]:
+    """Give the second process running statistics of its own, as a batch norm that learns would."""
+    if engine.accelerator.process_index == 1:
+        for name, buffer in engine.network.named_buffers():
+            if name.endswith("running_mean"):
+                buffer += 1
+    return result
+
+
+if __name__ == "__main__":
+    faulthandler.dump_traceback_later(PATIENCE, repeat=True)
+    train_epoch = Engine._train_epoch
+    GeneratedRooms.__getitem__ = uneven  # type: ignore[method-assign]
+    Engine._train_epoch = lambda self: drift_apart(self, train_epoch(self))  # type: ignore[method-assign]
+    main(sys.argv[1:])
+    faulthandler.cancel_dump_traceback_later()
