@@ -216,11 +216,13 @@ def shape_of(tensor: Tensor) -> str:
 # --- values -------------------------------------------------------------------------------------
 
 
-def check_labels(target: Tensor, num_classes: int | None, ignore_index: int) -> None:
+def check_labels(
+    target: Tensor, labelled: Tensor, num_classes: int | None, ignore_index: int
+) -> None:
     """Labels must lie in [0, num_classes) or equal ``ignore_index``. Reads the tensor."""
     if target.numel() == 0:
         return
-    labels = torch.where(labelled_pixels(target, ignore_index), target, 0)
+    labels = torch.where(labelled, target, 0)
     low, high = (int(bound) for bound in torch.aminmax(labels))
     if low >= 0 and (num_classes is None or high < num_classes):
         return
@@ -234,7 +236,7 @@ def check_labels(target: Tensor, num_classes: int | None, ignore_index: int) -> 
     )
 
 
-def check_positive(input: Tensor, target_depth: Tensor) -> None:
+def check_positive(input: Tensor, target_depth: Tensor, name: str = "pred_depth") -> None:
     """A depth that is about to be logged must be positive wherever it counts. Reads the tensor.
 
     NaN passes: a NaN in a prediction has to stay visible in the loss, as in every torch loss.
@@ -243,7 +245,7 @@ def check_positive(input: Tensor, target_depth: Tensor) -> None:
     if bool(bad.any()):
         smallest = float(torch.where(bad, input, 0).min())
         raise fail(
-            "a predicted depth that is positive with log_input=False",
+            f"`{name}` to be positive with log_input=False",
             f"{smallest:g}",
             "did you mean log_input=True?",
         )
@@ -291,8 +293,10 @@ def check_batch(
     ``read`` looks at the values wherever the tensors are.
     """
     target = check_target(logits, target, any_size=any_size)
+    labelled = labelled_pixels(target, ignore_index)
     if read or can_read(target):
-        check_labels(target, logits.shape[1] if logits.is_floating_point() else None, ignore_index)
+        num_classes = logits.shape[1] if logits.is_floating_point() else None
+        check_labels(target, labelled, num_classes, ignore_index)
     depths = {"pred_depth": pred_depth, "target_depth": target_depth}
     given = {name: depth for name, depth in depths.items() if depth is not None}
     if depth_mask is not None and target_depth is None:
@@ -305,7 +309,7 @@ def check_batch(
     true = given.get("target_depth")
     return Batch(
         target,
-        labelled_pixels(target, ignore_index),
+        labelled,
         given.get("pred_depth"),
         true,
         None if true is None else depth_pixels(true),

@@ -133,7 +133,7 @@ def depth_prediction_error(
     """
     input, target_depth = check_depths({"input": input, "target_depth": target_depth}, depth_mask)
     if not log_input and can_read(input):
-        check_positive(input, target_depth)
+        check_positive(input, target_depth, "input")
     gap = log_depth_gap(input.detach(), target_depth, depth_pixels(target_depth), log_input)
     return normalized_error(gap) if normalize else gap.abs()
 
@@ -175,7 +175,7 @@ def log_depth_mse_loss(
     require_choice(reduction, "reduction", REDUCTIONS)
     input, target_depth = check_depths({"input": input, "target_depth": target_depth}, depth_mask)
     if not log_input and can_read(input):
-        check_positive(input, target_depth)
+        check_positive(input, target_depth, "input")
     known = depth_pixels(target_depth)
     squared = log_depth_gap(input, target_depth, known, log_input).square()
     if reduction == "none":

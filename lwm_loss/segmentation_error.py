@@ -51,29 +51,29 @@ class Regions:
         self.whole = low % 1 == 0 and self.bin_size % 1 == 0 and high < 1 << 24
 
     def number(self, shape: torch.Size) -> int:
-        """The size of the region table for depths of shape (B, *S): static, whatever they hold."""
+        """The regions of an image for depths of shape (B, *S): static, whatever they hold."""
         if isinstance(self.cells, str):
-            return shape.numel()
-        return shape[0] * math.prod(self.cells) * self.num_bins
+            return shape[1:].numel()
+        return math.prod(self.cells) * self.num_bins
 
-    def ids(self, target_depth: Tensor, known: Tensor) -> Tensor:
-        """Region of every pixel in [0, number); where depth is not known it means nothing."""
+    def ids(self, target_depth: Tensor) -> Tensor:
+        """Region of every pixel within its image, in [0, number): anyone where depth is missing."""
         shape, device = target_depth.shape, target_depth.device
         if isinstance(self.cells, str):
-            return torch.arange(shape.numel(), device=device).reshape(shape)
+            return torch.arange(shape[1:].numel(), device=device).reshape(shape[1:]).expand(shape)
         if len(self.cells) > len(shape) - 1:
             raise fail(
                 f"`cells` with at most {len(shape) - 1} axes for depth of shape {tuple(shape)}",
                 repr(self.cells),
             )
-        # ((image * h + row) * w + column) * bins + bin, the small factors first.
-        ids = self._bins(target_depth, known)
+        # (row * w + column) * bins + bin; narrow integers where they suffice, to move less memory.
+        dtype = torch.int32 if self.number(shape) < 1 << 31 else torch.int64
+        ids = self._bins(target_depth).to(dtype)
         stride = self.num_bins
-        for axis, cells in reversed(list(enumerate((shape[0], *self.cells)))):
-            axis += len(shape) - 1 - len(self.cells) if axis else 0
-            ids += self._along(shape, axis, cells, device) * stride
+        for axis, cells in zip(range(len(shape) - 1, 0, -1), reversed(self.cells)):
+            ids += (self._along(shape, axis, cells, device) * stride).to(dtype)
             stride *= cells
-        return ids
+        return ids.long()
 
     @staticmethod
     def _along(shape: torch.Size, axis: int, cells: int, device: torch.device) -> Tensor:
@@ -82,15 +82,14 @@ class Regions:
         cell = torch.arange(size, device=device) * cells // max(size, 1)
         return cell.reshape([-1 if other == axis else 1 for other in range(len(shape))])
 
-    def _bins(self, target_depth: Tensor, known: Tensor) -> Tensor:
-        """floor((D* - lo) / d), clamped to the bins there are."""
+    def _bins(self, target_depth: Tensor) -> Tensor:
+        """(D* - lo) / d, whose floor is the bin, clamped to the bins there are."""
         narrow = self.whole or target_depth.device.type == "mps"  # which has no float64
         least = torch.float32 if narrow else torch.float64
-        low = self.depth_range[0]
-        position = torch.where(known, target_depth, low)
-        position = position.to(torch.promote_types(position.dtype, least))
-        # Clamped before the cast: an int64 cannot hold every float.
-        return position.sub(low).div_(self.bin_size).clamp(0, self.num_bins - 1).long()
+        position = target_depth.to(torch.promote_types(target_depth.dtype, least))
+        position = position.sub(self.depth_range[0]).div_(self.bin_size)
+        # Clamped before the cast: an integer cannot hold every float, and NaN not at all.
+        return position.nan_to_num_(0.0).clamp(0, self.num_bins - 1)
 
     def __repr__(self) -> str:
         return f"cells={self.cells!r}, bin_size={self.bin_size:g}, depth_range={self.depth_range}"
@@ -103,43 +102,43 @@ def misclassified(input: Tensor, target: Tensor) -> Tensor:
 
 
 class CountedRegions(NamedTuple):
-    """Which pixels count, and where: all of Z that does not depend on a prediction."""
+    """Which pixels count, and where: all of Z that does not depend on a prediction.
+
+    Attributes:
+        counted: bool (B, *S), V_y and V_d.
+        ids: int64 (B, pixels), the region of each within its image; None if each has its own.
+        number: of regions in an image.
+    """
 
     counted: Tensor
-    slots: Tensor | None
+    ids: Tensor | None
     number: int
 
     def error_rate(self, wrong: Tensor, dtype: torch.dtype) -> Tensor:
         """Eq. 3 for every region at once: scatter-add of counts, one division, gather back.
 
-        Counts are exact integers, and integer sums are the same in any order.
+        Counts are exact integers, and integer sums are the same in any order. Pixels that do not
+        count add 0, so that nothing is indexed by a mask.
         """
-        if self.slots is None:
-            return (wrong & self.counted).to(dtype)
-        ones = torch.where(wrong, ONE_WRONG + 1, 1).flatten()
-        table = torch.zeros(self.number + 1, dtype=torch.int64, device=wrong.device)
-        table = table.scatter_add(0, self.slots, ones)
+        wrong = wrong & self.counted
+        if self.ids is None:
+            return wrong.to(dtype)
+        counts = self.counted.long().add_(wrong.long(), alpha=ONE_WRONG).flatten(1)
+        table = counts.new_zeros(len(counts), self.number).scatter_add(1, self.ids, counts)
         total = table & (ONE_WRONG - 1)
         rate = (table >> 32).to(dtype) / total.clamp(min=1).to(dtype)
-        # The last slot holds what does not count: its rate is 0.
-        rate = torch.where(torch.arange(self.number + 1, device=rate.device) < self.number, rate, 0)
-        return rate.index_select(0, self.slots).reshape(wrong.shape)
+        return rate.gather(1, self.ids).reshape(wrong.shape).mul_(self.counted.to(dtype))
 
 
 def count_regions(
     labelled: Tensor, target_depth: Tensor, known: Tensor, regions: Regions
 ) -> CountedRegions:
-    """Assigns pixels to the slots of a table of regions.
-
-    Pixels that do not count go to one more slot behind the table, so that nothing is indexed by
-    a mask. With one pixel a cell Z is Delta itself and there is no table.
-    """
+    """Assigns pixels to a table of regions. With one pixel a cell Z is Delta and there is none."""
     counted = labelled & known
     number = regions.number(target_depth.shape)
     if regions.cells == PIXEL:
         return CountedRegions(counted, None, number)
-    ids = regions.ids(target_depth, known)
-    return CountedRegions(counted, torch.where(counted, ids, number).flatten(), number)
+    return CountedRegions(counted, regions.ids(target_depth).flatten(1), number)
 
 
 def depth_aware_regions(
@@ -179,8 +178,10 @@ def depth_aware_regions(
     """
     regions = Regions(cells, bin_size, depth_range)
     (target_depth,) = check_depths({"target_depth": target_depth})
-    known = depth_pixels(target_depth)
-    return torch.where(known, regions.ids(target_depth, known), -1)
+    ids = regions.ids(target_depth)
+    image = torch.arange(len(ids), device=ids.device).reshape(-1, *[1] * (ids.ndim - 1))
+    ids = ids + image * regions.number(target_depth.shape)
+    return torch.where(depth_pixels(target_depth), ids, -1)
 
 
 def depth_aware_segmentation_error(
@@ -231,9 +232,10 @@ def depth_aware_segmentation_error(
     require_int(ignore_index, "ignore_index")
     target = check_target(input, target, "input")
     (target_depth,) = check_depths({"target_depth": target_depth}, depth_mask, tuple(target.shape))
-    if can_read(target):
-        check_labels(target, input.shape[1] if input.is_floating_point() else None, ignore_index)
     labelled = labelled_pixels(target, ignore_index)
+    if can_read(target):
+        num_classes = input.shape[1] if input.is_floating_point() else None
+        check_labels(target, labelled, num_classes, ignore_index)
     counts = count_regions(labelled, target_depth, depth_pixels(target_depth), regions)
     return counts.error_rate(misclassified(input.detach(), target), map_dtype(input))
 
