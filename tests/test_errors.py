@@ -203,12 +203,12 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
     "predicted depth of zero in the module": (
         lambda: lwm.LossWeightModule(log_input=False)(LOGITS, TARGET, LOG_DEPTH, DEPTH),
         ValueError,
-        ["predicted depth", "0", "log_input=True"],
+        ["`pred_depth`", "got 0", "log_input=True"],
     ),
     "predicted depth of zero in validate": (
         lambda: lwm.validate(LOGITS, TARGET, LOG_DEPTH, DEPTH, log_input=False),
         ValueError,
-        ["predicted depth", "0", "log_input=True"],
+        ["`pred_depth`", "got 0", "log_input=True"],
     ),
     "a mask of floats": (
         lambda: r(depth_mask=torch.ones(2, 4, 5)),
