@@ -23,6 +23,8 @@ from .._pixels import labelled_pixels, map_dtype
 # fewer steps cost less.
 NEAR_ELEMENTS = 1 << 18
 FRESH_ELEMENTS = 1 << 20
+# Columns that are interpolated by one matrix product: more would multiply by more zeros.
+BAND = 128
 
 
 def forward(
@@ -121,35 +123,65 @@ class Scratch:
         return self.buffer
 
 
-class RowInterpolation:
-    """Bilinear interpolation along rows, as `interpolate(align_corners=False)` defines it."""
+class Interpolation:
+    """Bilinear interpolation along one axis, as `interpolate(align_corners=False)` defines it.
+
+    A small matrix product for each band of the result: a pixel is made of two source pixels, a
+    band of pixels of a few more.
+    """
 
     def __init__(self, source: int, size: int, dtype: torch.dtype) -> None:
-        # torch itself supplies the shares of every row: they are the interpolated identity.
+        # torch itself supplies the shares of every pixel: they are the interpolated identity.
         identity = torch.eye(source, dtype=dtype)[None]
         matrix = F.interpolate(identity, size, mode="linear", align_corners=False)[0]
         self.matrix = matrix.t().contiguous()
         self.reach = source / size
 
-    def band(self, rows: slice) -> tuple[slice, Tensor]:
-        """The source rows that some rows are made of, and their shares."""
-        start = max(0, math.floor((rows.start + 0.5) * self.reach - 0.5))
-        stop = min(self.matrix.shape[1], math.floor((rows.stop - 0.5) * self.reach - 0.5) + 2)
+    def band(self, pixels: slice) -> tuple[slice, Tensor]:
+        """The source pixels that some pixels are made of, and their shares."""
+        start = max(0, math.floor((pixels.start + 0.5) * self.reach - 0.5))
+        stop = min(self.matrix.shape[1], math.floor((pixels.stop - 0.5) * self.reach - 0.5) + 2)
         source = slice(min(start, stop - 1), stop)
-        return source, self.matrix[rows, source]
+        return source, self.matrix[pixels, source]
 
-    def forward(self, columns: Tensor, rows: slice) -> Tensor:
+    def rows(self, columns: Tensor, rows: slice) -> Tensor:
+        """Some rows (C, rows, W) of an image whose columns (C, h, W) are interpolated already."""
         source, shares = self.band(rows)
         return shares @ columns[:, source]
 
-    def backward(self, grad: Tensor, rows: slice, columns: Tensor) -> None:
+    def rows_backward(self, grad: Tensor, rows: slice, columns: Tensor) -> None:
+        """Adds the gradient of some rows to that of the columns."""
         source, shares = self.band(rows)
         columns[:, source] += shares.t() @ grad
 
+    def columns(self, scores: Tensor) -> Tensor:
+        """(C, h, w) to (C, h, W)."""
+        size = self.matrix.shape[0]
+        result = scores.new_empty(*scores.shape[:2], size)
+        for start in range(0, size, BAND):
+            band = slice(start, min(start + BAND, size))
+            source, shares = self.band(band)
+            result[..., band] = scores[..., source] @ shares.t()
+        return result
 
-def is_low_resolution(logits: Tensor, target: Tensor) -> bool:
-    """Whether the logits have to be interpolated to the size of the target."""
-    return logits.shape[2:] != target.shape[1:]
+    def columns_backward(self, grad: Tensor) -> Tensor:
+        """The gradient of (C, h, w) from that of (C, h, W)."""
+        size, source_size = self.matrix.shape
+        result = grad.new_zeros(*grad.shape[:2], source_size)
+        for start in range(0, size, BAND):
+            band = slice(start, min(start + BAND, size))
+            source, shares = self.band(band)
+            result[..., source] += grad[..., band] @ shares
+        return result
+
+
+def interpolations(logits: Tensor, target: Tensor) -> tuple[Interpolation, Interpolation] | None:
+    """Along rows and columns, where the logits are not at the size of the target."""
+    if logits.shape[2:] == target.shape[1:]:
+        return None
+    (h, w), (height, width) = logits.shape[2:], target.shape[1:]
+    dtype = map_dtype(logits)
+    return Interpolation(h, height, dtype), Interpolation(w, width, dtype)
 
 
 def blocks(logits: Tensor, target: Tensor, elements: int) -> Iterator[tuple[int, slice, Tensor]]:
@@ -158,24 +190,16 @@ def blocks(logits: Tensor, target: Tensor, elements: int) -> Iterator[tuple[int,
     height = target.shape[1]
     elements_a_row = max(1, logits.shape[1] * target[0, 0].numel())
     step = max(1, elements * torch.get_num_threads() // elements_a_row)
-    interpolation = None
-    if is_low_resolution(logits, target):
-        interpolation = RowInterpolation(logits.shape[2], height, dtype)
+    axes = interpolations(logits, target)
     for image, scores in enumerate(logits):
-        if interpolation is not None:
-            scores = upsample_columns(scores.to(dtype), target.shape[2])
+        if axes is not None:
+            scores = axes[1].columns(scores.to(dtype))
         for start in range(0, height, step):
             rows = slice(start, min(start + step, height))
-            if interpolation is None:
+            if axes is None:
                 yield image, rows, scores[:, rows].to(dtype)
             else:
-                yield image, rows, interpolation.forward(scores, rows)
-
-
-def upsample_columns(scores: Tensor, width: int) -> Tensor:
-    """(C, h, w) to (C, h, width): bilinear interpolation is separable."""
-    size = (scores.shape[1], width)
-    return F.interpolate(scores[None], size, mode="bilinear", align_corners=False)[0]
+                yield image, rows, axes[0].rows(scores, rows)
 
 
 class GradientSink:
@@ -184,17 +208,17 @@ class GradientSink:
     def __init__(self, logits: Tensor, target: Tensor) -> None:
         self.result = torch.empty_like(logits)
         self.dtype = map_dtype(logits)
-        self.height, self.width = target.shape[1], target.shape[-1]
+        self.height = target.shape[1]
         self.scratch = Scratch()
-        self.interpolation: RowInterpolation | None = None
-        if is_low_resolution(logits, target):
-            self.interpolation = RowInterpolation(logits.shape[2], self.height, self.dtype)
-            self.columns = torch.zeros(*logits.shape[1:3], self.width, dtype=self.dtype)
+        self.axes = interpolations(logits, target)
+        if self.axes is not None:
+            shape = (logits.shape[1], logits.shape[2], target.shape[2])
+            self.columns = torch.zeros(shape, dtype=self.dtype)
 
     @property
     def in_place(self) -> bool:
         """Whether dtype and size allow to compute where the result lies."""
-        return self.interpolation is None and self.result.dtype == self.dtype
+        return self.axes is None and self.result.dtype == self.dtype
 
     @property
     def block_elements(self) -> int:
@@ -205,19 +229,11 @@ class GradientSink:
         return self.result[image, :, rows] if self.in_place else self.scratch.like(block)
 
     def add(self, image: int, rows: slice, part: Tensor) -> None:
-        if self.in_place:
-            return
-        if self.interpolation is None:
+        """Takes what was computed in the buffer."""
+        if self.axes is not None:
+            self.axes[0].rows_backward(part, rows, self.columns)
+            if rows.stop == self.height:
+                self.result[image] = self.axes[1].columns_backward(self.columns)
+                self.columns.zero_()
+        elif not self.in_place:
             self.result[image, :, rows] = part
-            return
-        self.interpolation.backward(part, rows, self.columns)
-        if rows.stop == self.height:
-            self.result[image] = self._columns_backward()
-            self.columns.zero_()
-
-    def _columns_backward(self) -> Tensor:
-        classes, height, width = self.result.shape[1:]
-        grad: Tensor = torch.ops.aten.upsample_bilinear2d_backward(
-            self.columns[None], [height, self.width], [1, classes, height, width], False
-        )
-        return grad[0]
