@@ -126,7 +126,7 @@ def forward_kernel(
                 x *= tl.load(weight + cls, mask=cls < classes, other=0.0).to(tl.float32)[:, None]
             uniform += tl.sum(x, axis=0)
     log_sum = peak + tl.log(total)
-    value = log_sum - true
+    value = (peak - true) + tl.log(total)  # in this order exact near 0
     if WEIGHTED:
         value *= tl.load(weight + tl.where(labelled, label, 0), mask=inside, other=0.0)
     if SMOOTH:

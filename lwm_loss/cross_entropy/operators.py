@@ -67,7 +67,8 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor]:
     from . import kernels  # here, because a torch without CUDA has no triton
 
-    return kernels.forward(logits, target, weight, ignore_index, label_smoothing)
+    with torch.cuda.device(logits.device):  # Triton launches on the current one
+        return kernels.forward(logits, target, weight, ignore_index, label_smoothing)
 
 
 @fused_backward.register_kernel("cuda")
@@ -82,9 +83,10 @@ def _(
 ) -> Tensor:
     from . import kernels
 
-    return kernels.backward(
-        grad, logits, target, log_sum_exp, weight, ignore_index, label_smoothing
-    )
+    with torch.cuda.device(logits.device):
+        return kernels.backward(
+            grad, logits, target, log_sum_exp, weight, ignore_index, label_smoothing
+        )
 
 
 @fused_forward.register_fake
