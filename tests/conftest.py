@@ -9,6 +9,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+# Before the doctests of a single file of it make a second module of that file.
+import lwm_loss  # noqa: F401
+
 # Before anything imports triton: that is when it decides whether to interpret its kernels.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
