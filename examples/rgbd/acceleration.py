@@ -17,7 +17,7 @@ def make_accelerator(config: TrainConfig, folder: RunFolder) -> Accelerator:
     """
     options = config.optimisation
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             cpu=config.run.device == "cpu",
             # None leaves the choice to `accelerate launch`.
             mixed_precision=None if options.mixed_precision == "no" else options.mixed_precision,
@@ -32,3 +32,9 @@ def make_accelerator(config: TrainConfig, folder: RunFolder) -> Accelerator:
         raise OptionError(
             f"Expected options that this machine can run, but got: {reason}."
         ) from error
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        # accelerate would compute in float32 and say nothing.
+        raise OptionError(
+            "Expected a GPU for fp16 mixed precision, but got a CPU: did you mean bf16?"
+        )
+    return accelerator

@@ -54,8 +54,8 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """What writers that were killed have left half-written in a folder."""
-    return [file for file in folder.glob(f".*{_UNFINISHED}") if file.is_file()]
+    """What writers that were killed have left half-written in a folder and below."""
+    return [file for file in folder.rglob(f".*{_UNFINISHED}") if file.is_file()]
 
 
 def _keep(path: Path, previous: Path) -> None:

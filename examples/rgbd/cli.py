@@ -32,7 +32,7 @@ def parse(
                 prog=prog,
                 description=description,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as stop:
         if stop.code:
@@ -64,7 +64,7 @@ def guarded(command: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
+        where = f" {error.filename}" if error.filename else " files"
         print(
             f"error: Expected to read or write{where}, but got: {error.strerror or error}.",
             file=sys.stderr,

@@ -135,7 +135,7 @@ class ObjectiveOptions:
     ohem_threshold: float = 0.7
     """OHEM: pixels whose true class has a lower probability are kept."""
     ohem_min_kept: int = 10_000
-    """OHEM: pixels of each image that are kept in any case."""
+    """OHEM: pixels of each image that are kept in any case; a 30th of 480x640 in the recipes."""
     focal_gamma: float = 2.0
     """Focal loss: the exponent."""
     lmp_ratio: float = 0.3
@@ -271,6 +271,12 @@ class TrainConfig:
     def _check_combinations(self) -> None:
         chosen = self.objective
         _ = chosen.grid
+        height, width = self.data.image_size
+        if chosen.mining == "ohem" and chosen.ohem_min_kept >= height * width:
+            raise OptionError(
+                f"Expected --ohem-min-kept below the {height * width} pixels of an image, for OHEM "
+                f"to leave any out, but got {chosen.ohem_min_kept}."
+            )
         if chosen.mining != "none" and chosen.objective not in ("s", "sd"):
             raise OptionError(
                 f"Expected --mining {chosen.mining} with --objective s or sd, whose L_s it mines, "
@@ -289,6 +295,7 @@ ROOMS = TrainConfig(
     data=DataOptions(image_size=(96, 128), workers=0),
     augmentation=Augmentation(scale=(0.9, 1.4)),
     network=NetworkOptions(backbone="resnet18", width=32),
+    objective=ObjectiveOptions(ohem_min_kept=400),
     optimisation=OptimisationOptions(
         epochs=5,
         optimizer="adamw",

@@ -26,7 +26,14 @@ from examples.rgbd.networks import parameter_groups
 from examples.rgbd.objective import ARMS, build_objective
 from examples.rgbd.optimisation import Schedule, build_optimizer
 from examples.rgbd.panels import draw_panels
-from examples.rgbd.reporting import TERMS, describe_epoch, figures_of, peak_memory, shown_terms
+from examples.rgbd.reporting import (
+    TERMS,
+    describe_epoch,
+    figures_of,
+    has_hard_term,
+    peak_memory,
+    shown_terms,
+)
 from examples.rgbd.runfolder import RunFolder
 from examples.rgbd.runstate import portable_state, whole_state
 from examples.rgbd.sampling import StepSampler, batches, collate, loader
@@ -174,6 +181,8 @@ class Engine:
         return {
             "epoch": self.epoch + 1,
             **dict(zip(TERMS, means)),
+            # Objectives without L_h may have plain side outputs, whose formula names it.
+            "hard": means[TERMS.index("hard")] if has_hard_term(self.config.objective) else 0.0,
             "curriculum_progress": 1.0 if self.curriculum is None else self.curriculum.progress,
             "learning_rate": self.optimizer.param_groups[-1]["lr"],
             "images_per_second": seen / seconds,
@@ -320,7 +329,9 @@ class Engine:
                 (self.frames.train, "trained on") if held is None else (held, "held out")
             )
             caption = f"{kind}, after epoch {epoch}"
-            self._draw(dataset, f"epoch-{epoch:03d}", caption, self.curriculum)
+            # A copy: the curriculum itself counts what it keeps, and panels are no training.
+            shown = self.curriculum and self.curriculum.copy()
+            self._draw(dataset, f"epoch-{epoch:03d}", caption, shown)
 
     def _draw(
         self,

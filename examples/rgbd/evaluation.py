@@ -165,7 +165,9 @@ def evaluate(
     metrics = SplitMetrics(num_classes, device)
     sums = torch.zeros(4, dtype=torch.float64, device=device)
     frames: Iterable[Ragged] = batches(source)
-    bar = tqdm(frames, "evaluating", total=len(source), disable=not progress, leave=False)
+    bar = tqdm(
+        frames, "evaluating", total=len(source), unit="batch", disable=not progress, leave=False
+    )
     for ragged in bar:
         output = predict(network, ragged.images().to(device, non_blocking=True), view)
         for index, frame in enumerate(ragged):

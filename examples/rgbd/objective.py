@@ -64,6 +64,12 @@ class Curriculum(lwm.SelfPacedCurriculum):
         """Remember which pixels of a mask were kept."""
         self._kept.append((kept & mask).sum())
 
+    def copy(self) -> lwm.SelfPacedCurriculum:
+        """A curriculum at the same epoch that does not count."""
+        plain = lwm.SelfPacedCurriculum(int(self.epochs))
+        plain.load_state_dict(self.state_dict())
+        return plain
+
     def pop_kept(self) -> Tensor:
         """How many pixels of the first map since the last call were kept: the main output's."""
         kept = self._kept[0]

@@ -19,15 +19,20 @@ from examples.rgbd.objective import ARMS
 TERMS = ("loss", "segmentation", "depth", "hard", "sides", "kept_share")
 
 
+def has_hard_term(options: ObjectiveOptions) -> bool:
+    """Whether L_h, or a rival in its place, is part of an objective."""
+    mined = ARMS[options.objective].mined is not None
+    return mined or (options.mining != "none" and options.mining_place == "add")
+
+
 def shown_terms(options: ObjectiveOptions, values: Mapping[str, float]) -> dict[str, str]:
     """The terms that an objective has, by short names."""
     arm = ARMS[options.objective]
-    mined = arm.mined is not None or (options.mining != "none" and options.mining_place == "add")
     names = {
         "loss": "loss",
         "segmentation": "seg",
         "depth": "depth" if arm.depth else None,
-        "hard": "hard" if mined else None,
+        "hard": "hard" if has_hard_term(options) else None,
         "sides": "sides" if arm.sides else None,
         "kept_share": "kept" if arm.curriculum else None,
     }

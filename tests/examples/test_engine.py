@@ -175,6 +175,18 @@ def test_a_run_is_gone_on_with_only_as_it_was_begun(capsys: pytest.CaptureFixtur
         assert part in capsys.readouterr().err
 
 
+def test_panels_change_nothing_that_is_learnt_or_logged() -> None:
+    """Neither the random state nor what the curriculum counts."""
+    short = [*TINY, "--rooms", "6", "--epochs", "2", "--batch-size", "2", "--dropout", "0.1"]
+    rows = []
+    for name, more in (("plain", []), ("drawn", ["--panels", "1", "--panels-every", "1"])):
+        forget_accelerator()
+        train([*short, *more, "--output", name])
+        rows.append(load_checkpoint(Path(name) / LATEST))
+    assert len(list(Path("drawn/panels").iterdir())) == 3
+    assert_bit_equal(*rows)
+
+
 # --- objectives ---------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from examples.nyudv2.train import main as train_nyudv2
 from examples.rgbd.checkpoint import load_checkpoint
+from examples.rgbd.cli import parse
 from examples.rgbd.config import ROOMS, TrainConfig, from_plain, to_plain
 from examples.rgbd.data import Augmented
 from examples.rgbd.runfolder import RunFolder
@@ -194,6 +195,8 @@ def test_a_depth_that_is_not_metric_is_refused(
         (["--batch-size", "5", "--accumulation", "2"], "--batch-size"),
         (["--rooms", "4", "--batch-size", "8"], "one batch"),
         (["--pretrained", "./no-such-weights"], "no-such-weights"),
+        (["--mixed-precision", "fp16"], "did you mean bf16?"),
+        (["--objective", "sd", "--mining", "ohem", "--ohem-min-kept", "2000"], "1536 pixels"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_refused_in_one_sentence(
@@ -251,6 +254,20 @@ def test_the_help_shows_the_recipe_that_would_be_used(capsys: pytest.CaptureFixt
         with pytest.raises(SystemExit):
             train_nyudv2([*args, "--help"])
         assert f"(default: {epochs})" in capsys.readouterr().out.split("--epochs")[1].split("--")[0]
+
+
+def test_a_switch_can_be_given_either_way_whatever_its_default() -> None:
+    for words, value in (("--channels-last", True), ("--no-channels-last", False)):
+        config = parse(TrainConfig, [words], prog="train", description="", default=ROOMS)
+        assert config.optimisation.channels_last is value
+
+
+def test_plain_side_outputs_are_not_logged_as_mined() -> None:
+    train_nyudv2([*TINY, "--epochs", "1", "--panels", "0", "--objective", "sd+ms"])
+    (row,) = rows_of(Path("runs/rooms-sd+ms"))
+    assert row["hard"] == 0
+    parts = row["segmentation"] + row["depth"] + 0.1 * row["sides"]
+    assert row["loss"] == pytest.approx(parts, rel=1e-4)
 
 
 def test_configurations_survive_json() -> None:
