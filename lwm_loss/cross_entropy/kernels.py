@@ -6,8 +6,6 @@ Backward of that gathers too: each low-resolution score sums over the pixels tha
 in, so that no atomic addition makes two runs differ.
 """
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl
@@ -18,7 +16,8 @@ SOURCE_BLOCK = 64  # low-resolution scores of a program, each with a long loop o
 CHUNK = 16  # classes at a time
 
 
-# Triton reads annotations of its own here, and line breaks of call sites are the author's.
+# Triton reads annotations of its own here (older releases not as strings, so this module has no
+# `from __future__ import annotations`), and line breaks of call sites are the author's.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped"
 # ruff: noqa: ANN001, ANN201, ANN202, N803
 # fmt: off
