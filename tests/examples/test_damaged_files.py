@@ -146,8 +146,9 @@ def test_a_picture_that_announces_too_much_is_not_unpacked(tmp_path: Path, side:
 def test_formats_that_no_layout_has_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x.png"
     Image.fromarray(scene(2)[0]).save(path, kind)
-    for read in READERS.values():
-        refusal(lambda read=read: read(path), str(path), "neither a PNG nor a JPEG")
+    for name, read in READERS.items():
+        reason = "neither a PNG nor a JPEG" if name == "image" else "not a PNG"
+        refusal(lambda read=read: read(path), str(path), reason)
 
 
 # --- arrays --------------------------------------------------------------------------------

@@ -180,6 +180,14 @@ def test_real_lists(tmp_path: Path) -> None:
             (root / folder).mkdir(parents=True)
         for name in names:
             (root / name).write_bytes((lists / source / name).read_bytes())
+            for layout in LAYOUTS:  # a frame of each list, in whatever layout
+                number = re.search(r"\d+", (root / name).read_text()).group()
+                for template in (layout.images[0], layout.labels[0], layout.depths[0]):
+                    frame = root / template.format(
+                        split="", id=str(int(number)).zfill(layout.digits)
+                    )
+                    if frame.parent.is_dir():
+                        frame.touch()
         train, test = NYUDv2(root, "train"), NYUDv2(root, "test")
         counts = (len(train), len(test))
         numbers = sorted(int(frame) for frame in train.names + test.names)

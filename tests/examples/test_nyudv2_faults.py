@@ -51,6 +51,23 @@ def test_a_missing_list(tmp_path: Path) -> None:
     refusal(lambda: NYUDv2(tmp_path, "train"), "train.txt", str(tmp_path), "found none")
 
 
+@pytest.mark.parametrize("folder", ["RGB", "Label", "Depth"])
+def test_a_folder_without_one_file_of_a_kind(tmp_path: Path, folder: str) -> None:
+    write_sa_gate(tmp_path)
+    for path in (tmp_path / folder).iterdir():
+        path.unlink()
+    refusal(lambda: NYUDv2(tmp_path, "train"), str(tmp_path / folder / "2."), "2 listed frames")
+
+
+def test_a_file_or_folder_that_is_not_the_container(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path)
+    listed = tmp_path / "train.txt"
+    refusal(lambda: NYUDv2(listed, "train"), str(listed), "HDF5")
+    refusal(
+        lambda: NYUDv2(tmp_path, "train", layout="mat"), "nyu_depth_v2_labeled.mat", "no such file"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
@@ -137,6 +154,10 @@ FAULTS: dict[str, tuple[tuple[str, Damage], str]] = {
     "text for an image": (
         rewrite("RGB/2.jpg", lambda _: b"<html>404</html>"),
         "neither a PNG nor a JPEG",
+    ),
+    "labels from 0": (
+        replace("Label/2.png", np.where(np.eye(*SHAPE) > 0, 255, 3).astype(np.uint8)),
+        "already 0..39",
     ),
     "label 41": (replace("Label/2.png", np.full(SHAPE, 41, np.uint8)), "found 41"),
     "16-bit label": (replace("Label/2.png", np.full(SHAPE, 400, np.uint16)), "894"),

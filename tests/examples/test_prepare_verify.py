@@ -21,6 +21,7 @@ from examples.rgbd.data.classes import NYU40
 from examples.rgbd.data.commands import run_prepare, run_verify
 from examples.rgbd.data.errors import DataError
 from examples.rgbd.data.frame_facts import fit
+from examples.rgbd.data.frame_pool import for_each_frame
 from examples.rgbd.data.nyudv2 import NYUDv2
 from examples.rgbd.data.prepare import prepare
 from examples.rgbd.data.rooms import GeneratedRooms
@@ -183,6 +184,68 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert content(tmp_path) == {"frame.png": b"the old content"}
 
 
+def test_prepare_refuses_two_frames_of_one_name(tmp_path: Path, rooms: list[Sample]) -> None:
+    source = write(tmp_path / "source", rooms)
+    (source / "test.txt").write_text("RGB/12.png\nRGB/3.png\n")
+    with pytest.raises(DataError, match=r"RGB/3\.png is number 3 of both"):
+        prepare(splits(source), tmp_path / "target", 0)
+    assert not (tmp_path / "target").exists()
+
+
+def _kill_this_process(_: NYUDv2, index: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return index
+
+
+def test_a_killed_worker_is_told_in_one_sentence(tmp_path: Path, rooms: list[Sample]) -> None:
+    dataset = NYUDv2(write(tmp_path / "source", rooms), "train")
+    with pytest.raises(DataError, match="one was killed: did memory run out"):
+        list(for_each_frame(_kill_this_process, dataset, 1, "train"))
+
+
+WORKER_AND_PARENT = """
+import os, signal, sys
+from examples.rgbd.data.frame_pool import for_each_frame
+from examples.rgbd.data.nyudv2 import NYUDv2
+from tests.examples.test_prepare_verify import number_of_this_process
+
+if __name__ == "__main__":
+    numbers = for_each_frame(number_of_this_process, NYUDv2(sys.argv[1], "train"), 1, "train")
+    print(next(numbers), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def number_of_this_process(_: NYUDv2, index: int) -> int:
+    return os.getpid()
+
+
+def test_workers_end_with_the_process_that_started_them(
+    tmp_path: Path, rooms: list[Sample]
+) -> None:
+    source = write(tmp_path / "source", rooms)
+    script = tmp_path / "script.py"
+    script.write_text(WORKER_AND_PARENT)
+    said = tmp_path / "said"
+    with said.open("w") as stream:  # a pipe would stay open as long as the worker
+        ended = subprocess.call(
+            [sys.executable, script, source],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdout=stream,
+            stderr=subprocess.DEVNULL,
+        )
+    assert ended == -signal.SIGKILL
+    worker = int(said.read_text())
+    for _ in range(200):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker went on waiting")
+
+
 def test_prepare_does_not_mix_sources(tmp_path: Path, rooms: list[Sample]) -> None:
     source = write(tmp_path / "source", rooms)
     prepare(splits(source), tmp_path / "target", 0)
@@ -233,6 +296,10 @@ ALL_FRAMES: dict[str, tuple[Change, str]] = {
         lambda s: s._replace(depth=1 + 8 * (s.depth - s.depth.min()) / np.ptp(s.depth)),
         "fixed range",
     ),
+    "logarithms of depth": (
+        lambda s: s._replace(depth=2 * np.log(s.depth / s.depth.min())),
+        "such as a logarithm",
+    ),
 }  # fmt: skip
 
 
@@ -241,6 +308,40 @@ def test_a_fault_of_all_frames_is_found(tmp_path: Path, rooms: list[Sample], fau
     change, message = ALL_FRAMES[fault]
     found = problems(write(tmp_path / "x", rooms, change), COMPLETE)
     assert any(message in problem and str(tmp_path) in problem for problem in found), found
+
+
+def test_an_offset_is_found_in_a_part_of_the_data_set(tmp_path: Path, rooms: list[Sample]) -> None:
+    """Where a class may be absent, and its absence tells nothing."""
+    labelled = [  # without the row that holds every class
+        room._replace(label=np.vstack([room.label[1:2], room.label[1:]])) for room in rooms
+    ]
+    assert problems(write(tmp_path / "good", labelled)) == []
+    found = problems(write(tmp_path / "x", labelled, offset(-1)))
+    assert any("the floor below the" in problem for problem in found), found
+
+
+@pytest.mark.parametrize("kind", ["Label", "Depth"])
+def test_files_of_other_frames_are_found(tmp_path: Path, rooms: list[Sample], kind: str) -> None:
+    root = write(tmp_path / "x", rooms)
+    files = [root / kind / f"{number}.png" for number in range(2 * FRAMES)]
+    contents = [path.read_bytes() for path in files]
+    for path, other in zip(files, contents[1:] + contents[:1], strict=True):
+        path.write_bytes(other)
+    found = problems(root)
+    assert any("of the same frames" in problem and str(files[0]) in problem for problem in found)
+
+
+@pytest.mark.parametrize("factor", [0.1, 5.0])
+def test_one_depth_in_another_unit_is_named(
+    tmp_path: Path, rooms: list[Sample], factor: float
+) -> None:
+    def change(sample: Sample) -> Sample:
+        scale = factor * 3 / np.median(sample.depth)  # so that the median would be 3 m
+        return sample._replace(depth=sample.depth * np.float32(scale))
+
+    (found,) = problems(write(tmp_path / "x", rooms, change, only=4))
+    assert "Depth/4.png" in found
+    assert "another unit than the others" in found
 
 
 @pytest.mark.parametrize("kind", ["Label", "Depth", "RGB"])
@@ -334,6 +435,23 @@ def test_the_commands(
     assert captured.err.startswith("error: Expected ")
     assert "nowhere" in captured.err
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("run", [run_prepare, run_verify])
+def test_a_wrong_command_line_ends_in_one_sentence(
+    run: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in ([], ["here", "there", "--wrkers", "3"]):
+        with pytest.raises(SystemExit) as ended:
+            run(NYUDv2, "command", arguments)
+        assert ended.value.code == 2
+        message = capsys.readouterr().err
+        assert message.startswith("error: ")
+        assert message.count("\n") == 1
+        assert "command --help" in message
+    with pytest.raises(SystemExit):
+        run(NYUDv2, "command", ["--help"])
+    assert "sa-gate, esanet, nicr, drsleep, vainf, gupta" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real frames in ../shared/data/nyudv2")

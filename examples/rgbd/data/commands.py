@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from examples.rgbd.cli import guarded
+from examples.rgbd.cli import guarded, parse
 from examples.rgbd.data.prepare import prepare
 from examples.rgbd.data.sources import DepthKind, SourceDataset, Split
 from examples.rgbd.data.verify import describe, verify
@@ -17,19 +19,25 @@ from examples.rgbd.data.verify import describe, verify
 _SPLITS: tuple[Split, ...] = ("train", "test")
 
 
+def _default_workers() -> int:
+    return min(4, os.cpu_count() or 1)
+
+
 @dataclass(frozen=True)
 class PrepareOptions:
     """What `prepare` reads and writes."""
 
-    source: tyro.conf.Positional[Path]
-    """The data set as it lies on the disk: its folder, or NYUDv2's large .mat file."""
-    destination: tyro.conf.Positional[Path]
+    source: Annotated[Path, tyro.conf.arg(metavar="SOURCE"), tyro.conf.Positional]
+    """The data set as it lies on the disk: its folder or, of NYUDv2, the large .mat file."""
+    destination: Annotated[Path, tyro.conf.arg(metavar="DESTINATION"), tyro.conf.Positional]
     """The plain folder to write."""
-    layout: str | None = None
+    layout: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """How the source is laid out; recognised by itself if it is not said."""
     depth: DepthKind = "inpainted"
     """Which depth to keep, where the source has both."""
-    workers: Annotated[int, tyro.conf.arg(metavar="PROCESSES")] = 4
+    workers: Annotated[int, tyro.conf.arg(metavar="PROCESSES")] = field(
+        default_factory=_default_workers
+    )
     """Processes that convert frames; 0 works in one."""
 
 
@@ -37,25 +45,28 @@ class PrepareOptions:
 class VerifyOptions:
     """What `verify` looks at."""
 
-    data: tyro.conf.Positional[Path]
+    data: Annotated[Path, tyro.conf.arg(metavar="DATA"), tyro.conf.Positional]
     """The data set, prepared or as it lies on the disk."""
-    layout: str | None = None
+    layout: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """How it is laid out; recognised by itself if it is not said."""
     depth: DepthKind = "inpainted"
     """Which depth to look at, where there are both."""
     subset: bool = False
     """The folder holds a part of the data set on purpose: its size is no problem then."""
-    workers: Annotated[int, tyro.conf.arg(metavar="PROCESSES")] = 4
+    workers: Annotated[int, tyro.conf.arg(metavar="PROCESSES")] = field(
+        default_factory=_default_workers
+    )
     """Processes that read frames; 0 works in one."""
 
 
 def run_prepare(kind: type[SourceDataset], prog: str, args: Sequence[str] | None = None) -> None:
     """The command ``prepare`` of one data set."""
-    options = tyro.cli(
+    options = parse(
         PrepareOptions,
-        args=args,
+        sys.argv[1:] if args is None else args,
         prog=prog,
-        description="Write a data set as one plain folder. Started again, it goes on.",
+        description="Write a data set as one plain folder. Started again, it goes on. "
+        f"Layouts: {', '.join(name for name in kind.layouts if name != 'plain')}.",
     )
 
     def command() -> None:
@@ -70,11 +81,12 @@ def run_prepare(kind: type[SourceDataset], prog: str, args: Sequence[str] | None
 
 def run_verify(kind: type[SourceDataset], prog: str, args: Sequence[str] | None = None) -> None:
     """The command ``verify`` of one data set; a problem ends in status 1."""
-    options = tyro.cli(
+    options = parse(
         VerifyOptions,
-        args=args,
+        sys.argv[1:] if args is None else args,
         prog=prog,
-        description="Read every frame of a data set and say what cannot be right.",
+        description="Read every frame of a data set and say what cannot be right. "
+        f"Layouts: {', '.join(kind.layouts)}.",
     )
 
     def command() -> None:

@@ -13,6 +13,8 @@ from examples.rgbd.data.sample import VOID
 from examples.rgbd.data.sources import Files, SourceDataset
 
 POSES = ("as it is", "mirrored", "upside down", "turned by 180 degrees")
+TOO_NEAR = 0.3
+"""Metres; hardly anything in a room is nearer to the camera."""
 _STRIDE = 2
 _FRAME = 8  # pixels at the border (after striding) that are left out: the white frame of NYUDv2
 _FEWEST = 300  # border pixels of labels below which nothing can be told
@@ -30,6 +32,7 @@ class FrameFacts:
         rows: float64 (256,), sum of the relative row (0 top, 1 bottom) over pixels of each value.
         depth: least, median and greatest depth in metres.
         missing: share of pixels without depth.
+        near: share of the pixels with depth that are nearer than `TOO_NEAR`.
         image_fit: how well label borders lie on edges of the image, in each of `POSES`; None
             where there are too few borders.
         depth_fit: the same for edges of the depth.
@@ -43,6 +46,7 @@ class FrameFacts:
     rows: NDArray[np.float64]
     depth: tuple[float, float, float]
     missing: float
+    near: float
     image_fit: tuple[float, ...] | None
     depth_fit: tuple[float, ...] | None
     digest: bytes
@@ -71,6 +75,7 @@ def frame_facts(dataset: SourceDataset, index: int) -> FrameFacts | str:
         rows=np.bincount(label.ravel(), weights, minlength=256).astype(np.float64),
         depth=(float(seen.min()), float(np.median(seen)), float(seen.max())),
         missing=1 - seen.size / label.size,
+        near=float((seen < TOO_NEAR).mean()),
         image_fit=fit(grey, label),
         depth_fit=fit(log_depth, label),
         digest=hashlib.blake2b(sample.image.tobytes(), digest_size=16).digest(),

@@ -42,6 +42,7 @@ class NYUDv2(SourceDataset):
     palette = label_palette(len(NYU40))
     depth_limits = (0.7, 10.0)
     key = "nyudv2"
+    layouts = NYU_LAYOUTS
     split_sizes = NYU_SPLIT_SIZES
 
     @classmethod
@@ -49,8 +50,8 @@ class NYUDv2(SourceDataset):
         cls, root: Path, split: Split, layout: str | None, depth: DepthKind
     ) -> FrameSource:
         """The frames in a layout, named or recognised."""
-        if layout is not None and layout not in NYU_LAYOUTS:
-            known = ", ".join(NYU_LAYOUTS)
+        if layout is not None and layout not in cls.layouts:
+            known = ", ".join(cls.layouts)
             raise DataError(f"Expected `layout` to be one of {known}, but got {layout!r}.")
         return _open(root, layout or _recognise(root), split, depth)
 

@@ -59,9 +59,11 @@ class FolderFrames:
         self._layout = layout
         self._side = ("train", "test").index(split)
         self.names = self._list_frames(split)
-        self._image = self._choose(layout.images)
-        self._label = self._choose(layout.labels)
-        self._depth = self._choose(layout.raw_depths if depth == "raw" else layout.depths)
+        self._image = self._choose(layout.images, "images")
+        self._label = self._choose(layout.labels, "labels")
+        self._depth = self._choose(
+            layout.raw_depths if depth == "raw" else layout.depths, f"{depth} depth"
+        )
 
     def _list_frames(self, split: Split) -> list[str]:
         """The frame numbers of a split, padded as the layout writes them."""
@@ -89,11 +91,16 @@ class FolderFrames:
     def _path(self, template: str, name: str) -> Path:
         return self.root / template.format(split=self._layout.splits[self._side], id=name)
 
-    def _choose(self, templates: Sequence[str]) -> str:
+    def _choose(self, templates: Sequence[str], kind: str) -> str:
+        """The template of which there are files; reading will name those that are missing."""
         for template in templates:
             if any(self._path(template, name).exists() for name in self.names):
                 return template
-        return templates[0]  # reading will name the file that is missing
+        first = " or ".join(str(self._path(template, self.names[0])) for template in templates)
+        raise DataError(
+            f"Expected {kind} of layout {self.layout} such as {first}, but there is not one for "
+            f"the {len(self.names)} listed frames: is the folder incomplete, or in another layout?"
+        )
 
     def files(self, index: int) -> Files:
         """Where a frame lies."""

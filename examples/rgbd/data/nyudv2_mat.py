@@ -56,15 +56,20 @@ class MatFrames:
     layout = "mat"
 
     def __init__(self, container: Path, split: Split, depth: DepthKind) -> None:
+        if not container.exists():
+            raise DataError(
+                f"Expected {CONTAINER} at {container}, but there is no such file: is it the "
+                "folder above or below, or another layout?"
+            )
         self.container = container
         self._depth_key = "depths" if depth == "inpainted" else "rawDepths"
+        self._hdf5 = LazyContainer(container)
+        count = self._check()
+        self._hdf5.close()
         numbers = _companion(container, SPLITS, "trainNdxs" if split == "train" else "testNdxs")
         mapping = _companion(container, MAPPING, "mapClass")
         # The look-up is as wide as the 894 original classes; 0 stays what is not labelled.
         self._class_of = np.concatenate([[0], mapping])
-        self._hdf5 = LazyContainer(container)
-        count = self._check()
-        self._hdf5.close()
         if numbers.min(initial=1) < 1 or numbers.max(initial=1) > count:
             raise DataError(
                 f"Expected frame numbers of 1..{count} in {container.parent / SPLITS}, but got "

@@ -71,9 +71,11 @@ def prepare(
         How many frames each split has written this time.
 
     Raises:
-        DataError: if a frame cannot be read or written, or the folder was begun from another
-            source; what was written until then stays and is not written again.
+        DataError: if a frame cannot be read or written, both splits have a frame of one name, or
+            the folder was begun from another source; what was written until then stays and is not
+            written again.
     """
+    _check_names(splits)
     _begin(splits, destination)
     written: dict[Split, int] = {}
     for split, frames in splits.items():
@@ -86,6 +88,19 @@ def prepare(
         content = "".join(f"{name}\n" for name in frames.names)
         write_atomically(destination / f"{split}.txt", content.encode())
     return written
+
+
+def _check_names(splits: Mapping[Split, SourceDataset]) -> None:
+    """See that no frame would be taken for another one that is there already."""
+    seen: dict[str, Split] = {}
+    for split, frames in splits.items():
+        for index, name in enumerate(frames.names):
+            if seen.setdefault(name, split) != split:
+                raise DataError(
+                    f"Expected frames of different names in {seen[name]} and {split}, but "
+                    f"{frames.files(index).image} is number {name} of both: is a frame in both "
+                    "lists, or does each split count from the start?"
+                )
 
 
 def _begin(splits: Mapping[Split, SourceDataset], destination: Path) -> None:

@@ -52,11 +52,13 @@ class SourceDataset(RGBDDataset):
 
     Attributes:
         key: the name that ``prepare`` writes into the description of a plain folder.
+        layouts: the names of the layouts that are known.
         split_sizes: how many frames each split has when it is complete.
         source: the frames.
     """
 
     key: ClassVar[str]
+    layouts: ClassVar[tuple[str, ...]]
     split_sizes: ClassVar[Mapping[str, int]]
     source: FrameSource
 

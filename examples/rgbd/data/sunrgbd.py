@@ -70,6 +70,7 @@ class SUNRGBD(SourceDataset):
     palette = label_palette(len(SUN37))
     depth_limits = (0.5, 8.0)
     key = "sunrgbd"
+    layouts = SUN_LAYOUTS
     split_sizes = SUN_SPLIT_SIZES
 
     @classmethod
@@ -77,8 +78,8 @@ class SUNRGBD(SourceDataset):
         cls, root: Path, split: Split, layout: str | None, depth: DepthKind
     ) -> FrameSource:
         """The frames in a layout, named or recognised."""
-        if layout is not None and layout not in SUN_LAYOUTS:
-            known = ", ".join(SUN_LAYOUTS)
+        if layout is not None and layout not in cls.layouts:
+            known = ", ".join(cls.layouts)
             raise DataError(f"Expected `layout` to be one of {known}, but got {layout!r}.")
         return _open(root, layout or _recognise(root), split, depth)
 

@@ -22,26 +22,29 @@ def to_classes(
     Args:
         stored: label numbers, any integer dtype.
         classes: how many there are, C.
-        first: the number that stands for class 0. With 1, number 0 is void; 255 always is.
+        first: the number that stands for class 0. With 1, number 0 is void; with 0, 255 is.
         path: for the message.
 
     Raises:
-        DataError: if a number is none of them.
+        DataError: if a number is none of them. That 255 is none where 0 is void tells labels that
+            someone has already counted from 0.
     """
     # The table is as wide as the dtype needs, so that 894 classes never wrap around 256.
     top = int(stored.max(initial=0))
     low = int(stored.min(initial=0))
     table = np.full(max(top, VOID) + 1, -1, np.int16)
     table[first : first + classes] = np.arange(classes)
-    table[VOID] = VOID
-    table[:first] = VOID
+    void = 0 if first else VOID
+    table[void] = VOID
     result = table[stored] if low >= 0 else np.full(1, -1, np.int16)
     if (result < 0).any():
-        allowed = f"{first}..{first + classes - 1}" + (", 0 for void" if first else "")
         wrong = low if low < 0 else int(stored[result < 0].max())
+        likely = "is this another set of classes, or another layout?"
+        if first and wrong == VOID:
+            likely = f"are these already 0..{classes - 1} with 255 for void?"
         raise DataError(
-            f"Expected labels {allowed} and 255 for void in {path}, but found {wrong}: is this "
-            "another set of classes, or another layout?"
+            f"Expected labels {first}..{first + classes - 1} and {void} for void in {path}, but "
+            f"found {wrong}: {likely}"
         )
     return result.astype(np.uint8)
 

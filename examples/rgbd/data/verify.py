@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from examples.rgbd.data.frame_facts import POSES, FrameFacts, frame_facts
+from examples.rgbd.data.frame_facts import POSES, TOO_NEAR, FrameFacts, frame_facts
 from examples.rgbd.data.frame_pool import for_each_frame
 from examples.rgbd.data.sample import VOID
 from examples.rgbd.data.sources import SourceDataset, Split
 
 _ENOUGH = 10  # frames from which a rule about many frames applies
 _MEDIAN_DEPTH = (0.8, 6.0)  # metres, of all frames together: rooms are neither dolls' nor hangars
+_FRAME_DEPTH = (0.4, 10.0)  # of a single frame: a desk from near by, a hall
+_MOST_NEAR = 0.02  # share of pixels nearer than TOO_NEAR; of NYUDv2 none is
 _MIRRORED = POSES.index("mirrored")
 _MIRRORED_FRAME = 1.25  # how much better mirrored labels must fit in one frame ...
 _TURNED_SPLIT = 1.05  # ... and turned ones on average over a split
+_BELONGING = {"image": 1.1, "depth": 1.05}  # how much better labels fit as they are; NYUDv2: 1.7
 _SHOWN = 20  # problems of one kind that are listed
 
 
@@ -52,6 +55,7 @@ def verify(
     reports = []
     for split, dataset in splits.items():
         report = SplitReport(split, [])
+        complete = split_sizes is not None and len(dataset) == split_sizes[split]
         unreadable = []
         for facts in for_each_frame(frame_facts, dataset, workers, split):
             if isinstance(facts, str):
@@ -59,14 +63,15 @@ def verify(
             else:
                 report.frames.append(facts)
         report.problems += _shortened(unreadable)
-        if split_sizes is not None and len(dataset) != split_sizes[split]:
+        if split_sizes is not None and not complete:
             report.problems.append(
-                f"Expected {split_sizes[split]} {split} frames, but the lists have {len(dataset)}."
+                f"Expected {split_sizes[split]} {split} frames, but the lists have {len(dataset)}: "
+                "is the folder incomplete? (The option `subset` says that it is meant.)"
             )
         if report.frames:
             for rule in (_repeated, _unlabelled, _turned, _depth_unit, _stretched):
                 report.problems += _shortened(list(rule(report)))
-            report.problems += _classes(report, dataset.classes, split_sizes is not None)
+            report.problems += _classes(report, dataset.classes, complete)
         reports.append(report)
     if len(reports) == 2:
         reports[1].problems += _shortened(list(_shared(*reports)))
@@ -127,18 +132,22 @@ def _classes(report: SplitReport, classes: tuple[str, ...], complete: bool) -> l
             f"Expected pixels of every class in {report.split}, but there are none of "
             f"{', '.join(absent)}: are the labels, such as {example}, read with the wrong offset?"
         )
-    floor, ceiling = (classes.index(name) for name in ("floor", "ceiling"))
-    if min(histogram[floor], histogram[ceiling]) > 0.001 * histogram.sum():
-        low, high = (rows[k] / histogram[k] for k in (floor, ceiling))
-        if low < high:
-            problems.append(
-                f"Expected the floor below the ceiling in {report.split}, but on average it lies "
-                f"above: are the labels, such as {example}, upside down or one class off?"
-            )
+    floor = classes.index("floor")
+    for name in ("ceiling", "wall"):
+        other = classes.index(name)
+        if min(histogram[floor], histogram[other]) > 0.001 * histogram.sum():
+            low, high = (rows[k] / histogram[k] for k in (floor, other))
+            if low < high:
+                problems.append(
+                    f"Expected the floor below the {name} in {report.split}, but on average it "
+                    f"lies above: are the labels, such as {example}, upside down or one class off?"
+                )
+                break
     return problems
 
 
 def _turned(report: SplitReport) -> Iterator[str]:
+    """Borders of labels lie on edges of the image and of the depth, unless they are others'."""
     for what in ("image", "depth"):
         fits = [
             (facts, found)
@@ -149,13 +158,20 @@ def _turned(report: SplitReport) -> Iterator[str]:
             continue
         mean = np.mean([found for _, found in fits], axis=0)
         best = int(mean.argmax())
+        example = f"{getattr(fits[0][0].files, what)} beside {fits[0][0].files.label}"
         if best and mean[best] > _TURNED_SPLIT * mean[0] and len(fits) >= _ENOUGH:
             yield (
                 f"Expected {what} and labels to be turned alike, but in {len(fits)} {report.split} "
-                f"frames the labels fit better {POSES[best]}: look at "
-                f"{getattr(fits[0][0].files, what)} beside {fits[0][0].files.label}."
+                f"frames the labels fit better {POSES[best]}: look at {example}."
             )
-        elif what == "image":
+            continue
+        if mean[0] < _BELONGING[what] * mean[1:].max() and len(fits) >= _ENOUGH:
+            yield (
+                f"Expected {what} and labels of the same frames, but in {len(fits)} {report.split} "
+                "frames the labels fit hardly better than turned ones: are the files numbered from "
+                f"0 here and from 1 there? Look at {example}."
+            )
+        if what == "image":
             # A single frame is judged by its image only, since depth has too few edges, and only
             # for mirroring: a patterned blanket below would draw upside-down labels to itself.
             for facts, found in fits:
@@ -167,23 +183,40 @@ def _turned(report: SplitReport) -> Iterator[str]:
 
 
 def _depth_unit(report: SplitReport) -> Iterator[str]:
-    median = float(np.median([facts.depth[1] for facts in report.frames]))
     low, high = _MEDIAN_DEPTH
+    median = float(np.median([facts.depth[1] for facts in report.frames]))
+    example = report.frames[0].files.depth
     if len(report.frames) >= _ENOUGH and not low <= median <= high:
         yield (
             f"Expected a median depth of {low} to {high} m in {report.split}, but it comes to "
-            f"{median:.3g} m: is {report.frames[0].files.depth} stored in another unit?"
+            f"{median:.3g} m: is {example} stored in another unit?"
+        )
+        return
+    low, high = _FRAME_DEPTH
+    usual = []
+    for facts in report.frames:
+        if low <= facts.depth[1] <= high:
+            usual.append(facts.near)
+        else:
+            yield (
+                f"Expected a median depth of {low} to {high} m in {facts.files.depth} (frame "
+                f"{facts.name}), but it comes to {facts.depth[1]:.3g} m: is it stored in another "
+                "unit than the others?"
+            )
+    if len(usual) >= _ENOUGH and np.mean(usual) > _MOST_NEAR:
+        yield (
+            f"Expected next to no depth below {TOO_NEAR} m in {report.split}, but "
+            f"{np.mean(usual):.1%} of it is: does {example} hold something else than metres, such "
+            "as a logarithm?"
         )
 
 
 def _stretched(report: SplitReport) -> Iterator[str]:
-    ends = Counter((round(f.depth[0], 3), round(f.depth[2], 3)) for f in report.frames)
-    (least, greatest), count = ends.most_common(1)[0]
+    greatest, count = Counter(round(f.depth[2], 3) for f in report.frames).most_common(1)[0]
     if len(report.frames) >= _ENOUGH and count > 0.9 * len(report.frames):
         yield (
-            f"Expected depth in metres in {report.split}, but {count} frames all reach from "
-            f"{least} to {greatest} m: is {report.frames[0].files.depth} stretched to a fixed "
-            "range?"
+            f"Expected depth in metres in {report.split}, but {count} frames all reach to "
+            f"{greatest:g} m: is {report.frames[0].files.depth} stretched to a fixed range?"
         )
 
 
