@@ -13,7 +13,14 @@ from ._inputs import Scene, Settings, scene_code
 from ._isolation import isolated
 from ._property import Effort
 from ._report import CheckSkipped
-from ._signature import Roles, candidate_roles, declared_classes, declared_ignored, num_sides
+from ._signature import (
+    Roles,
+    candidate_roles,
+    declared_classes,
+    declared_ignored,
+    is_in_logs,
+    num_sides,
+)
 
 KINDS = ("auto", "criterion", "weighting", "curriculum")
 BOUNDS = {"sum": 2.0, "product": 1.0, "max": 1.0, "dpe": 1.0, "dse": 1.0}
@@ -72,6 +79,7 @@ class LossProbe:
         self.roles: Roles = {}
         self.num_classes = num_classes or declared_classes(criterion) or 5
         self.num_sides = 0
+        self.log_input = is_in_logs(criterion)
         self.kind = kind
         self.ignored: tuple[int, ...] = ()
         self.error: Exception | None = None
@@ -121,7 +129,7 @@ class LossProbe:
     def settings(self) -> Settings:
         """What its batches have in common."""
         ignore_index = self.ignored[0] if self.ignored else None
-        return Settings(self.num_classes, ignore_index, self.num_sides)
+        return Settings(self.num_classes, ignore_index, self.num_sides, self.log_input)
 
     def scene(self, **options: Any) -> Scene:
         """A plain batch, see `scene_code`."""
@@ -251,6 +259,8 @@ class LossProbe:
         """The largest weight that there may be, or None if nothing says so."""
         if self.max_weight is not None:
             return self.max_weight
+        if getattr(self.weight_owner, "normalize", True) is False:
+            return None
         fusion = getattr(self.weight_owner, "fusion", None)
         fusion = getattr(fusion, "mode", fusion)
         if fusion in BOUNDS:
@@ -259,11 +269,18 @@ class LossProbe:
         return max(BOUNDS.values()) if is_named and self._weights_use_depth() else None
 
     def _weights_use_depth(self) -> bool:
-        """Whether the weights change with the true depth."""
-        plain, other = self.scene(seed=1), self.scene(seed=1, depth="201 - 200 * {uniform}")
-        other.values["logits"], other.values["target"] = plain["logits"], plain["target"]
-        maps = [self.weight_map(self.copy(), self.inputs(scene)) for scene in (plain, other)]
-        return not torch.equal(*maps)
+        """Whether the weights change with the true depth, or with where it is known."""
+        # Larger than the usual cells: in a region of one pixel no depth would matter.
+        plain = self.scene(seed=1, size=(24, 24))
+        inputs = self.inputs(plain)
+        others = (201 - inputs.target_depth, torch.full_like(inputs.target_depth, torch.nan))
+        weight = self.weight_map(self.copy(), inputs)
+        return any(
+            not torch.equal(
+                weight, self.weight_map(self.copy(), inputs._replace(target_depth=other))
+            )
+            for other in others
+        )
 
     def _is_weighting(self) -> bool:
         """Whether a map is one of weights, or one of losses: those grow with the scores."""

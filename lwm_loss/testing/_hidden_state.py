@@ -18,7 +18,7 @@ HEAVY = ("pretrain", "weight", "checkpoint")
 
 
 class Hidden(NamedTuple):
-    """A floating point tensor or a number that is not in the `state_dict`.
+    """A tensor or a floating point number that is not in the `state_dict`.
 
     Attributes:
         owner: the path of the module that holds it.
@@ -37,6 +37,15 @@ class Hidden(NamedTuple):
         """The expression that reads it."""
         return f"model.get_submodule({self.owner!r}).{self.path}"
 
+    @property
+    def change(self) -> str:
+        """The statement that gives it another value: an index stays one, in another place."""
+        if not isinstance(self.value, Tensor):
+            return f"{self.code} = {1.5 * self.value + 0.5!r}"
+        if self.value.is_floating_point():
+            return f"{self.code}.data.mul_(1.5).add_(0.5)"
+        return f"{self.code}.data.copy_({self.code}.data.flip(-1))"
+
 
 def hidden_values(model: nn.Module) -> list[Hidden]:
     """All of them, in the modules of a network and in what these hold in plain attributes."""
@@ -47,8 +56,9 @@ def _held_by(module: nn.Module, owner: str) -> Iterator[Hidden]:
     saved = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
     for name in module._non_persistent_buffers_set:
         buffer = module._buffers.get(name)
-        if buffer is not None and buffer.is_floating_point():
-            yield Hidden(owner, name, buffer, declared=True)
+        if buffer is not None:
+            for path, item in _items(name, buffer, depth=0):
+                yield Hidden(owner, path, item, declared=True)
     for name, value in vars(module).items():
         if name not in _TORCH_ATTRIBUTES:
             for path, item in _items(name, value, depth=3):
@@ -62,7 +72,7 @@ _TORCH_ATTRIBUTES = frozenset(vars(nn.Module()))
 def _items(path: str, value: Any, depth: int) -> Iterator[tuple[str, Tensor | float]]:
     """The tensors and numbers within a value, with the code of the way to them."""
     if isinstance(value, Tensor):
-        if value.is_floating_point():
+        if value.is_floating_point() or value.ndim > 0:  # a count says nothing of itself
             yield path, value
     elif isinstance(value, float):
         yield path, value
@@ -104,10 +114,11 @@ def _is_lost(
     first: dict[str, Tensor | float] | None,
     second: dict[str, Tensor | float] | None,
 ) -> bool:
+    drawn = isinstance(hidden.value, Tensor) and hidden.value.is_floating_point()
     if first is None or second is None:
-        return isinstance(hidden.value, Tensor) and not hidden.declared
+        return drawn and not hidden.declared
     if hidden.path not in first or hidden.path not in second:
-        return isinstance(hidden.value, Tensor)
+        return drawn
     ours, a, b = hidden.value, first[hidden.path], second[hidden.path]
     if isinstance(ours, Tensor):
         return not (_same(a, b) and _same(ours, a))

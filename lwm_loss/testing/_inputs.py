@@ -59,6 +59,7 @@ PICTURES = {
     "bytes": "{randint}.float()",
     "half black": "{randn} * (torch.arange({width}) < {width} // 2)",
     "one black": "{randn} * (torch.arange({batch}) > 0).reshape(-1, 1, 1, 1)",
+    "unlike": "{randn} * (1.0 + torch.arange({batch})).reshape(-1, 1, 1, 1)",
 }
 
 
@@ -92,11 +93,12 @@ def pictures(kinds: Sequence[str] = tuple(PICTURES)) -> st.SearchStrategy[Pictur
 
 
 class Settings(NamedTuple):
-    """What the batches of one loss have in common."""
+    """What the batches of one loss have in common; ``log_input``: predicted depth is in logs."""
 
     num_classes: int
     ignore_index: int | None
     num_sides: int = 0
+    log_input: bool = True
 
 
 def literal(tensor: Tensor) -> str:
@@ -111,7 +113,7 @@ def batch_code(
     lines = [
         f"logits = {logits}",
         f"target = {target}",
-        f"pred_depth = {pred_depth}",
+        f"pred_depth = {pred_depth if settings.log_input else f'({pred_depth}).exp()'}",
         f"target_depth = {target_depth}",
     ]
     if settings.num_sides:

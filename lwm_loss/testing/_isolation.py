@@ -21,6 +21,9 @@ def global_settings() -> dict[str, Any]:
         "autocast": torch.is_autocast_enabled("cpu"),
         "number of threads": torch.get_num_threads(),
         "anomaly mode": torch.is_anomaly_enabled(),
+        "precision of float32 products": torch.get_float32_matmul_precision(),
+        "cuDNN benchmark": torch.backends.cudnn.benchmark,
+        "cuDNN determinism": torch.backends.cudnn.deterministic,
     }
 
 
@@ -33,6 +36,9 @@ def restore_settings(settings: dict[str, Any]) -> None:
     if torch.get_num_threads() != settings["number of threads"]:
         torch.set_num_threads(settings["number of threads"])
     torch.autograd.set_detect_anomaly(settings["anomaly mode"])
+    torch.set_float32_matmul_precision(settings["precision of float32 products"])
+    torch.backends.cudnn.benchmark = settings["cuDNN benchmark"]
+    torch.backends.cudnn.deterministic = settings["cuDNN determinism"]
 
 
 def random_states() -> dict[str, Any]:

@@ -34,14 +34,34 @@ def candidate_roles(criterion: Callable[..., Any], kind: str) -> list[Roles]:
         return [{"pred_depth": None, "target_depth": None}]
     found: Roles = {"logits": None, "target": None}
     unknown = iter(("pred_depth", "target_depth"))
+    inherited = _overridden(criterion)
     for place, parameter in enumerate(parameters[2:], start=2):
-        role = _role(parameter.name.lower(), found)
+        name = parameter.name.lower()
+        role = _role(name, found)
+        if role is None and len(name) < 3:  # a letter: the base class may have a word for it
+            role = _role(inherited.get(place, ""), found)
         if role is None and parameter.default is parameter.empty:
             role = next((each for each in unknown if each not in found), None)
         if role is not None and not (role == "side_logits" and _has_no_sides(criterion)):
             in_place = place == len(found) and parameter.kind is not parameter.KEYWORD_ONLY
             found[role] = None if in_place else parameter.name
+    positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    if len(found) == 2 and len(positional) >= 4:
+        return [found, dict.fromkeys(ORDER[:4])]  # names that tell nothing
     return [found]
+
+
+def _overridden(criterion: Any) -> dict[int, str]:
+    """The names of the arguments by place, in the forward that this one overrides."""
+    if not isinstance(criterion, nn.Module):
+        return {}
+    forwards = [
+        vars(kind)["forward"] for kind in type(criterion).__mro__ if "forward" in vars(kind)
+    ]
+    if len(forwards) < 2:
+        return {}
+    names = list(inspect.signature(forwards[1]).parameters)[1:]  # without self
+    return dict(enumerate(name.lower() for name in names))
 
 
 def _has_no_sides(criterion: Any) -> bool:
@@ -102,6 +122,11 @@ def declared_ignored(criterion: Any) -> int | None:
         if parameter.name == "ignore_index" and isinstance(parameter.default, int):
             return parameter.default
     return None
+
+
+def is_in_logs(criterion: Any) -> bool:
+    """Whether it wants the predicted depth in logs, as it does unless a part of it says no."""
+    return all(getattr(part, "log_input", True) is not False for part in _submodules(criterion))
 
 
 def declared_classes(criterion: Any) -> int | None:

@@ -30,6 +30,7 @@ ROOMS = (
     "loss_invariances",
     "loss_pixels",
     "weight_map",
+    "loss_deployment",
     "loss_process",
     "curriculum",
 )

@@ -322,6 +322,58 @@ class RegionsAcrossImages(lwm.LossWeightModule):
         return torch.where(target != self.ignore_index, error + dse, 0)
 
 
+class OwnRate(nn.Module):
+    """Healthy: Z of the default regions, written without this library."""
+
+    ignore_index = IGNORED
+    fusion = "dse"
+
+    def cell(self, place: Tensor, size: int) -> Tensor:
+        return place * 8 // size
+
+    def depth_bin(self, depth: Tensor) -> Tensor:
+        return ((depth - 1) / 10).floor().long().clamp(0, 25)
+
+    def forward(self, logits, target, pred_depth=None, target_depth=None):
+        counted = (target_depth > 0) & target_depth.isfinite() & labelled(target)
+        batch, height, width = target.shape
+        row, column = (self.cell(torch.arange(size), size) for size in (height, width))
+        cell = row[:, None] * 8 + column + 64 * torch.arange(batch)[:, None, None]
+        region = cell * 26 + self.depth_bin(torch.where(counted, target_depth, 1))
+        slots = torch.where(counted, region, batch * 64 * 26).flatten()
+        wrong = ((logits.argmax(1) != target) & counted).flatten().float()
+        zeros = torch.zeros(batch * 64 * 26 + 1)
+        rate = zeros.scatter_add(0, slots, wrong) / zeros.scatter_add(
+            0, slots, torch.ones_like(wrong)
+        ).clamp(min=1)
+        return torch.where(counted, rate[slots].reshape(target.shape), 0)
+
+
+class CellsOfARoundedSize(OwnRate):
+    def cell(self, place: Tensor, size: int) -> Tensor:
+        return (place // -(-size // 8)).clamp(max=7)
+
+
+class BinsFromZero(OwnRate):
+    def depth_bin(self, depth: Tensor) -> Tensor:
+        return (depth / 10).floor().long().clamp(0, 25)
+
+
+class ErrorsForARate(OwnRate):
+    def forward(self, logits, target, pred_depth=None, target_depth=None):
+        known = (target_depth > 0) & target_depth.isfinite()
+        return ((logits.argmax(1) != target) & known & labelled(target)).float()
+
+
+class LastOfATie(lwm.LossWeightModule):
+    """Its arguments have other names than those of the module that it overrides."""
+
+    def forward(self, x, y, p=None, d=None, **options):
+        classes = x.shape[1]
+        mirrored = torch.where(y == self.ignore_index, y, classes - 1 - y)
+        return super().forward(x.flip(1), mirrored, p, d, **options)
+
+
 class CountsInHalf(lwm.LossWeightModule):
     def forward(self, logits, target, pred_depth=None, target_depth=None, **options):
         regions = LF.depth_aware_regions(target_depth)
@@ -403,6 +455,22 @@ class DrawsPixels(Base):
         return mean(loss * (torch.rand_like(loss) < 0.5), target)
 
 
+class ForgetsWhenCopied(Base):
+    """Its copies agree with each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = 0.5
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self.factor * mean(pixel_loss(logits, target), target)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ForgetsWhenCopied:
+        new = ForgetsWhenCopied()
+        new.factor = 1.0
+        return new
+
+
 class TurnsGradientsOn(Base):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         torch.set_grad_enabled(False)
@@ -432,6 +500,27 @@ class EpochNotSaved(lwm.SelfPacedCurriculum):
     def __init__(self, epochs: int) -> None:
         super().__init__(epochs)
         self.register_buffer("epoch", self.epoch, persistent=False)
+
+
+class EpochOnTheClass(nn.Module):
+    """All of them move together."""
+
+    epoch = 0
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.epochs = epochs
+
+    def step(self) -> None:
+        type(self).epoch += 1
+
+    def reset(self) -> None:
+        type(self).epoch = 0
+
+    def forward(self, weight_map: Tensor, mask: Tensor | None = None) -> Tensor:
+        progress = self.epoch / self.epochs
+        pace = LF.curriculum_threshold(weight_map, progress, mask=mask).reshape(-1, 1, 1)
+        return torch.where((weight_map < pace) | (progress >= 1), weight_map, 0)
 
 
 class KeepsTheHard(lwm.SelfPacedCurriculum):

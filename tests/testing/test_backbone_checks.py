@@ -24,6 +24,13 @@ FAULTS = {
         zoo.LogitsAtAQuarter,
         zoo.OneClassTooMany,
         zoo.NoLogitsInTheMapping,
+        zoo.SqueezesInTraining,
+    ),
+    "check_logits_are_scores": (
+        zoo.Softmaxed,
+        zoo.SoftmaxInEvaluation,
+        zoo.SigmoidOfASide,
+        zoo.ReLUOnTheHead,
     ),
     "check_output_dtypes": (zoo.ReturnsLabels, zoo.ReturnsDouble, zoo.HalfLogits),
     "check_finite_outputs": (
@@ -55,10 +62,12 @@ FAULTS = {
         zoo.BatchStatistics,
         zoo.CentredOverTheBatch,
         zoo.DividedByTheBatch,
+        zoo.ScaledByTheBatch,
         zoo.NormStaysInTraining,
     ),
     "check_eval_is_deterministic": (
         zoo.DropoutLeftOn,
+        zoo.StochasticDepthLeftOn,
         zoo.NoiseInEvaluation,
         zoo.NumpyNoise,
         zoo.CountsItsCalls,
@@ -76,21 +85,33 @@ FAULTS = {
         zoo.NormTold,
         zoo.RunningMeanInEvaluation,
     ),
-    "check_forward_keeps_global_state": (zoo.SeedsTorch, zoo.SeedsPython, zoo.TurnsGradientsOff),
+    "check_forward_keeps_global_state": (
+        zoo.SeedsTorch,
+        zoo.SeedsPython,
+        zoo.TurnsGradientsOff,
+        zoo.SetsAFlag,
+    ),
     "check_ignored_pixels_send_no_gradient": (zoo.GradientNoise, zoo.GradientHook),
     "check_missing_depth_stays_local": (zoo.SpreadsDepthGradient,),
     "check_state_dict_round_trip": (
         zoo.PlainTensor,
         zoo.ListOfLayers,
         zoo.RandomBufferNotSaved,
+        zoo.RandomOrderNotSaved,
         zoo.running_buffer_not_saved,
         zoo.TemperatureInPython,
         zoo.StateWithoutHead,
     ),
     "check_bfloat16_autocast": (zoo.IndexAdd, zoo.HalfInside, zoo.LogOfOneMinusP),
     "check_torch_compile": (zoo.BranchesOnValues, zoo.ReadsANumber, zoo.BreaksInTraining),
-    "check_deep_copy": (zoo.HoldsALock, zoo.KeepsTheGraph, zoo.WeakParent),
-    "check_pickle": (zoo.HoldsALambda, zoo.HooksALambda, zoo.local_class),
+    "check_deep_copy": (zoo.HoldsALock, zoo.KeepsTheGraph, zoo.WeakParent, zoo.ForgetsWhenCopied),
+    "check_pickle": (
+        zoo.HoldsALambda,
+        zoo.HooksALambda,
+        zoo.local_class,
+        zoo.ForgetsWhenCopied,
+        zoo.ForgetsANumber,
+    ),
 }
 CASES = [
     pytest.param(name, fault, id=f"{name}-{fault.__name__}")
@@ -99,8 +120,11 @@ CASES = [
 ]
 
 
-def test_every_check_has_a_fault_to_catch():
+def test_every_check_has_a_fault_to_catch_and_a_healthy_network_that_passes():
     assert set(FAULTS) == set(BACKBONE_CHECKS)
+    torch.manual_seed(0)
+    report = check_backbone(zoo.Healthy(), zoo.CLASSES, SIZE, on_fail="return", seed=0)
+    assert {result.name for result in report if result.status == "passed"} == set(BACKBONE_CHECKS)
 
 
 @pytest.mark.parametrize(("name", "fault"), CASES)
@@ -121,7 +145,7 @@ def test_fault_is_caught(name, fault):
     assert not isinstance(shown.value, (NameError, SyntaxError, ImportError))
 
 
-@pytest.mark.parametrize("make", zoo.HEALTHY)
+@pytest.mark.parametrize("make", zoo.HEALTHY[1:])
 def test_healthy_network_passes(make):
     torch.manual_seed(0)
     model = make()
@@ -197,6 +221,33 @@ def test_square_network_may_refuse_other_images_but_not_return_wrong_shapes():
         checks.check_output_shapes(Square(), zoo.CLASSES, (24, 32), seed=0)
     with pytest.raises(ContractError):
         checks.check_output_shapes(zoo.UpsamplesByAFactor(), zoo.CLASSES, (32, 32), seed=0)
+
+
+def test_network_of_square_images_is_told_so():
+    class Square(zoo.Healthy):
+        def forward(self, image):
+            if image.shape[2] != image.shape[3]:
+                raise ValueError("square images, please")
+            return super().forward(image)
+
+    with pytest.raises(ContractError, match=r"square images: pass image_size=\(32, 32\)"):
+        checks.check_depth_not_needed_at_test_time(Square(), zoo.CLASSES, (24, 32))
+
+
+def test_batch_norm_of_a_pooled_feature_is_a_remark():
+    class Pooled(zoo.LogitsAlone):
+        def __init__(self):
+            super().__init__()
+            self.pooled_norm = nn.BatchNorm2d(zoo.CLASSES)
+
+        def forward(self, image):
+            logits = super().forward(image)
+            return logits + self.pooled_norm(logits.mean((2, 3), keepdim=True))
+
+    report = check_backbone(Pooled(), zoo.CLASSES, SIZE, on_fail="return", seed=0, max_examples=1)
+    shapes = report[0]
+    assert (shapes.name, shapes.status) == ("check_output_shapes", "passed")
+    assert "single image" in shapes.reason
 
 
 def test_failure_is_shrunk_to_the_smallest_image():

@@ -30,6 +30,10 @@ from .gradients import (
     check_learns_one_batch,
     check_outputs_carry_gradient,
 )
+from .loss_deployment import (
+    check_loss_torch_compile,
+    check_low_precision,
+)
 from .loss_invariances import (
     check_batch_permutation,
     check_class_permutation,
@@ -46,8 +50,6 @@ from .loss_process import (
     check_loss_inputs_are_not_modified,
     check_loss_is_deterministic,
     check_loss_keeps_global_state,
-    check_loss_torch_compile,
-    check_low_precision,
 )
 from .loss_values import (
     check_labelled_pixels_get_a_gradient,
@@ -57,6 +59,7 @@ from .loss_values import (
 )
 from .outputs import (
     check_finite_outputs,
+    check_logits_are_scores,
     check_output_dtypes,
     check_output_shapes,
 )
@@ -102,6 +105,7 @@ __all__ = [
     "check_input_is_not_modified",
     "check_labelled_pixels_get_a_gradient",
     "check_learns_one_batch",
+    "check_logits_are_scores",
     "check_loss_deep_copy",
     "check_loss_inputs_are_not_modified",
     "check_loss_is_deterministic",

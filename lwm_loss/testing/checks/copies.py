@@ -15,6 +15,7 @@ from .._backbone import BackboneProbe, parts
 from .._compare import difference
 from .._hidden_state import lost_values
 from .._inputs import Scene
+from .._likeness import LIKENESS, unlike
 from .._property import breach, scenario
 from .._registry import backbone_check
 from .._report import CheckSkipped
@@ -41,12 +42,7 @@ def check_state_dict_round_trip(probe: BackboneProbe) -> None:
     scene = probe.image()
     trained, new = probe.fresh(warm=False, train=True), probe.fresh(warm=False)
     lost = lost_values(trained, probe.num_classes)
-    lines = [
-        f"{hidden.code}.data.mul_(1.5).add_(0.5)"
-        if isinstance(hidden.value, torch.Tensor)
-        else f"{hidden.code} = {1.5 * hidden.value + 0.5!r}"
-        for hidden in lost
-    ]
+    lines = [hidden.change for hidden in lost]
     statement = "\n".join(
         [
             "new = copy.deepcopy(model)",
@@ -90,7 +86,8 @@ def check_state_dict_round_trip(probe: BackboneProbe) -> None:
 
 @backbone_check(
     "a lock, a file or a generator kept as an attribute, a tensor of the last forward kept with its "
-    "graph, or a lambda or a hook that holds on to the original network"
+    "graph, a lambda or a hook that holds on to the original network, or a __deepcopy__ or "
+    "__getstate__ that forgets or shares a part"
 )
 def check_deep_copy(probe: BackboneProbe) -> None:
     """A deep copy gives what the original gives, after training too, and shares nothing with it.
@@ -118,9 +115,13 @@ def check_deep_copy(probe: BackboneProbe) -> None:
         "used = [graph_leaves(MultiTaskOutput.of(x(image)).logits) for x in (model, twin)]\n"
         "assert not used[0] & used[1]"
     )
+    likeness = "twin = copy.deepcopy(model)\n" + LIKENESS.format(name="model")
+    with scenario(probe.code(after=likeness, warm=False)):
+        found = unlike(probe.model, copy.deepcopy(probe.model))
+        if found:
+            breach(found)
     with scenario(probe.code(scene, after=statement)):
         model = probe.fresh()
-        copy.deepcopy(model)
         _train_once(probe, model, scene["image"])
         twin = copy.deepcopy(model)
         with torch.no_grad():
@@ -175,7 +176,7 @@ def _train_once(probe: BackboneProbe, model: nn.Module, image: torch.Tensor) -> 
 
 @backbone_check(
     "a lambda, a function or a class defined within a function kept as an attribute, a hook of "
-    "that kind, or a lock, a file or a generator"
+    "that kind, a lock, a file or a generator, or a __getstate__ that forgets a part"
 )
 def check_pickle(probe: BackboneProbe) -> None:
     """A pickled network comes back and gives what the original gives, after training too.
@@ -201,6 +202,12 @@ def check_pickle(probe: BackboneProbe) -> None:
         "    twin = pickle.loads(pickle.dumps(model))\n"
         "    assert torch.allclose(logits(twin), logits(model))"
     )
+    likeness = "import pickle\ntwin = pickle.loads(pickle.dumps(model))\n"
+    likeness += LIKENESS.format(name="model")
+    with scenario(probe.code(after=likeness, warm=False)):
+        found = unlike(probe.model, _through_pickle(probe.model))
+        if found:
+            breach(found)
     with scenario(probe.code(scene, after=statement)):
         for trained in (False, True):
             model = probe.fresh()

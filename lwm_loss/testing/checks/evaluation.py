@@ -14,7 +14,7 @@ from .._inputs import Picture, pictures
 from .._property import breach, for_all, scenario
 from .._registry import backbone_check
 
-LIVELY = ("noise", "bright", "half black", "one black")
+LIVELY = ("noise", "bright", "half black", "one black", "unlike")
 
 
 @backbone_check(
@@ -33,7 +33,30 @@ def check_depth_not_needed_at_test_time(probe: BackboneProbe) -> None:
         required = _required(model)
         if len(required) > 1:
             breach(f"forward requires {', '.join(required)} where there is the image alone")
-        model(scene["image"])
+        try:
+            model(scene["image"])
+        except Exception as error:
+            side = _square_that_runs(probe)
+            if not side:
+                raise
+            breach(
+                f"it raised {type(error).__name__}: {error}; it does run on square images: pass "
+                f"image_size=({side}, {side})"
+            )
+
+
+def _square_that_runs(probe: BackboneProbe) -> int:
+    """The side of the square images that a network takes which refuses others; 0 if it takes none.
+
+    Vision transformers put their tokens on a square.
+    """
+    for side in sorted(set(probe.image_size), reverse=True):
+        try:
+            probe.fresh(warm=False)(probe.image(size=(side, side))["image"])
+        except Exception:
+            continue
+        return side if len(set(probe.image_size)) > 1 else 0
+    return 0
 
 
 def _required(model: nn.Module) -> list[str]:
@@ -64,23 +87,24 @@ def check_sample_alone_equals_sample_in_batch(probe: BackboneProbe) -> None:
         "assert gap <= 1e-3 * alone.abs().max(), gap"
     )
 
-    def hold(drawn: tuple[Picture, int, int]) -> None:
-        picture, batch, which = drawn
-        which %= batch
+    def hold(drawn: tuple[Picture, int]) -> None:
+        picture, batch = drawn
         scene = probe.image(picture, batch=batch)
-        code = probe.code(scene, after=statement.format(k=which))
-        with scenario(code), torch.no_grad():
-            together = parts(probe.run(probe.fresh(), scene["image"].clone()))
-            alone = parts(probe.run(probe.fresh(), scene["image"][which : which + 1]))
-            found = difference(
-                alone, {name: part[which : which + 1] for name, part in together.items()}, 1e-3
-            )
-            if found:
-                breach(f"for image {which} of {batch} alone {found}")
+        image = scene["image"]
+        with scenario(probe.code(scene, after=statement.format(k=0))), torch.no_grad():
+            together = parts(probe.run(probe.fresh(), image.clone()))
+        # Each of them: the one that sets a maximum over the batch is the same without the others.
+        for k in range(batch):
+            code = probe.code(scene, after=statement.format(k=k))
+            with scenario(code), torch.no_grad():
+                alone = parts(probe.run(probe.fresh(), image[k : k + 1].clone()))
+                within = {name: part[k : k + 1] for name, part in together.items()}
+                found = difference(alone, within, 1e-3)
+                if found:
+                    breach(f"for image {k} of {batch} alone {found}")
 
-    strategy = st.tuples(pictures(LIVELY), st.integers(2, 4), st.integers(0, 3))
-    corners = [(Picture("noise"), 2, 0), (Picture("one black"), 3, 2)]
-    for_all(strategy, hold, probe.effort, corners)
+    strategy = st.tuples(pictures(LIVELY), st.integers(2, 4))
+    for_all(strategy, hold, probe.effort, [(Picture("noise"), 2), (Picture("unlike"), 3)])
 
 
 @backbone_check(
@@ -97,23 +121,27 @@ def check_eval_is_deterministic(probe: BackboneProbe) -> None:
     statement = (
         "with torch.no_grad():\n"
         "    first = MultiTaskOutput.of(model(image)).logits.clone()\n"
-        "    torch.manual_seed(1)\n"
-        "    second = MultiTaskOutput.of(model(image)).logits\n"
-        "gap = (first - second).abs().max()\n"
-        "assert gap <= 1e-5 * first.abs().max(), gap"
+        "    for seed in range(1, {last} + 1):\n"
+        "        torch.manual_seed(seed)\n"
+        "        again = MultiTaskOutput.of(model(image)).logits\n"
+        "        gap = (first - again).abs().max()\n"
+        "        assert gap <= 1e-5 * first.abs().max(), gap"
     )
 
-    def hold(picture: Picture) -> None:
-        scene = probe.image(picture)
-        with scenario(probe.code(scene, after=statement)), torch.no_grad():
+    def hold(drawn: tuple[Picture, int, int]) -> None:
+        picture, batch, last = drawn
+        scene = probe.image(picture, batch=batch)
+        with scenario(probe.code(scene, after=statement.format(last=last))), torch.no_grad():
             model = probe.fresh()
             first = _cloned(probe, model, scene["image"])
-            second = _cloned(probe, model, scene["image"], seed=1)
-            found = difference(second, first, 1e-5)
-            if found:
-                breach(f"in the second call {found}")
+            for seed in range(1, last + 1):
+                found = difference(_cloned(probe, model, scene["image"], seed), first, 1e-5)
+                if found:
+                    breach(f"in call {seed + 1} {found}")
 
-    for_all(pictures(LIVELY), hold, probe.effort, [Picture()])
+    strategy = st.tuples(pictures(LIVELY), st.just(2), st.just(1))
+    # Stochastic depth drops a branch for few of the images, and of the calls.
+    for_all(strategy, hold, probe.effort, [(Picture(), 4, 6)])
 
 
 def _cloned(

@@ -173,7 +173,7 @@ def check_images_do_not_influence_each_other(probe: LossProbe) -> None:
         "depth = torch.where(known, 1 + (7.3 * target_depth) % 200, target_depth)\n"
         "first = gradient(logits, pred_depth, target_depth)\n"
         "second = gradient(others(logits, lambda x: x.roll(1, 1) * 1.5),\n"
-        "                  others(pred_depth, lambda x: 3 - x),\n"
+        "                  others(pred_depth, lambda x: 0.5 * x + 1),\n"
         "                  torch.cat([target_depth[:1], depth[1:]]))\n"
         "assert torch.allclose(first, second, rtol=1e-4, atol=1e-7, equal_nan=True)"
     )
@@ -192,7 +192,7 @@ def check_images_do_not_influence_each_other(probe: LossProbe) -> None:
             changed = Inputs(
                 others(plain.logits, lambda x: x.roll(1, 1) * 1.5),
                 plain.target,
-                others(plain.pred_depth, lambda x: 3 - x),
+                others(plain.pred_depth, lambda x: 0.5 * x + 1),
                 torch.cat([depth[:1], moved[1:]]),
                 [others(side, lambda x: x.roll(1, 1) * 1.5) for side in plain.side_logits],
             )

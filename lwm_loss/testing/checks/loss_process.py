@@ -1,4 +1,4 @@
-"""Checks of a loss compiled, copied, in low precision, and as a guest of the process."""
+"""Checks of a loss that is copied or called again, and as a guest of the process."""
 
 from __future__ import annotations
 
@@ -7,153 +7,26 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import nn
 
 from .._compare import tensor_difference
-from .._compilation import require_compiler, require_no_readback, trace
-from .._criterion import Inputs, LossProbe
+from .._criterion import LossProbe
 from .._inputs import Scene, loss_batches
+from .._likeness import LIKENESS, unlike
 from .._property import breach, for_all, scenario
 from .._registry import loss_check
 from .loss_values import scenes, value_and_gradients
 from .side_effects import GLOBAL_STATE, changed_state
 
-# The most digits that a result in each dtype can be asked for.
-AGREEMENT = {torch.bfloat16: 2e-2, torch.float16: 5e-3}
-# Past 65,504 pixels, the largest float16,
-# and with more than 2,048 to each of 8 by 8 cells, where adding 1 to a float16 ends.
-LARGE = (368, 384)
-
 
 @loss_check(
-    "counts or sums in the dtype of the scores (float16 ends at 65,504, bfloat16 counts to 256), "
-    "two dtypes in one scatter or index_add, or an epsilon that half precision rounds to 0"
-)
-def check_low_precision(probe: LossProbe) -> None:
-    """With bfloat16 and float16 scores, and under autocast, a loss is what it is in float32.
-
-    On images of more pixels than float16 can count. The scores are rounded first, so that only
-    the arithmetic differs.
-
-    Example:
-        >>> check_low_precision(torch.nn.CrossEntropyLoss(reduction="none"))
-    """
-    probe.ready()
-    small = probe.scene(size=(24, 24))
-    for dtype, tolerance in AGREEMENT.items():
-        large = probe.scene(images=1, size=LARGE, missing=0.1, depth="20 + 0 * {uniform}")
-        for scene in (small, large):
-            _agrees_in(probe, scene, dtype, tolerance, autocast=False)
-        _agrees_in(probe, small, dtype, tolerance, autocast=True)
-
-
-def _agrees_in(
-    probe: LossProbe, scene: Scene, dtype: torch.dtype, tolerance: float, *, autocast: bool
-) -> None:
-    device = probe.device.type
-    call = "value = {call}"
-    if autocast:
-        call = f"with torch.autocast({device!r}, {dtype}):\n    value = {{call}}"
-    after = (
-        f"logits, pred_depth = logits.to({dtype}), pred_depth.to({dtype})\n"
-        + (f"side_logits = [x.to({dtype}) for x in side_logits]\n" if probe.num_sides else "")
-        + f"{call}\n"
-        "logits, pred_depth = logits.float(), pred_depth.float()\n"
-        + ("side_logits = [x.float() for x in side_logits]\n" if probe.num_sides else "")
-        + "expected = {call}\n"
-        f"assert torch.allclose(value.float(), expected, rtol={tolerance}, atol={tolerance})"
-    )
-    with scenario(probe.code(scene, after)):
-        half = probe.inputs(scene, dtype=dtype)
-        wide = _widened(half)
-        expected, _ = value_and_gradients(probe, probe.copy(), wide)
-        with torch.autocast(device, dtype, enabled=autocast):
-            value, grads = value_and_gradients(probe, probe.copy(), half)
-        setting = f"{'under autocast' if autocast else 'with scores'} in {dtype}"
-        if not bool(expected.isfinite().all()):
-            return  # not for want of precision
-        if not bool(value.isfinite().all()):
-            size = tuple(scene["target"].shape[1:])
-            breach(f"a loss that is not finite {setting} for an image of {size}")
-        found = tensor_difference("the loss", value.float(), expected, tolerance)
-        if found:
-            breach(f"{setting} {found}")
-        for name, grad in zip(("logits", "pred_depth"), grads):
-            if not bool(grad.isfinite().all()):
-                breach(f"{setting} the gradient of {name} is not finite")
-
-
-def _widened(inputs: Inputs) -> Inputs:
-    def wide(tensor: Tensor) -> Tensor:
-        return tensor.detach().float().requires_grad_()
-
-    return inputs._replace(
-        logits=wide(inputs.logits),
-        pred_depth=wide(inputs.pred_depth),
-        side_logits=[wide(side) for side in inputs.side_logits],
-    )
-
-
-@loss_check(
-    "boolean indexing, nonzero, unique or bincount, .item() or a Python branch on tensor values, "
-    "numpy, or a loop over the labels that are there"
-)
-def check_loss_torch_compile(probe: LossProbe) -> None:
-    """Compiled (aot_eager, fullgraph) a loss and its gradients equal themselves, in one graph.
-
-    With ignored pixels and missing depth. Nor may it read values back from a tensor or index by
-    them, which would stall a device. The compiled code of the whole process is forgotten.
-
-    Example:
-        >>> check_loss_torch_compile(torch.nn.CrossEntropyLoss())
-    """
-    probe.ready()
-    require_compiler()
-    scene = probe.scene()
-    after = (
-        "expected = {call}\n"
-        "torch._dynamo.reset()\n"
-        'criterion = torch.compile(criterion, backend="aot_eager", fullgraph=True)\n'
-        "found = {call}\n"
-        "assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)\n"
-        "with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True) as fake:\n"
-        "    logits, target, pred_depth, target_depth = (\n"
-        "        fake.from_tensor(x) for x in (logits, target, pred_depth, target_depth))\n"
-        + (
-            "    side_logits = [fake.from_tensor(x) for x in side_logits]\n"
-            if probe.num_sides
-            else ""
-        )
-        + "    {call}"
-    )
-    with scenario(probe.code(scene, after)):
-        expected, grads = value_and_gradients(probe, probe.copy(), probe.inputs(scene))
-        with trace(probe.copy(), "aot_eager") as compiled:
-            value, found_grads = value_and_gradients(probe, compiled, probe.inputs(scene))
-        require_no_readback(partial(_on_fake_tensors, probe, probe.copy(), probe.inputs(scene)))
-        found = tensor_difference("the loss", value, expected, 1e-4)
-        for name, now, before in zip(("logits", "pred_depth"), found_grads, grads):
-            words = f"the gradient of {name}"
-            found = found or tensor_difference(words, now, before, 1e-4)
-        if found:
-            breach(f"compiled, {found}")
-
-
-def _on_fake_tensors(
-    probe: LossProbe, criterion: Any, inputs: Inputs, mode: FakeTensorMode
-) -> None:
-    *tensors, sides = inputs
-    fake: list[Any] = [mode.from_tensor(tensor) for tensor in tensors]
-    probe.call(criterion, Inputs._make([*fake, [mode.from_tensor(side) for side in sides]]))
-
-
-@loss_check(
-    "a lock, a file or a generator kept as an attribute, or a tensor of the last call kept with its "
-    "graph"
+    "a lock, a file or a generator kept as an attribute, a tensor of the last call kept with its "
+    "graph, an epoch kept on the class, or a __deepcopy__ that forgets or shares a part"
 )
 def check_loss_deep_copy(probe: LossProbe) -> None:
-    """A deep copy of a loss gives what the loss gives, after a call too.
+    """A deep copy of a loss gives what the loss gives, after a call too, and is a thing of its own.
+
+    When the curriculum of the one goes on, the other stays where it is.
 
     Example:
         >>> check_loss_deep_copy(torch.nn.CrossEntropyLoss())
@@ -174,6 +47,45 @@ def check_loss_deep_copy(probe: LossProbe) -> None:
         words = tensor_difference("the loss", found, expected, 1e-6)
         if words:
             breach(f"from the copy {words}")
+    if isinstance(probe.criterion, nn.Module):
+        likeness = "twin = copy.deepcopy(criterion)\n" + LIKENESS.format(name="criterion")
+        with scenario(probe.code(scene, likeness)):
+            words = unlike(probe.criterion, copy.deepcopy(probe.criterion))
+            if words:
+                breach(words)
+    _goes_on_alone(probe, scene)
+
+
+def _goes_on_alone(probe: LossProbe, scene: Scene) -> None:
+    """The steps of a curriculum do not move its copy."""
+    own = callable(getattr(probe.criterion, "step", None))
+    owner = "criterion" if own else "criterion.curriculum"
+    if not own and not callable(getattr(_curriculum_of(probe.criterion), "step", None)):
+        return
+    after = (
+        "twin, moving = copy.deepcopy(criterion), criterion\n"
+        "criterion = twin\nbefore = {call}\n"
+        f"criterion = moving\nfor _ in range({_STEPS}):\n    {owner}.step()\n"
+        "criterion = twin\n"
+        "assert torch.allclose({call}, before)"
+    )
+    with scenario(probe.code(scene, after)):
+        moving = probe.copy()
+        twin = copy.deepcopy(moving)
+        before, _ = value_and_gradients(probe, twin, probe.inputs(scene))
+        for _ in range(_STEPS):
+            (moving if own else _curriculum_of(moving)).step()
+        now, _ = value_and_gradients(probe, twin, probe.inputs(scene))
+        words = tensor_difference("the loss", now, before, 1e-6)
+        if words:
+            breach(f"when the original steps on, from the copy {words}")
+
+
+_STEPS = 3
+
+
+def _curriculum_of(criterion: Any) -> Any:
+    return getattr(criterion, "curriculum", None)
 
 
 @loss_check(
@@ -250,7 +162,7 @@ def check_loss_is_deterministic(probe: LossProbe) -> None:
     "torch.manual_seed, or another default dtype"
 )
 def check_loss_keeps_global_state(probe: LossProbe) -> None:
-    """A loss leaves gradient mode, default dtype and random seeds of the process alone.
+    """A loss leaves the random seeds and the settings of the process alone.
 
     Example:
         >>> check_loss_keeps_global_state(torch.nn.CrossEntropyLoss())

@@ -11,6 +11,7 @@ from .._backbone import BackboneProbe, parts
 from .._inputs import CORNERS, Picture, pictures
 from .._property import breach, for_all, scenario
 from .._registry import backbone_check
+from .._report import CheckSkipped
 
 
 @backbone_check(
@@ -19,11 +20,13 @@ from .._registry import backbone_check
     "reshape with height and width swapped, or logits left at the stride of the decoder (upsample "
     'them, or pass resize="bilinear")'
 )
-def check_output_shapes(probe: BackboneProbe) -> None:
+def check_output_shapes(probe: BackboneProbe) -> str:
     r"""Logits are (B, C, H, W), log-depth (B, H, W) or (B, 1, H, W), side outputs (B, C, h, w).
 
     At the given size and at larger ones that neither strides nor cells divide, at a batch of one
-    too, in training and evaluation. ``resize`` brings logits and log-depth to the image's size.
+    too, in training and evaluation. ``resize`` brings logits and log-depth to the image's size. A
+    batch norm that refuses to learn from one value (of a pooled feature, at a batch of one) is a
+    remark: training then needs ``drop_last``.
 
     Example:
         >>> check_output_shapes(torch.nn.Conv2d(3, 5, 1), num_classes=5)
@@ -35,10 +38,10 @@ def check_output_shapes(probe: BackboneProbe) -> None:
     if classes is None and not isinstance(sample, Exception):
         classes = sample.logits.shape[1] if sample.logits.ndim > 1 else None
 
+    remarks: list[str] = []
+
     def hold(drawn: tuple[int, int, int, bool]) -> None:
         batch, taller, wider, train = drawn
-        if train:
-            batch = max(batch, 2)  # batch norm cannot learn from one value
         size = (height + taller, width + wider)
         scene = probe.image(batch=batch, size=size)
         statement = (
@@ -50,9 +53,12 @@ def check_output_shapes(probe: BackboneProbe) -> None:
             model = probe.fresh(train=train)
             try:
                 output = probe.run(model, scene["image"])
-            except Exception:
+            except Exception as error:
                 if square and size[0] != size[1]:
                     return  # it refuses what is not square, and was given square images to run on
+                if train and batch == 1 and _ONE_VALUE in str(error):
+                    remarks.append("training on a single image fails in a batch norm")
+                    return
                 raise
             wrong = _wrong_shape(output, batch, classes, size)
             if wrong:
@@ -66,8 +72,13 @@ def check_output_shapes(probe: BackboneProbe) -> None:
         odd.append((1 - height % 2 + 2, 1 - height % 2 + 2))
     corners = [(2, 0, 0, False), (1, 0, 0, False), (2, 0, 0, True)]
     corners += [(batch, *grown, False) for batch in (1, 2) for grown in odd]
-    corners += [(2, *odd[-1], True)]
+    corners += [(2, *odd[-1], True), (1, *odd[0], True)]
     for_all(strategy, hold, probe.effort, corners)
+    return remarks[0] if remarks else ""
+
+
+# What batch norm says of a batch in which a channel has one value.
+_ONE_VALUE = "Expected more than 1 value per channel"
 
 
 def _wrong_shape(
@@ -146,6 +157,74 @@ def check_output_dtypes(probe: BackboneProbe) -> None:
 
     for train in (False, True):
         hold((2, train))
+
+
+_PUSH, _PUSHES = 0.1, 20
+_PUSH_DOWN = (
+    "trainable = [p for p in model.parameters() if p.requires_grad]\n"
+    f"optimizer = torch.optim.Adam(trainable, {_PUSH})\n"
+    f"for _ in range({_PUSHES}):\n"
+    "    output = MultiTaskOutput.of(model(image))\n"
+    "    scores = [s for s in (output.logits, *output.side_logits) if (s >= 0).all()]\n"
+    "    if not scores:\n"
+    "        break\n"
+    "    optimizer.zero_grad()\n"
+    "    sum(s.mean() for s in scores).backward()\n"
+    "    optimizer.step()\n"
+    "else:\n"
+    "    raise AssertionError([(float(s.min()), float(s.max())) for s in scores])"
+)
+
+
+@backbone_check(
+    "a softmax, a sigmoid or a ReLU as the last layer, often in evaluation alone: the loss applies "
+    "its own, and what reads the predictions needs none"
+)
+def check_logits_are_scores(probe: BackboneProbe) -> None:
+    """Logits are scores of any size and sign: no probabilities, and nothing cut off at 0.
+
+    What is never negative is pushed down by a few steps of Adam before it is judged. The same goes
+    for side outputs; a log_softmax does no harm and passes.
+
+    Example:
+        >>> check_logits_are_scores(torch.nn.Conv2d(3, 5, 1))
+    """
+    if probe.require_output().logits.shape[1] == 1:
+        raise CheckSkipped("with one class no score competes with another")
+    scene = probe.image()
+    for train in (False, True):
+        with scenario(probe.code(scene, after=_PUSH_DOWN, train=train)):
+            model = probe.fresh(train=train)
+            weights = [p for p in model.parameters() if p.requires_grad]
+            optimizer = torch.optim.Adam(weights, _PUSH) if weights else None
+            for step in range(_PUSHES + 1):
+                output = parts(probe.run(model, scene["image"].clone()))
+                output.pop("log_depth", None)
+                stuck = {n: s.detach() for n, s in output.items() if bool((s >= 0).all())}
+                pushed = [output[n].float().mean() for n in stuck if output[n].requires_grad]
+                if not pushed or optimizer is None:
+                    break
+                if step < _PUSHES:
+                    optimizer.zero_grad()
+                    torch.autograd.backward(pushed)
+                    optimizer.step()
+            mode = "training" if train else "evaluation"
+            for name, scores in stuck.items():
+                looks = _looks_like(scores.double())
+                if looks:
+                    breach(f"{name} in {mode} {looks}")
+
+
+def _looks_like(scores: torch.Tensor) -> str:
+    """What scores without any negative one are taken for; empty if it need not mean anything."""
+    total = scores.sum(1)
+    if torch.allclose(total, torch.ones_like(total), atol=1e-2):
+        return "adds up to 1 over the classes at every pixel: a softmax?"
+    if bool((scores <= 1).all()) and not bool((scores == scores.flatten()[0]).all()):
+        return "never leaves [0, 1]: a sigmoid?"
+    if float((scores == 0).double().mean()) > 0.01:
+        return f"is never negative, and 0 at {float((scores == 0).double().mean()):.0%}: a ReLU?"
+    return ""
 
 
 @backbone_check(

@@ -6,6 +6,7 @@ import torch
 from hypothesis import strategies as st
 
 import lwm_loss.functional as LF
+from lwm_loss import MultiTaskOutput
 
 from .._backbone import BackboneProbe
 from .._inputs import Scene
@@ -64,16 +65,16 @@ def _some_ignored(probe: BackboneProbe, facts: Scene) -> None:
     statement = (
         "output = MultiTaskOutput.of(model(image))\n"
         "output.logits.retain_grad()\n"
-        "mining_loss(output, target, depth).backward()\n"
+        "mining_loss(output.logits, target, depth).backward()\n"
         "assert not output.logits.grad.movedim(1, -1)[target == 255].any()"
     )
     with scenario(LOSS + probe.code(scene, facts, after=statement, train=True)):
         output = probe.run(probe.fresh(train=True), scene["image"].clone())
         if not output.logits.requires_grad:
             return
-        (grad,) = torch.autograd.grad(
-            mining_loss(output, facts["target"], facts["depth"]), output.logits
-        )
+        # Of the logits alone, for the depth branch may start from them.
+        loss = mining_loss(MultiTaskOutput(output.logits), facts["target"], facts["depth"])
+        (grad,) = torch.autograd.grad(loss, output.logits)
         at_ignored = grad.movedim(1, -1)[facts["target"] == 255]
         if bool((at_ignored != 0).any()):
             breach(f"at ignored pixels a gradient of up to {float(at_ignored.abs().max()):.3g}")

@@ -126,11 +126,14 @@ def _all_in_evaluation(model: nn.Module, when: str) -> None:
 
 
 @backbone_check(
-    "torch.manual_seed, torch.set_grad_enabled or set_default_dtype called in forward for good, in "
-    "place of a generator or a context manager"
+    "torch.manual_seed, torch.set_grad_enabled, set_default_dtype or a flag of torch.backends set in "
+    "forward for good, in place of a generator or a context manager"
 )
 def check_forward_keeps_global_state(probe: BackboneProbe) -> None:
-    """A forward leaves gradient mode, default dtype and random seeds of the process alone.
+    """A forward leaves the random seeds and the settings of the process alone.
+
+    Gradient mode, default dtype, threads, autocast, determinism, anomaly mode, cuDNN's flags and
+    the precision of float32 products.
 
     Example:
         >>> check_forward_keeps_global_state(torch.nn.Conv2d(3, 5, 1))
@@ -149,7 +152,10 @@ def check_forward_keeps_global_state(probe: BackboneProbe) -> None:
 GLOBAL_STATE = (
     "import random\nimport numpy as np\n"
     "def settings():\n"
-    "    return torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()\n"
+    "    return (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads(),\n"
+    "            torch.is_anomaly_enabled(), torch.are_deterministic_algorithms_enabled(),\n"
+    "            torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark,\n"
+    "            torch.backends.cudnn.deterministic)\n"
     "before, states = settings(), []\n"
     "for seed in (1, 2):\n"
     "    torch.manual_seed(seed), random.seed(seed), np.random.seed(seed)\n"

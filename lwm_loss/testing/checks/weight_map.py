@@ -166,13 +166,19 @@ def check_error_rate_is_constant_on_regions(probe: LossProbe) -> None:
         raise CheckSkipped("its weights are R alone")
     options = _region_options(owner)
     low, high = options["depth_range"]
-    depth = f"{low} + {high - low} * (4 * {{uniform}}).floor() / 4 + {0.05 * (high - low)}"
-    for offset in (0.0, 0.5):
-        for seed, size in enumerate([(24, 24), (19, 26)]):
+    bin_size = options["bin_size"]
+    # Few surfaces far apart, and surfaces that fill two bins up to their edges.
+    depths = (
+        f"{low} + {high - low} * (4 * {{uniform}}).floor() / 4 + {0.05 * (high - low)}",
+        f"{low} + {bin_size} * (0.02 + (40 * {{uniform}}).floor() / 20)",
+    )
+    for seed, size in enumerate([(24, 24), (19, 26)]):
+        for depth in depths:
             scene = probe.scene(seed=seed, size=size, depth=depth, missing=0.1)
             known = scene["target_depth"].nan_to_num(1.0)
-            scene.values["pred_depth"] = known.log() + offset
-            scene.code += f"\npred_depth = target_depth.nan_to_num(1.0).log() + {offset}"
+            scene.values["pred_depth"] = known.log() + 0.5 if probe.log_input else 1.5 * known
+            scene.code += "\npred_depth = target_depth.nan_to_num(1.0)"
+            scene.code += ".log() + 0.5" if probe.log_input else " * 1.5"
             _constant_on_regions(probe, scene, options)
 
 
@@ -253,4 +259,13 @@ def check_weight_map_matches_reference(probe: LossProbe) -> None:
                 breach(found)
 
     # The loops of the oracle are slow: no image of the usual scenes.
-    for_all(loss_batches(probe.settings), hold, probe.effort, [probe.scene(size=(17, 20))])
+    corners = [probe.scene(size=(17, 20)), _ties(probe)]
+    for_all(loss_batches(probe.settings, ties=True), hold, probe.effort, corners)
+
+
+def _ties(probe: LossProbe) -> Scene:
+    """Whole scores, of which many are equal: the first of the largest is the prediction."""
+    scene = probe.scene(size=(9, 10))
+    scene.values["logits"] = scene["logits"].round()
+    scene.code += "\nlogits = logits.round()"
+    return scene
