@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 import tyro
 
+from benchmarks.loading import table_6
 from benchmarks.losses import NotMeasuredError
 from benchmarks.report import Table, load, machine, save
 from benchmarks.tables import Setting, table_1, table_2, table_3, table_4
@@ -21,6 +22,7 @@ TABLES: dict[int, Callable[[Setting], list[Table]]] = {
     3: table_3,
     4: table_4,
     5: table_5,
+    6: table_6,
 }
 
 
@@ -28,8 +30,9 @@ TABLES: dict[int, Callable[[Setting], list[Table]]] = {
 class Options:
     """What the losses cost beside what they replace. All rivals of a table run in turns."""
 
-    tables: tuple[Literal[1, 2, 3, 4, 5], ...] = (1, 2, 3, 4, 5)
-    """Which tables: 1 the objective, 2 side outputs, 3 Z alone, 4 growth, 5 a training step."""
+    tables: tuple[Literal[1, 2, 3, 4, 5, 6], ...] = (1, 2, 3, 4, 5, 6)
+    """Which tables: 1 the objective, 2 side outputs, 3 Z alone, 4 growth, 5 a training step,
+    6 loading images."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to measure; auto takes CUDA if there is one."""
     save: bool = False

@@ -9,15 +9,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import lwm_loss.functional as LF
-from benchmarks import losses, measure, naive, report, training_step
+from benchmarks import loading, losses, measure, naive, report, training_step
 from benchmarks.batch import VOID, Shape, make_batch
 from benchmarks.measure import Effort, Rival, peak_memory, race
 from benchmarks.report import Table
 from benchmarks.tables import Setting, joined
+from examples.rgbd.data import Augmentation
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = Shape(2, 6, 24, 40)
@@ -195,6 +198,52 @@ def test_shares_of_a_training_step() -> None:
     assert shares["the whole step"] == 100.0
     assert len(shares) == 7
     assert all(share >= 0 for share in shares.values())
+
+
+def test_loading() -> None:
+    (table,) = loading.table_6(Setting("cpu", quick=True))
+    assert table.columns[-1] == "images/s"
+    assert [row[0] for row in table.rows][1] == "the example's loader"
+    assert all(float(row[-1]) > 0 for row in table.rows)
+    assert table.rows[0][3] == "1.00"
+    assert "2 generated rooms" in table.notes[0]
+
+
+def test_loaders_that_do_not_agree_are_not_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (24, 32)
+    loading.write_frames(tmp_path, 2, size)
+    loading.check_same(tmp_path, 2, size)
+    straightforward = loading.straightforward
+    for place in range(3):
+
+        def other(*arguments: object, place: int = place) -> tuple[torch.Tensor, ...]:
+            tensors = list(straightforward(*arguments))
+            tensors[place] = tensors[place].flip(-1)
+            return tuple(tensors)
+
+        monkeypatch.setattr(loading, "straightforward", other)
+        with pytest.raises(AssertionError):
+            loading.check_same(tmp_path, 2, size)
+
+
+def test_a_straightforward_loader_varies_what_ours_varies(tmp_path: Path) -> None:
+    size = (24, 32)
+    loading.write_frames(tmp_path, 1, size)
+    options = Augmentation(flip=0, scale=(2, 2))
+    rng = np.random.default_rng(0)
+    image, label, depth = loading.straightforward(tmp_path, 0, size, options, rng)
+    stored = np.asarray(Image.open(tmp_path / "Depth/0.png"))
+    assert image.shape == (3, *size)
+    assert label.shape == depth.shape == size
+    assert set(np.unique(np.rint(2000 * depth.numpy()))) <= set(np.unique(stored))
+
+
+def test_a_missing_loader_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "examples.rgbd.data", None)
+    with pytest.raises(losses.NotMeasuredError, match="extra `examples`"):
+        loading.table_6(Setting("cpu", quick=True))
 
 
 # --- the report ----------------------------------------------------------------------------------
