@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ from lwm_loss.plotting import plot_weight_maps
 
 _DPI = 110
 _FEW = 20
+_VOID_GREY = "0.8"
 
 
 def spread(length: int, count: int) -> list[int]:
@@ -129,21 +132,27 @@ def draw_curriculum(
         maps = weighting.maps(shown.logits, shown.label, shown.log_depth, shown.levels)
         labelled = shown.label != VOID
         columns = len(epochs) + 1
-        size = (2.6 * columns, 2.6 * height / width + 0.7)
+        size = (2.6 * columns + 0.6, 2.6 * height / width + 0.9)
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, columns)
         panels[0].imshow(shown.image[0].permute(1, 2, 0).numpy())
         panels[0].set_title("image")
         top = max(float(maps.weight.max()), 1e-6)
+        colours = colormaps["magma"].with_extremes(bad=_VOID_GREY)
+        void = ~labelled[0].numpy()
         for panel, epoch in zip(panels[1:], epochs):
             curriculum = lwm.SelfPacedCurriculum(length)
             curriculum.epoch.fill_(epoch)
             kept = curriculum(maps.weight, labelled)
-            panel.imshow(kept[0].numpy(), cmap="magma", vmin=0, vmax=top, interpolation="nearest")
+            weight = np.ma.masked_array(kept[0].numpy(), void)
+            drawn = panel.imshow(weight, cmap=colours, vmin=0, vmax=top, interpolation="nearest")
             panel.set_title(f"M kept at epoch {epoch} of {length}", fontsize="medium")
+            bar = figure.colorbar(drawn, ax=panel, fraction=0.035, pad=0.02)
+            bar.ax.tick_params(labelsize="x-small")
         for panel in panels:
             panel.set_axis_off()
         figure.suptitle(f"{shown.name}, {caption}")
+        figure.supxlabel("black: left out or of no weight; grey: no label", fontsize="small")
         files.append(_save(figure, folder / f"kept-{shown.name}.png"))
     return files
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +41,8 @@ class PredictOptions:
     """Folder of colour images (PNG or JPEG) of any size, or one image."""
     output: Path = Path("predictions")
     """Folder to write to. For each image: NAME-labels.png, whose pixels are class numbers (their
-    names are in classes.json), NAME-overlay.png to look at, and NAME-depth.png in millimetres."""
+    names are in classes.json), NAME-overlay.png to look at, and NAME-depth.png in millimetres.
+    NAME includes the ending where two images differ in nothing else."""
     flip: bool = False
     """Average with the mirror image."""
     device: Literal["auto", "cpu"] = "auto"
@@ -104,38 +106,54 @@ def list_images(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError(f"Expected a folder of images at {path}, but there is no such folder.")
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+    found = sorted(
+        file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file()
+    )
     if not found:
         raise DataError(f"Expected PNG or JPEG images in {path}, but found none.")
-    stems = [file.stem for file in found]
-    for stem in stems:
-        if stems.count(stem) > 1:
-            raise DataError(
-                f"Expected every image of {path} to have a name of its own, but there are several "
-                f"{stem}.*, whose predictions would overwrite each other."
-            )
     return found
+
+
+def output_names(files: Sequence[Path]) -> list[str]:
+    """What the predictions of each image are called, all different.
+
+    The name without its ending; with it where another image would be called the same, on systems
+    that do not tell `A` from `a` too.
+    """
+    stems = Counter(file.stem.lower() for file in files)
+    whole = {file.name.lower() for file in files}
+
+    def is_its_own(stem: str) -> bool:
+        return stems[stem] == 1 and stem not in whole
+
+    return [file.stem if is_its_own(file.stem.lower()) else file.name for file in files]
 
 
 def _predict(options: PredictOptions) -> None:
     trained = load_trained(options.checkpoint)
     files = list_images(options.images)
+    if options.output.resolve() == files[0].resolve().parent:
+        raise OptionError(
+            f"Expected --output to be another folder than that of the images, {options.output}, "
+            "some of which might be overwritten."
+        )
     device = pick_device(options.device)
     trained.network.to(device)
     options.output.mkdir(parents=True, exist_ok=True)
     names = json.dumps(dict(enumerate(trained.classes)), indent=2)
     write_atomically(options.output / "classes.json", lambda file: file.write(names.encode()))
     refused = 0
-    for file in tqdm(files, "predicting", unit="image", leave=False):
+    bar = tqdm(files, "predicting", unit="image", leave=False)
+    for file, name in zip(bar, output_names(files)):
         try:
             image = read_image(file)
         except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
+            bar.write(f"error: {error}", file=sys.stderr)
             refused += 1
             continue
         prediction = predict_image(trained, image, device, flip=options.flip)
         for suffix, picture in _pictures(trained, image, prediction):
-            path = options.output / f"{file.stem}-{suffix}.png"
+            path = options.output / f"{name}-{suffix}.png"
             write_atomically(path, partial(picture.save, format="PNG"))
     print(f"{len(files) - refused} images predicted, see {options.output}/")
     if refused:

@@ -18,6 +18,7 @@ from examples.nyudv2.evaluate import main as evaluate
 from examples.nyudv2.predict import main as predict
 from examples.nyudv2.train import main as train
 from examples.rgbd.data import normalise
+from examples.rgbd.predicting import output_names
 from examples.rgbd.trained import load_trained
 from examples.sunrgbd.evaluate import main as evaluate_sun
 
@@ -142,11 +143,18 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_are_predicted(
 def test_folders_without_usable_names_are_refused(
     run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "folder.png").mkdir(parents=True)
     assert "found none" in refusal(capsys, predict, [str(run), "empty"])
     assert "no such folder" in refusal(capsys, predict, [str(run), "nowhere"])
-    (pictures / "colour.jpg").write_bytes((pictures / "grey.JPG").read_bytes())
-    assert "colour.*" in refusal(capsys, predict, [str(run), str(pictures)])
+    before = (pictures / "colour.png").read_bytes()
+    assert "--output" in refusal(capsys, predict, [str(run), "pictures", "--output", "pictures"])
+    assert (pictures / "colour.png").read_bytes() == before
+
+
+def test_images_of_one_name_are_told_apart() -> None:
+    names = ["a.jpg", "A.png", "a.jpg.png", "b.png", "b-labels.png"]
+    assert output_names([Path(name) for name in names]) == [*names[:3], "b", "b-labels"]
+    assert output_names([Path("x/y.jpeg")]) == ["y"]
 
 
 def test_the_correlation_counts_every_pixel_once(run: Path) -> None:
