@@ -142,6 +142,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         zipfile.BadZipFile,
     ) as error:
         reason = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's text is about its own history
+            reason = "it is not a file of torch, or holds more than tensors and plain values"
         raise CheckpointError(
             f"Expected a checkpoint at {path}, but it cannot be read ({reason}): is it damaged?"
         ) from None
