@@ -15,10 +15,19 @@ _WARM_UP = 0.15
 
 
 def build_optimizer(groups: Sequence[dict[str, Any]], options: OptimisationOptions) -> Optimizer:
-    """SGD with momentum (the paper's) or AdamW over groups that bring their learning rates."""
+    """SGD with momentum (the paper's) or AdamW over groups that bring their learning rates.
+
+    Fused: one pass over each weight, where the plain form takes several and reads a count to Python.
+    """
     if options.optimizer == "adamw":
-        return AdamW(groups, lr=options.lr, weight_decay=options.weight_decay)
-    return SGD(groups, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
+        return AdamW(groups, lr=options.lr, weight_decay=options.weight_decay, fused=True)
+    return SGD(
+        groups,
+        lr=options.lr,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        fused=True,
+    )
 
 
 class Schedule:
