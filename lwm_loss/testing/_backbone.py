@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lwm_loss import MultiTaskOutput
 
 from ._inputs import Picture, Scene
-from ._isolation import isolated, seed_all
+from ._isolation import global_settings, isolated, restore_settings, seed_all
 from ._property import Effort
 from ._report import CheckSkipped
 
@@ -240,11 +240,27 @@ class BackboneProbe:
 
     @staticmethod
     def run(model: nn.Module, image: Tensor, seed: int = 0) -> MultiTaskOutput:
-        """What the network returns for an image, always with the same random numbers."""
+        """What the network returns for an image, always with the same random numbers.
+
+        Settings of the process that it changes are put back: one check alone speaks of them.
+        """
+        settings = global_settings()
         seed_all(seed)
-        return MultiTaskOutput.of(model(image))
+        try:
+            return MultiTaskOutput.of(model(image))
+        finally:
+            restore_settings(settings)
 
     def require_output(self) -> MultiTaskOutput:
+        """What it returns in evaluation; skips the check if that is nothing to learn from."""
+        output = self.require_run()
+        if output.logits.ndim != 4:
+            raise CheckSkipped("the logits are not (B, C, H, W), see check_output_shapes")
+        if not output.logits.is_floating_point():
+            raise CheckSkipped("the logits are no floating point numbers, see check_output_dtypes")
+        return output
+
+    def require_run(self) -> MultiTaskOutput:
         """What it returns in evaluation; skips the check if the network does not run."""
         if isinstance(self.sample, Exception):
             raise CheckSkipped(
@@ -271,6 +287,20 @@ class BackboneProbe:
             start.append(f"model = warm_up(model, {self.image_size})")
         start += ["model.train()" if train else "model.eval()", "torch.manual_seed(0)"]
         return "\n".join([*head, *start, *(scene.code for scene in scenes), after])
+
+
+# What snippets compare: `parts` as a list, always with the same random numbers.
+OUTPUTS = (
+    "def outputs(model, image, seed=0):\n"
+    "    torch.manual_seed(seed)\n"
+    "    with torch.no_grad():\n"
+    "        output = MultiTaskOutput.of(model(image))\n"
+    "    every = (output.logits, output.log_depth, *output.side_logits)\n"
+    "    return [part.clone() for part in every if part is not None]\n"
+    "def gap(found, expected):\n"
+    "    return max((a - b).abs().max() / b.abs().max().clamp(min=1e-30)\n"
+    "               if a.shape == b.shape else inf for a, b in zip(found, expected))\n"
+)
 
 
 def parts(output: MultiTaskOutput) -> dict[str, Tensor]:

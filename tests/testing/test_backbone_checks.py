@@ -201,6 +201,21 @@ def test_network_that_does_not_run_fails_once_and_says_where_to_look():
     )
 
 
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        (zoo.ReturnsLabels, "check_output_dtypes"),
+        (zoo.TurnsGradientsOff, "check_forward_keeps_global_state"),
+        (zoo.CentredOverTheBatch, "check_sample_alone_equals_sample_in_batch"),
+        (zoo.DropoutLeftOn, "check_eval_is_deterministic"),
+    ],
+)
+def test_fault_is_told_by_one_check_alone(fault, name):
+    torch.manual_seed(0)
+    report = check_backbone(fault(), zoo.CLASSES, SIZE, on_fail="return", max_examples=1, seed=0)
+    assert [result.name for result in report.failed] == [name]
+
+
 def test_logits_at_another_resolution_are_resized():
     torch.manual_seed(0)
     report = check_backbone(

@@ -104,7 +104,7 @@ def check_loss_inputs_are_not_modified(probe: LossProbe) -> None:
         "before = [x.clone() for x in inputs]\n"
         "{call}\n"
         "for x, y in zip(inputs, before):\n"
-        "    assert torch.equal(x.nan_to_num(), y.nan_to_num())"
+        "    assert torch.equal(x.nan_to_num(0.1, 0.2, 0.3), y.nan_to_num(0.1, 0.2, 0.3))"
     )
 
     def hold(scene: Scene) -> None:

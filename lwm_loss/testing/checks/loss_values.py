@@ -61,7 +61,8 @@ def check_loss_output(probe: LossProbe) -> None:
         "batch, *size = target.shape\n"
         f"shapes = [(batch, *size), *((batch, c, *size) for c in {channels})]\n"
         + ("shapes += [(), (1,)]\n" if channels else "")
-        + "assert tuple(loss.shape) in shapes and loss.isfinite().all()"
+        + "assert tuple(loss.shape) in shapes and loss.isfinite().all()\n"
+        + "assert loss.is_floating_point()"
     )
     if probe.error is not None:
         with scenario(probe.code(probe.scene(ignored=0.0, missing=0.0), after)):

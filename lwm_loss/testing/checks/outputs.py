@@ -139,7 +139,7 @@ def check_output_dtypes(probe: BackboneProbe) -> None:
     Example:
         >>> check_output_dtypes(torch.nn.Conv2d(3, 5, 1))
     """
-    probe.require_output()
+    probe.require_run()
 
     def hold(drawn: tuple[int, bool]) -> None:
         batch, train = drawn
