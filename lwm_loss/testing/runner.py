@@ -227,6 +227,7 @@ def parametrize_with_checks(
         A mark, with ids such as ``"Conv2d-check_output_shapes"``.
 
     Raises:
+        ImportError: pytest is not installed.
         TypeError: a subject is a class, or an option is known to neither kind.
         ValueError: ``expected_failed_checks`` names no check.
 
@@ -235,7 +236,13 @@ def parametrize_with_checks(
         ... def test_contract(subject, check):
         ...     check(subject)
     """
-    import pytest
+    try:
+        import pytest
+    except ImportError as error:
+        raise ImportError(
+            "Expected pytest to be installed for parametrize_with_checks, but it is not: "
+            "did you mean `pip install lwm-loss[testing]`?"
+        ) from error
 
     names = {kind: _options_of(probe) for kind, probe in _PROBES.items()}
     for name in options:

@@ -322,6 +322,19 @@ def test_without_hypothesis_one_sentence_names_the_extra():
     )
 
 
+def test_without_pytest_one_sentence_names_the_extra():
+    result = run(
+        "import sys; sys.modules['pytest'] = None\n"
+        "from lwm_loss.testing import parametrize_with_checks\n"
+        "parametrize_with_checks([])"
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        "ImportError: Expected pytest to be installed for parametrize_with_checks, but it is not: "
+        "did you mean `pip install lwm-loss[testing]`?"
+    )
+
+
 def test_public_names_are_there_and_no_others():
     import lwm_loss.testing as kit
 
