@@ -109,12 +109,22 @@ def save_checkpoint(path: Path, state: dict[str, Any], *, keep_previous: bool = 
     try:
         write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file), previous)
     except RuntimeError as error:
-        # torch's writer turns the system's error into one of its own.
+        # torch's writer turns whatever stops it into an error of its own.
         cause = error.__context__
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause from None
         reason = cause if isinstance(cause, OSError) else str(error).splitlines()[0]
         raise OSError(
             f"writing {path} failed ({reason}); the checkpoint before it is untouched"
         ) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the content with the sums stored in it, for torch reads a flipped bit as it is."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} in it is not what was written")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -126,6 +136,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong with a file is said below
+            _check_sums(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(

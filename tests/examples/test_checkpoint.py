@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import subprocess
@@ -136,6 +137,54 @@ def test_the_older_checkpoint_is_taken_when_the_newer_is_damaged(tmp_path: Path)
     assert load_latest(tmp_path, said.append)["number"] == 0
     assert LATEST in said[0]
     assert PREVIOUS in said[0]
+
+
+def test_a_single_flipped_bit_is_noticed_wherever_it_lies(tmp_path: Path) -> None:
+    path = tmp_path / LATEST
+    save_checkpoint(path, state_of(7))
+    content, good = path.read_bytes(), load_checkpoint(path)
+    rng = np.random.default_rng(0)
+    in_weights = content.index(good["weights"].numpy().tobytes()) + 30
+    refused = 0
+    for place in [in_weights, *rng.integers(0, len(content), 150)]:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            state = load_checkpoint(path)
+        except CheckpointError as error:
+            assert "is it damaged?" in str(error)
+            assert "\n" not in str(error)
+            refused += 1
+            continue
+        # The rest is padding, and time stamps.
+        assert place != in_weights
+        assert torch.equal(state.pop("weights"), good["weights"])
+        assert state == {key: value for key, value in good.items() if key != "weights"}
+    assert refused > 30
+
+
+def test_an_interrupt_while_a_checkpoint_is_written_is_no_fault_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path / LATEST, state_of(0))
+
+    class Interrupted(io.BytesIO):
+        def write(self, content) -> int:
+            if self.tell() > 100:
+                raise KeyboardInterrupt
+            return super().write(content)
+
+    original = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda path, mode="r": Interrupted() if "w" in mode else original(path, mode),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path / LATEST, state_of(1))
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path / LATEST)["number"] == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps([1, 2])])
