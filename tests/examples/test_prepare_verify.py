@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,6 +168,73 @@ def test_prepare_killed_at_any_moment_leaves_only_whole_files(
     prepare(splits(source), target, 0)
     prepare(splits(source), tmp_path / "whole", 0)
     assert content(target) == content(tmp_path / "whole")
+
+
+def _killed_at(step: int, source: Path, target: Path) -> bool:
+    """Whether a run that dies at the given change of the disk got that far."""
+    with warnings.catch_warnings():  # what the child does takes no lock of another thread
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    left = step
+
+    def die(event: str, arguments: tuple) -> None:
+        nonlocal left
+        writes = event == "open" and "w" in str(arguments[1])
+        if writes or event in ("os.mkdir", "os.rename", "os.remove"):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        frames = splits(source)
+        sys.addaudithook(die)
+        prepare(frames, target, 0)
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_prepare_killed_at_each_change_of_the_disk_goes_on(
+    tmp_path: Path, rooms: list[Sample]
+) -> None:
+    source = write(tmp_path / "source", rooms)
+    (source / "train.txt").write_text("RGB/0.png\n")
+    (source / "test.txt").write_text(f"RGB/{FRAMES}.png\n")
+    prepare(splits(source), tmp_path / "whole", 0)
+    whole = content(tmp_path / "whole")
+    step = 0
+    while _killed_at(step, source, target := tmp_path / f"target{step}"):
+        left = content(target) if target.exists() else {}
+        assert {name: data for name, data in left.items() if ".part" not in name}.items() <= (
+            whole.items()
+        )
+        prepare(splits(source), target, 0)
+        assert content(target) == whole, step
+        step += 1
+    # Four folders, nine files that are opened and named.
+    assert step >= 4 + 2 * len(whole)
+
+
+def test_a_finished_folder_is_not_written_again(tmp_path: Path, rooms: list[Sample]) -> None:
+    source = write(tmp_path / "source", rooms)
+    target = tmp_path / "target"
+    prepare(splits(source), target, 0)
+    before = {path: path.stat().st_ino for path in target.rglob("*")}
+    assert prepare(splits(source), target, 0) == {"train": 0, "test": 0}
+    assert {path: path.stat().st_ino for path in target.rglob("*")} == before
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    for method in ("open", "unlink"):  # a folder that may only be read refuses both
+        monkeypatch.setattr(Path, method, refuse)
+    with pytest.raises(DataError, match=r"write .*/frame\.png, but .* Read-only file system\.$"):
+        atomic.write_atomically(tmp_path / "frame.png", b"new")
 
 
 def test_a_full_disk_leaves_nothing_half_written(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from examples.rgbd.data.errors import DataError
+
+PARTS = ".*.part"
+"""Names of files that were being written when their process was killed."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -21,11 +25,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise DataError(
-            f"Expected to write {path}, but writing failed: {error.strerror}."
-        ) from None
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # nothing can be removed where nothing can be written
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise DataError(
+                f"Expected to write {path}, but writing failed: {error.strerror}."
+            ) from None
         raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from examples.rgbd.data.atomic import write_atomically
+from examples.rgbd.data.atomic import PARTS, write_atomically
 from examples.rgbd.data.errors import DataError
 from examples.rgbd.data.frame_pool import for_each_frame
 from examples.rgbd.data.plain import MANIFEST, frame_files
@@ -81,12 +81,14 @@ def prepare(
     for split, frames in splits.items():
         done = for_each_frame(partial(write_frame, destination), frames, workers, split)
         written[split] = sum(done)
-    for folder in _FOLDERS:
-        for part in (destination / folder).glob(".*.part"):  # of a run that was killed
+    for folder in ("", *_FOLDERS):
+        for part in (destination / folder).glob(PARTS):  # of a run that was killed
             part.unlink()
     for split, frames in splits.items():
-        content = "".join(f"{name}\n" for name in frames.names)
-        write_atomically(destination / f"{split}.txt", content.encode())
+        content = "".join(f"{name}\n" for name in frames.names).encode()
+        path = destination / f"{split}.txt"
+        if not path.exists() or path.read_bytes() != content:
+            write_atomically(path, content)
     return written
 
 
@@ -117,21 +119,23 @@ def _begin(splits: Mapping[Split, SourceDataset], destination: Path) -> None:
     content = json.dumps(description, indent=1).encode()
     path = destination / MANIFEST
     try:
+        destination.mkdir(parents=True, exist_ok=True)
         if path.exists():
             if path.read_bytes() != content:
                 raise DataError(
                     f"Expected an empty folder or one begun from the same source in {destination}, "
                     f"but {path} tells of another one: choose another folder."
                 )
-        elif destination.exists() and any(destination.iterdir()):
+        elif any(not found.match(f".{MANIFEST}{PARTS[1:]}") for found in destination.iterdir()):
             raise DataError(
                 f"Expected an empty folder or one that prepare began in {destination}, but it has "
                 "other content: choose another folder."
             )
+        else:  # before anything else, so that a run that is killed here can be taken up
+            write_atomically(path, content)
         for folder in _FOLDERS:
-            (destination / folder).mkdir(parents=True, exist_ok=True)
+            (destination / folder).mkdir(exist_ok=True)
     except OSError as error:
         raise DataError(
             f"Expected to make the folder {destination}, but that failed: {error.strerror}."
         ) from None
-    write_atomically(path, content)
