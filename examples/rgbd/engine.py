@@ -90,6 +90,7 @@ class Engine:
             self.augmented,
             workers=config.data.workers,
             pin=self.device.type == "cuda",
+            passes=True,
             batch_sampler=self.sampler,
             collate_fn=collate,
         )

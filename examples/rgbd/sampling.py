@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -154,14 +155,29 @@ def _as_it_is(frame: Any) -> Any:
     return frame
 
 
+def _leave_interrupts_to_the_parent(worker: int) -> None:
+    """A terminal interrupts all processes at once, but it is for one of them to end the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def loader(
-    dataset: Dataset[Any], *, workers: int, pin: bool = False, **options: Any
+    dataset: Dataset[Any], *, workers: int, pin: bool = False, passes: bool = False, **options: Any
 ) -> DataLoader[Any]:
-    """A data loader that leaves the global random state alone; read it through `batches`."""
+    """A data loader that leaves the global random state alone; read it through `batches`.
+
+    Args:
+        dataset: the frames.
+        workers: processes that read.
+        pin: memory that a GPU can copy from.
+        passes: it is read many times over. Its workers then stay, and are ended by a destructor,
+            where Python would swallow an interrupt.
+        **options: of `DataLoader`.
+    """
     return DataLoader(
         Guarded(dataset),
         num_workers=workers,
-        persistent_workers=workers > 0,
+        persistent_workers=passes and workers > 0,
+        worker_init_fn=_leave_interrupts_to_the_parent,
         pin_memory=pin,
         # torch draws a seed for the workers at each pass. Taken from the global generator, it
         # would differ between a run and the same run resumed.
