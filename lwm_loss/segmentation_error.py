@@ -30,9 +30,10 @@ __all__ = [
     "depth_aware_segmentation_error",
 ]
 
-# Both counts of a region travel in one int64, so that one scatter-add makes the whole table:
-# the pixels in the low 32 bits, the misclassified ones above them.
-ONE_WRONG = 1 << 32
+# A region has a slot of its table for each kind of pixel, so that one scatter-add of ones counts
+# them all: (does not count, counts) x (right, wrong).
+KINDS = (2, 2)
+SLOTS = math.prod(KINDS)
 
 
 class Regions:
@@ -57,7 +58,10 @@ class Regions:
         return math.prod(self.cells) * self.num_bins
 
     def ids(self, target_depth: Tensor) -> Tensor:
-        """Region of every pixel within its image, in [0, number): anyone where depth is missing."""
+        """Region of every pixel within its image, in [0, number): anyone where depth is missing.
+
+        Narrow integers where they suffice, also for what :func:`count_regions` makes of them.
+        """
         shape, device = target_depth.shape, target_depth.device
         if isinstance(self.cells, str):
             return torch.arange(shape[1:].numel(), device=device).reshape(shape[1:]).expand(shape)
@@ -66,14 +70,14 @@ class Regions:
                 f"`cells` with at most {len(shape) - 1} axes for depth of shape {tuple(shape)}",
                 repr(self.cells),
             )
-        # (row * w + column) * bins + bin; narrow integers where they suffice, to move less memory.
-        dtype = torch.int32 if self.number(shape) < 1 << 31 else torch.int64
+        # (row * w + column) * bins + bin
+        dtype = torch.int32 if SLOTS * self.number(shape) < 1 << 31 else torch.int64
         ids = self._bins(target_depth).to(dtype)
         stride = self.num_bins
         for axis, cells in zip(range(len(shape) - 1, 0, -1), reversed(self.cells)):
             ids += (self._along(shape, axis, cells, device) * stride).to(dtype)
             stride *= cells
-        return ids.long()
+        return ids
 
     @staticmethod
     def _along(shape: torch.Size, axis: int, cells: int, device: torch.device) -> Tensor:
@@ -106,28 +110,31 @@ class CountedRegions(NamedTuple):
 
     Attributes:
         counted: bool (B, *S), V_y and V_d.
-        ids: int64 (B, pixels), the region of each within its image; None if each has its own.
+        slots: (B, *S), where a pixel that is right lies in its image's table; one that is wrong
+            lies behind it. None if each pixel has a region of its own.
         number: of regions in an image.
     """
 
     counted: Tensor
-    ids: Tensor | None
+    slots: Tensor | None
     number: int
 
     def error_rate(self, wrong: Tensor, dtype: torch.dtype) -> Tensor:
-        """Eq. 3 for every region at once: scatter-add of counts, one division, gather back.
+        """Eq. 3 for every region at once: scatter-add of ones, one division, gather back.
 
         Counts are exact integers, and integer sums are the same in any order. Pixels that do not
-        count add 0, so that nothing is indexed by a mask.
+        count have slots of their own with the rate 0, so that nothing is indexed by a mask.
         """
-        wrong = wrong & self.counted
-        if self.ids is None:
-            return wrong.to(dtype)
-        counts = self.counted.long().add_(wrong.long(), alpha=ONE_WRONG).flatten(1)
-        table = counts.new_zeros(len(counts), self.number).scatter_add(1, self.ids, counts)
-        total = table & (ONE_WRONG - 1)
-        rate = (table >> 32).to(dtype) / total.clamp(min=1).to(dtype)
-        return rate.gather(1, self.ids).reshape(wrong.shape).mul_(self.counted.to(dtype))
+        if self.slots is None:
+            return (wrong & self.counted).to(dtype)
+        slot = (self.slots + wrong).long().flatten(1)
+        one = slot.new_ones(()).expand_as(slot)
+        table = slot.new_zeros(len(slot), SLOTS * self.number).scatter_add(1, slot, one)
+        right, wrongs = table.unflatten(1, (self.number, *KINDS))[:, :, 1].unbind(-1)
+        rate = wrongs.to(dtype) / (right + wrongs).clamp(min=1).to(dtype)
+        none = torch.zeros_like(rate)
+        rates = torch.stack((none, none, rate, rate), -1).flatten(1)
+        return rates.gather(1, slot).reshape(wrong.shape)
 
 
 def count_regions(
@@ -138,7 +145,8 @@ def count_regions(
     number = regions.number(target_depth.shape)
     if regions.cells == PIXEL:
         return CountedRegions(counted, None, number)
-    return CountedRegions(counted, regions.ids(target_depth).flatten(1), number)
+    slots = regions.ids(target_depth).mul_(SLOTS).add_(counted, alpha=KINDS[1])
+    return CountedRegions(counted, slots, number)
 
 
 def depth_aware_regions(
@@ -178,7 +186,7 @@ def depth_aware_regions(
     """
     regions = Regions(cells, bin_size, depth_range)
     (target_depth,) = check_depths({"target_depth": target_depth})
-    ids = regions.ids(target_depth)
+    ids = regions.ids(target_depth).long()
     image = torch.arange(len(ids), device=ids.device).reshape(-1, *[1] * (ids.ndim - 1))
     ids = ids + image * regions.number(target_depth.shape)
     return torch.where(depth_pixels(target_depth), ids, -1)

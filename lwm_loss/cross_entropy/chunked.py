@@ -36,40 +36,42 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, Delta and log-sum-exp of every pixel; loss and Delta are 0 where ignored."""
     dtype = map_dtype(logits)
-    loss = torch.empty(target.shape, dtype=dtype)
-    wrong = torch.empty(target.shape, dtype=torch.bool)
-    log_sum_exp = torch.empty(target.shape, dtype=dtype)
-    classes = logits.shape[1]
-    rank = torch.arange(classes, 0, -1, dtype=dtype).reshape(-1, *[1] * (target.ndim - 1))
+    label, labelled = labels(target, ignore_index)
     if weight is not None:
         weight = weight.to(dtype)
-    scratch = Scratch()
+    # What every pixel needs of its scores, gathered block by block; the arithmetic on these maps
+    # is done once for all of them.
+    peak, true, other = (torch.empty(target.shape, dtype=dtype) for _ in range(3))
+    uniform = torch.empty_like(peak) if label_smoothing > 0 else None
+    near, scratch = Scratch(), Scratch()
     for image, rows, block in blocks(logits, target, NEAR_ELEMENTS):
-        label, labelled = labels(target[image, rows], ignore_index)
-        peak = block.amax(0)
-        true = block.gather(0, label[None])[0]
-        buffer = torch.log_softmax(block, 0, out=scratch.like(block))
-        # At the maximum log-softmax is minus what the log-sum-exp exceeds the maximum by.
-        excess = buffer.amax(0).neg_()
-        log_sum = peak + excess
-        value = (peak - true).add_(excess)
-        missed = true != peak
+        block = near.hold(block)
+        index = label[image, rows][None]
+        torch.amax(block, 0, out=peak[image, rows])
+        log_probability = torch.log_softmax(block, 0, out=scratch.like(block))
+        torch.gather(log_probability, 0, index, out=true[image, rows][None])
+        if uniform is not None:
+            uniform[image, rows] = (
+                log_probability.sum(0)
+                if weight is None
+                else torch.tensordot(weight, log_probability, 1)
+            )
+        log_probability.scatter_(0, index, -torch.inf)
+        best_other = torch.amax(log_probability, 0, out=other[image, rows])
         # A tie is rare with scores of 32 bits, and only then the order of the classes matters.
-        at_peak = torch.eq(block, peak, out=buffer)
-        if at_peak.sum(0).amax() > 1:
-            # Of the classes at the maximum the first has the highest rank.
-            missed = classes - at_peak.mul_(rank).amax(0) != label
-        if weight is not None:
-            value.mul_(weight[label])
-        if label_smoothing > 0:
-            uniform = classes * log_sum - block.sum(0)
-            if weight is not None:
-                uniform = weight.sum() * log_sum - torch.tensordot(weight, block, 1)
-            value.lerp_(uniform / classes, label_smoothing)
-        loss[image, rows] = torch.where(labelled, value, 0)
-        wrong[image, rows] = missed & labelled
-        log_sum_exp[image, rows] = log_sum
-    return loss, wrong, log_sum_exp
+        if torch.eq(best_other, true[image, rows]).any():
+            at_peak = torch.eq(block, peak[image, rows], out=log_probability)
+            best_other.masked_fill_(first_class(at_peak) == index[0], -torch.inf)
+    # Log-softmax keeps the order of the scores. A NaN is below nothing and so counts as wrong.
+    wrong = torch.lt(other, true).logical_not_().logical_and_(labelled)
+    # At the maximum log-softmax is minus what the log-sum-exp exceeds the maximum by.
+    log_sum_exp = peak.sub_(torch.maximum(other, true))
+    loss = torch.sub(0, true, out=true)
+    if weight is not None:
+        loss.mul_(weight[label])
+    if uniform is not None:
+        loss.lerp_(uniform.div_(-logits.shape[1]), label_smoothing)
+    return loss.masked_fill_(labelled.logical_not_(), 0), wrong, log_sum_exp
 
 
 def backward(
@@ -83,24 +85,28 @@ def backward(
 ) -> Tensor:
     """Gradient of the logits from that of the loss: g (softmax - one-hot), one block at a time."""
     dtype = map_dtype(logits)
-    even = label_smoothing / logits.shape[1]
-    class_scale: Tensor | float = even
+    label, labelled = labels(target, ignore_index)
+    scale = torch.where(labelled, grad.to(dtype), 0)
+    # The gradient of a score: total_scale * softmax, less true_scale at the label, less what
+    # label smoothing takes from every class.
+    true_scale = total_scale = scale
+    class_scale: Tensor | float = label_smoothing / logits.shape[1]
+    if label_smoothing > 0:
+        true_scale = scale * (1 - label_smoothing)
     if weight is not None:
         weight = weight.to(dtype)
-        class_scale = (even * weight).reshape(-1, *[1] * (target.ndim - 1))
+        true_scale = true_scale * weight[label]
+        class_scale = (class_scale * weight).reshape(-1, *[1] * (target.ndim - 1))
+        total_scale = true_scale + scale * class_scale.sum()
+    lift = true_scale.neg()
     sink = GradientSink(logits, target)
     for image, rows, block in blocks(logits, target, sink.block_elements):
-        label, labelled = labels(target[image, rows], ignore_index)
-        scale = torch.where(labelled, grad[image, rows].to(dtype), 0)
-        total_scale, true_scale = scale, scale * (1 - label_smoothing)
-        if weight is not None:
-            true_scale = true_scale * weight[label]
-            total_scale = true_scale + scale * (even * weight.sum())
         part = sink.buffer(image, rows, block)
-        torch.sub(block, log_sum_exp[image, rows], out=part).exp_().mul_(total_scale)
+        torch.sub(block, log_sum_exp[image, rows], out=part)
+        part.exp_().mul_(total_scale[image, rows])
         if label_smoothing > 0:
-            part.sub_(class_scale * scale)
-        part.scatter_add_(0, label[None], true_scale.neg()[None])
+            part.sub_(class_scale * scale[image, rows])
+        part.scatter_add_(0, label[image, rows][None], lift[image, rows][None])
         sink.add(image, rows, part)
     return sink.result
 
@@ -111,6 +117,13 @@ def labels(target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     return torch.where(labelled, target, 0), labelled
 
 
+def first_class(chosen: Tensor) -> Tensor:
+    """The lowest class of those marked by 1, (C, *rows): it has the highest rank."""
+    classes = len(chosen)
+    rank = torch.arange(classes, 0, -1, dtype=chosen.dtype).reshape(-1, *[1] * (chosen.ndim - 1))
+    return classes - chosen.mul_(rank).amax(0)
+
+
 class Scratch:
     """One buffer for all blocks, made anew only where the shape changes."""
 
@@ -119,8 +132,12 @@ class Scratch:
 
     def like(self, block: Tensor) -> Tensor:
         if self.buffer is None or self.buffer.shape != block.shape:
-            self.buffer = torch.empty_like(block)
+            self.buffer = torch.empty_like(block, memory_format=torch.contiguous_format)
         return self.buffer
+
+    def hold(self, block: Tensor) -> Tensor:
+        """The block itself if it lies in one piece, else a copy that does."""
+        return block if block.is_contiguous() else self.like(block).copy_(block)
 
 
 class Interpolation:
