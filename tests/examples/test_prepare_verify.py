@@ -368,6 +368,8 @@ ALL_FRAMES: dict[str, tuple[Change, str]] = {
         lambda s: s._replace(depth=2 * np.log(s.depth / s.depth.min())),
         "such as a logarithm",
     ),
+    "disparity": (lambda s: s._replace(depth=6 / s.depth), "such as disparity"),
+    "depth upside down": (lambda s: s._replace(depth=s.depth[::-1]), "or is it upside down"),
 }  # fmt: skip
 
 
@@ -410,6 +412,20 @@ def test_one_depth_in_another_unit_is_named(
     (found,) = problems(write(tmp_path / "x", rooms, change, only=4))
     assert "Depth/4.png" in found
     assert "another unit than the others" in found
+
+
+def test_depth_beyond_what_the_sensor_sees_is_named(tmp_path: Path, rooms: list[Sample]) -> None:
+    """A median that a hall could have does not excuse it."""
+
+    def change(sample: Sample) -> Sample:
+        return sample._replace(depth=sample.depth * np.float32(14 / sample.depth.max()))
+
+    deepest = min(range(FRAMES), key=lambda k: np.median(rooms[k].depth) / rooms[k].depth.max())
+    root = write(tmp_path / "x", rooms, change, only=deepest)
+    assert np.median(NYUDv2(root, "train")[deepest].depth) < 10
+    (found,) = problems(root)
+    assert f"Depth/{deepest}.png (frame {deepest}), since no sensor" in found
+    assert "reaches to 14 m" in found
 
 
 @pytest.mark.parametrize("kind", ["Label", "Depth", "RGB"])

@@ -33,6 +33,8 @@ class FrameFacts:
         depth: least, median and greatest depth in metres.
         missing: share of pixels without depth.
         near: share of the pixels with depth that are nearer than `TOO_NEAR`.
+        recession: how much farther the lowest quarter of the frame is than the second from above,
+            in mean log-depth. It is below 0 where a floor or a table leads towards the camera.
         image_fit: how well label borders lie on edges of the image, in each of `POSES`; None
             where there are too few borders.
         depth_fit: the same for edges of the depth.
@@ -47,6 +49,7 @@ class FrameFacts:
     depth: tuple[float, float, float]
     missing: float
     near: float
+    recession: float
     image_fit: tuple[float, ...] | None
     depth_fit: tuple[float, ...] | None
     digest: bytes
@@ -67,6 +70,7 @@ def frame_facts(dataset: SourceDataset, index: int) -> FrameFacts | str:
     seen = sample.depth[sample.depth > 0]
     grey = sample.image.astype(np.float32).mean(-1)
     log_depth = np.log(np.where(sample.depth > 0, sample.depth, np.median(seen)))
+    quarter = -(-height // 4)
     return FrameFacts(
         name=sample.name,
         files=files,
@@ -76,6 +80,7 @@ def frame_facts(dataset: SourceDataset, index: int) -> FrameFacts | str:
         depth=(float(seen.min()), float(np.median(seen)), float(seen.max())),
         missing=1 - seen.size / label.size,
         near=float((seen < TOO_NEAR).mean()),
+        recession=float(log_depth[-quarter:].mean() - log_depth[height // 4 :][:quarter].mean()),
         image_fit=fit(grey, label),
         depth_fit=fit(log_depth, label),
         digest=hashlib.blake2b(sample.image.tobytes(), digest_size=16).digest(),

@@ -16,6 +16,7 @@ from examples.rgbd.data.sources import SourceDataset, Split
 _ENOUGH = 10  # frames from which a rule about many frames applies
 _MEDIAN_DEPTH = (0.8, 6.0)  # metres, of all frames together: rooms are neither dolls' nor hangars
 _FRAME_DEPTH = (0.4, 10.0)  # of a single frame: a desk from near by, a hall
+_BEYOND = 1.2  # times the range of the data set's sensors; in-painting adds next to nothing to it
 _MOST_NEAR = 0.02  # share of pixels nearer than TOO_NEAR; of NYUDv2 none is
 _MIRRORED = POSES.index("mirrored")
 _MIRRORED_FRAME = 1.25  # how much better mirrored labels must fit in one frame ...
@@ -30,11 +31,13 @@ class SplitReport:
 
     Attributes:
         split: "train" or "test".
+        farthest: what the data set's sensors can see, in metres.
         frames: the facts of the frames that can be read.
         problems: a sentence for each thing that cannot be right.
     """
 
     split: str
+    farthest: float
     frames: list[FrameFacts]
     problems: list[str] = field(default_factory=list)
 
@@ -54,7 +57,7 @@ def verify(
     """
     reports = []
     for split, dataset in splits.items():
-        report = SplitReport(split, [])
+        report = SplitReport(split, dataset.depth_limits[1], [])
         complete = split_sizes is not None and len(dataset) == split_sizes[split]
         unreadable = []
         for facts in for_each_frame(frame_facts, dataset, workers, split):
@@ -69,7 +72,7 @@ def verify(
                 "is the folder incomplete? (The option `subset` says that it is meant.)"
             )
         if report.frames:
-            for rule in (_repeated, _unlabelled, _turned, _depth_unit, _stretched):
+            for rule in (_repeated, _unlabelled, _turned, _depth_unit, _depth_meaning):
                 report.problems += _shortened(list(rule(report)))
             report.problems += _classes(report, dataset.classes, complete)
         reports.append(report)
@@ -193,30 +196,48 @@ def _depth_unit(report: SplitReport) -> Iterator[str]:
         )
         return
     low, high = _FRAME_DEPTH
-    usual = []
+    reach = _BEYOND * report.farthest
     for facts in report.frames:
-        if low <= facts.depth[1] <= high:
-            usual.append(facts.near)
-        else:
+        _, median, greatest = facts.depth
+        if not low <= median <= high:
             yield (
                 f"Expected a median depth of {low} to {high} m in {facts.files.depth} (frame "
-                f"{facts.name}), but it comes to {facts.depth[1]:.3g} m: is it stored in another "
-                "unit than the others?"
+                f"{facts.name}), but it comes to {median:.3g} m: is it stored in another unit than "
+                "the others?"
             )
-    if len(usual) >= _ENOUGH and np.mean(usual) > _MOST_NEAR:
+        elif greatest > reach:
+            yield (
+                f"Expected no depth beyond {reach:.0f} m in {facts.files.depth} (frame "
+                f"{facts.name}), since no sensor of this data set sees that far, but it reaches to "
+                f"{greatest:.3g} m: is it stored in another unit than the others?"
+            )
+
+
+def _depth_meaning(report: SplitReport) -> Iterator[str]:
+    """Numbers that rise with the distance, or fall with it, without being metres."""
+    frames = report.frames
+    if len(frames) < _ENOUGH:
+        return
+    example = frames[0].files.depth
+    low, high = _FRAME_DEPTH
+    near = [facts.near for facts in frames if low <= facts.depth[1] <= high]
+    if near and np.mean(near) > _MOST_NEAR:
         yield (
             f"Expected next to no depth below {TOO_NEAR} m in {report.split}, but "
-            f"{np.mean(usual):.1%} of it is: does {example} hold something else than metres, such "
+            f"{np.mean(near):.1%} of it is: does {example} hold something else than metres, such "
             "as a logarithm?"
         )
-
-
-def _stretched(report: SplitReport) -> Iterator[str]:
-    greatest, count = Counter(round(f.depth[2], 3) for f in report.frames).most_common(1)[0]
-    if len(report.frames) >= _ENOUGH and count > 0.9 * len(report.frames):
+    if np.mean([facts.recession for facts in frames]) > 0:
+        yield (
+            f"Expected the lower part of the {report.split} frames to be nearer than the middle, "
+            f"as floors and tables are, but on average it is farther: does {example} hold "
+            "something that falls with the distance, such as disparity, or is it upside down?"
+        )
+    greatest, count = Counter(round(f.depth[2], 3) for f in frames).most_common(1)[0]
+    if count > 0.9 * len(frames):
         yield (
             f"Expected depth in metres in {report.split}, but {count} frames all reach to "
-            f"{greatest:g} m: is {report.frames[0].files.depth} stretched to a fixed range?"
+            f"{greatest:g} m: is {example} stretched to a fixed range?"
         )
 
 
