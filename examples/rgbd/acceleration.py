@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin
+from accelerate.utils import GradientAccumulationPlugin, is_tensorboard_available
 
 from examples.rgbd.config import OptionError, TrainConfig
 from examples.rgbd.runfolder import RunFolder
@@ -16,6 +16,11 @@ def make_accelerator(config: TrainConfig, folder: RunFolder) -> Accelerator:
         OptionError: the machine cannot do what the options ask for.
     """
     options = config.optimisation
+    if config.run.tensorboard and not is_tensorboard_available():
+        # accelerate would log nothing and say nothing.
+        raise OptionError(
+            "Expected the package tensorboard for --tensorboard, but it is not installed."
+        )
     try:
         accelerator = Accelerator(
             cpu=config.run.device == "cpu",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import os
-import types
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
 import tyro
 
@@ -232,64 +229,6 @@ class TrainConfig:
     run: RunOptions = field(default_factory=RunOptions)
     """Run."""
 
-    def check(self) -> None:
-        """Raise `OptionError` at the first option that cannot be used."""
-        at_least = {
-            "epochs": (self.optimisation.epochs, 1),
-            "batch-size": (self.optimisation.batch_size, 1),
-            "accumulation": (self.optimisation.accumulation, 1),
-            "patience": (self.optimisation.patience, 0),
-            "workers": (self.data.workers, 0),
-            "rooms": (self.data.rooms, 2),
-            "test-rooms": (self.data.test_rooms, 1),
-            "seed": (self.run.seed, 0),
-            "checkpoint-every": (self.run.checkpoint_every, 0),
-            "panels-every": (self.run.panels_every, 0),
-            "panels": (self.run.panels, 0),
-            "ohem-min-kept": (self.objective.ohem_min_kept, 0),
-            "image-size": (min(self.data.image_size), 32),
-            "curriculum-epochs": (self.objective.curriculum_epochs or 1, 1),
-            "alpha": (self.objective.alpha, 0),
-            "beta": (self.objective.beta, 0),
-            "lr": (self.optimisation.lr, 0),
-            "encoder-lr-factor": (self.optimisation.encoder_lr_factor, 0),
-            "momentum": (self.optimisation.momentum, 0),
-            "weight-decay": (self.optimisation.weight_decay, 0),
-            "clip-norm": (self.optimisation.clip_norm, 0),
-        }
-        for name, (value, least) in at_least.items():
-            if not (math.isfinite(value) and value >= least):
-                raise OptionError(f"Expected --{name} to be at least {least}, but got {value}.")
-        if not self.objective.bin_size > 0:
-            raise OptionError(
-                f"Expected --bin-size to be above 0, but got {self.objective.bin_size}."
-            )
-        if not 0 <= self.data.holdout < 1:
-            raise OptionError(f"Expected --holdout in [0, 1), but got {self.data.holdout}.")
-        self._check_combinations()
-
-    def _check_combinations(self) -> None:
-        chosen = self.objective
-        _ = chosen.grid
-        height, width = self.data.image_size
-        if chosen.mining == "ohem" and chosen.ohem_min_kept >= height * width:
-            raise OptionError(
-                f"Expected --ohem-min-kept below the {height * width} pixels of an image, for OHEM "
-                f"to leave any out, but got {chosen.ohem_min_kept}."
-            )
-        if chosen.mining != "none" and chosen.objective not in ("s", "sd"):
-            raise OptionError(
-                f"Expected --mining {chosen.mining} with --objective s or sd, whose L_s it mines, "
-                f"but got --objective {chosen.objective}."
-            )
-        if chosen.mining_place == "add" and chosen.objective == "s":
-            raise OptionError("Expected --objective sd with --mining-place add, but got s.")
-        if chosen.control != "none" and chosen.objective in ("s", "sd", "sd+ms", "sd+cl"):
-            raise OptionError(
-                f"Expected --control {chosen.control} with an objective that has L_h (sd+r, sd+z, "
-                f"sd+rz, hpm, full), but got --objective {chosen.objective}."
-            )
-
 
 ROOMS = TrainConfig(
     data=DataOptions(image_size=(96, 128), workers=0),
@@ -308,45 +247,3 @@ ROOMS = TrainConfig(
     run=RunOptions(panels_every=2),
 )
 """The defaults without `--data`: a small network and a short schedule for generated rooms."""
-
-
-# --- configurations as JSON ---------------------------------------------------------------------
-
-T = TypeVar("T")
-
-
-def to_plain(config: Any) -> dict[str, Any]:
-    """A configuration as numbers, strings, lists and dictionaries."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(item) for item in value]
-        return str(value) if isinstance(value, Path) else value
-
-    result: dict[str, Any] = plain(dataclasses.asdict(config))
-    return result
-
-
-def from_plain(kind: type[T], plain: dict[str, Any]) -> T:
-    """The inverse of `to_plain`. Options that the stored configuration lacks get their default.
-
-    Raises:
-        OptionError: for an option that does not exist (any more).
-    """
-    hints = get_type_hints(kind)
-    unknown = sorted(set(plain) - set(hints))
-    if unknown:
-        raise OptionError(f"Expected options of {kind.__name__}, but got {unknown[0]!r}.")
-    return kind(**{name: _revive(hints[name], value) for name, value in plain.items()})
-
-
-def _revive(hint: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return from_plain(hint, value)  # type: ignore[arg-type]
-    if get_origin(hint) in (Union, types.UnionType) and value is not None:
-        hint = next(choice for choice in get_args(hint) if choice is not type(None))
-    if hint is Path:
-        return None if value is None else Path(value)
-    return tuple(value) if isinstance(value, list) else value

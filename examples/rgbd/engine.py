@@ -23,14 +23,13 @@ from examples.rgbd.evaluation import Evaluation, evaluate
 from examples.rgbd.frames import Frames
 from examples.rgbd.model import build_model
 from examples.rgbd.networks import parameter_groups
-from examples.rgbd.objective import ARMS, build_objective
+from examples.rgbd.objective import ARMS, build_objective, has_hard_term
 from examples.rgbd.optimisation import Schedule, build_optimizer
 from examples.rgbd.panels import draw_panels
 from examples.rgbd.reporting import (
     TERMS,
     describe_epoch,
     figures_of,
-    has_hard_term,
     peak_memory,
     shown_terms,
 )

@@ -45,6 +45,12 @@ ARMS = {
 NUM_SIDES = 4
 
 
+def has_hard_term(options: ObjectiveOptions) -> bool:
+    """Whether L_h, or a rival in its place, is part of an objective."""
+    mined = ARMS[options.objective].mined is not None
+    return mined or (options.mining != "none" and options.mining_place == "add")
+
+
 class Curriculum(lwm.SelfPacedCurriculum):
     """The curriculum, remembering for the log how many of the labelled pixels it kept."""
 

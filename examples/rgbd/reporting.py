@@ -14,15 +14,9 @@ from examples.rgbd.config import ObjectiveOptions, TrainConfig
 from examples.rgbd.evaluation import Evaluation
 from examples.rgbd.frames import Frames
 from examples.rgbd.metrics import Scores
-from examples.rgbd.objective import ARMS
+from examples.rgbd.objective import ARMS, has_hard_term
 
 TERMS = ("loss", "segmentation", "depth", "hard", "sides", "kept_share")
-
-
-def has_hard_term(options: ObjectiveOptions) -> bool:
-    """Whether L_h, or a rival in its place, is part of an objective."""
-    mined = ARMS[options.objective].mined is not None
-    return mined or (options.mining != "none" and options.mining_place == "add")
 
 
 def shown_terms(options: ObjectiveOptions, values: Mapping[str, float]) -> dict[str, str]:
@@ -57,6 +51,9 @@ def describe_run(
     near, far = frames.limits
     source = config.network.pretrained
     precision = accelerator.mixed_precision
+    curriculum = ""
+    if ARMS[objective.objective].curriculum:
+        curriculum = f", curriculum over {objective.curriculum_epochs or options.epochs} epochs"
     lines = {
         "frames": f"{frames.name}: {len(frames.train)} to train on, {held} held out, "
         f"{len(frames.test)} to test; {len(frames.classes)} classes",
@@ -67,7 +64,7 @@ def describe_run(
         f"{parameters / 1e6:.1f} M parameters",
         "objective": f"{objective.objective}, alpha {objective.alpha:g}, beta {objective.beta:g}, "
         f"fusion {objective.fusion}, cells {objective.cells}, bin size {objective.bin_size:g}, "
-        f"mining {objective.mining}, control {objective.control}",
+        f"mining {objective.mining}, control {objective.control}{curriculum}",
         "batch": f"{options.batch_size} images a step = {part} x {options.accumulation} "
         f"accumulated x {accelerator.num_processes} processes; {steps} steps an epoch, "
         f"{options.epochs} epochs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 
 import lwm_loss
 from examples.rgbd.checkpoint import LATEST, PREVIOUS, unfinished, write_atomically
-from examples.rgbd.config import OptionError, TrainConfig, from_plain, to_plain
+from examples.rgbd.config import OptionError, TrainConfig
+from examples.rgbd.config_json import from_plain, to_plain
 
 _PACKAGES = ("torch", "numpy", "accelerate", "transformers", "torchmetrics", "pillow", "scipy")
+_LOCK = ".lock"
 
 
 def versions() -> dict[str, str]:
@@ -28,22 +31,64 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _in_use(path: Path) -> bool:
-    """Whether there is anything but what a run killed in its first moment may have left."""
+def _refuse_if_in_use(path: Path) -> None:
+    """Raise if there is anything but what a run killed in its first moment may have left."""
     if not path.exists():
-        return False
-    return not path.is_dir() or bool(set(path.iterdir()) - set(unfinished(path)))
+        return
+    if not path.is_dir() or set(path.iterdir()) - {*unfinished(path), path / _LOCK}:
+        raise OptionError(
+            f"Expected --output to be a new or empty folder, but {path} is in use: did you mean "
+            f"--resume {path}?"
+        )
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a file as long as it is open, where the system can; forked workers do not hold it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(handle)
+        raise OptionError(
+            f"Expected to be the only run that writes to {path.parent}, but another one is still "
+            "at it: did you mean to end that one first, or another --output?"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    return handle
+
+
+def _first_free(name: str) -> Path:
+    """The first of `runs/<name>`, `runs/<name>-2`, ... that does not exist."""
+    number = 1
+    while True:
+        path = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        if not path.exists():
+            return path
+        number += 1
 
 
 class RunFolder:
     """Where a run writes. Every file is replaced in one step.
 
+    Args:
+        path: the folder.
+        name: of a new run whose folder was not asked for, and may be another.
+        begun: it is that of a run to go on with.
+
     Attributes:
         path: the folder.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str | None = None, *, begun: bool = False) -> None:
         self.path = path
+        self._name = name
+        self._begun = begun
+        self._lock: int | None = None
 
     @classmethod
     def choose(cls, output: Path | None, name: str) -> RunFolder:
@@ -58,18 +103,37 @@ class RunFolder:
             OptionError: the folder that was asked for is in use.
         """
         if output is not None:
-            if _in_use(output):
-                raise OptionError(
-                    f"Expected --output to be a new or empty folder, but {output} is in use: did "
-                    f"you mean --resume {output}?"
-                )
+            _refuse_if_in_use(output)
             return cls(output)
-        number = 1
-        while True:
-            path = Path("runs") / (name if number == 1 else f"{name}-{number}")
-            if not path.exists():
-                return cls(path)
-            number += 1
+        return cls(_first_free(name), name)
+
+    def claim(self) -> None:
+        """Create the folder, if the run is a new one, and keep all other runs out of it.
+
+        Runs that are started together choose one name; the first to create it has it. The lock
+        goes with the process, however it ends, or by `release`.
+
+        Raises:
+            OptionError: another run has begun to write to the folder.
+        """
+        while not self._begun:
+            try:
+                self.path.mkdir(parents=True)
+                self._begun = True
+            except FileExistsError:
+                if self._name is not None:
+                    self.path = _first_free(self._name)
+                else:
+                    _refuse_if_in_use(self.path)
+                    self._begun = True
+        if self._lock is None:
+            self._lock = _lock(self.path / _LOCK)
+
+    def release(self) -> None:
+        """Let other runs in again."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -83,7 +147,7 @@ class RunFolder:
                 f"Expected the folder of a run at {path}, but it has no config.json: did you mean "
                 "another folder, or --output for a new run?"
             )
-        return cls(path)
+        return cls(path, begun=True)
 
     @property
     def has_checkpoint(self) -> bool:
@@ -119,7 +183,6 @@ class RunFolder:
 
     def write_config(self, config: TrainConfig, facts: dict[str, Any]) -> None:
         """Write `config.json`: all options, the versions of all packages, and facts of the run."""
-        self.path.mkdir(parents=True, exist_ok=True)
         self.write_json(
             "config.json", {"options": to_plain(config), "versions": versions(), **facts}
         )

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 
-from examples.rgbd.config import OptionError, to_plain
+from examples.rgbd.config import OptionError
+from examples.rgbd.config_json import to_plain
 
 if TYPE_CHECKING:
     from examples.rgbd.engine import Engine
@@ -47,6 +48,7 @@ def whole_state(engine: Engine) -> dict[str, Any]:
         "random": gather_object([random_state()]),
         "history": engine.history,
         "best": engine.best,
+        "frames": _counts(engine),
     }
 
 
@@ -54,8 +56,9 @@ def restore(engine: Engine, state: dict[str, Any]) -> None:
     """Put an engine back to where `whole_state` was taken.
 
     Raises:
-        OptionError: the run was begun with another number of processes.
+        OptionError: the run was begun with other frames or another number of processes.
     """
+    _check_frames(engine, state)
     accelerator = engine.accelerator
     begun, now = len(state["random"]), accelerator.num_processes
     if begun != now:
@@ -73,6 +76,24 @@ def restore(engine: Engine, state: dict[str, Any]) -> None:
     engine.sums.copy_(state["sums"])
     engine.history, engine.best = state["history"], state["best"]
     restore_random_state(state["random"][accelerator.process_index])
+
+
+def _check_frames(engine: Engine, state: dict[str, Any]) -> None:
+    frames, dataset = engine.frames, state["dataset"]
+    begun = (dataset["name"], len(dataset["classes"]), *state["frames"])
+    now = (frames.name, len(frames.classes), *_counts(engine))
+    if begun != now:
+        raise OptionError(
+            "Expected the frames that the run was begun with, {} with {} classes, {} to train on "
+            "and {} held out, but got {} with {} classes, {} and {}: did you mean another "
+            "--data?".format(*begun, *now)
+        )
+
+
+def _counts(engine: Engine) -> list[int]:
+    """How many frames there are to train on, and how many are held out."""
+    frames = engine.frames
+    return [len(frames.train), 0 if frames.held is None else len(frames.held)]
 
 
 def random_state() -> dict[str, Any]:

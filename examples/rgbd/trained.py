@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from examples.rgbd.checkpoint import BEST, LATEST, CheckpointError, load_checkpoint
-from examples.rgbd.config import TrainConfig, from_plain
+from examples.rgbd.config import TrainConfig
+from examples.rgbd.config_json import from_plain
 from examples.rgbd.model import build_model
 
 

@@ -11,22 +11,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
+
 from examples.rgbd.acceleration import make_accelerator
 from examples.rgbd.checkpoint import load_latest
 from examples.rgbd.cli import guarded, parse
-from examples.rgbd.config import OptionError, TrainConfig, from_plain
+from examples.rgbd.config import OptionError, TrainConfig
+from examples.rgbd.config_checks import check
+from examples.rgbd.config_json import from_plain
 from examples.rgbd.engine import Engine
 from examples.rgbd.frames import Pipeline, open_frames
 from examples.rgbd.metrics import score_table, summary
+from examples.rgbd.objective import ARMS
 from examples.rgbd.reporting import describe_run
 from examples.rgbd.runfolder import RunFolder
 from examples.rgbd.runstate import restore
 
 # What may differ between a run and its continuation without changing what is learnt.
 _FREE = {
-    ("data", "data"), ("data", "layout"), ("data", "workers"), ("run", "output"), ("run", "resume"),
-    ("run", "device"), ("run", "checkpoint_every"), ("run", "panels_every"), ("run", "panels"),
-    ("run", "tensorboard"),
+    ("data", "data"), ("data", "layout"), ("data", "workers"), ("run", "resume"), ("run", "device"),
+    ("run", "checkpoint_every"), ("run", "panels_every"), ("run", "panels"), ("run", "tensorboard"),
 }  # fmt: skip
 
 
@@ -69,9 +73,30 @@ def _parse(pipeline: Pipeline, args: Sequence[str], default: TrainConfig) -> Tra
     )
 
 
-def _resumed(args: Sequence[str], stored: TrainConfig, pipeline: Pipeline) -> TrainConfig:
+def _keep_curriculum(config: TrainConfig, stored: TrainConfig) -> TrainConfig:
+    """A run that goes on to another epoch keeps the length of the curriculum it was begun with."""
+    if (
+        config.optimisation.epochs == stored.optimisation.epochs
+        or not ARMS[stored.objective.objective].curriculum
+        or stored.objective.curriculum_epochs is not None
+    ):
+        return config
+    length = stored.optimisation.epochs
+    objective = dataclasses.replace(config.objective, curriculum_epochs=length)
+    return dataclasses.replace(config, objective=objective)
+
+
+def _resumed(
+    args: Sequence[str], stored: TrainConfig, pipeline: Pipeline, folder: RunFolder
+) -> TrainConfig:
     """The stored options, with those of the command line that may change."""
     config = _parse(pipeline, args, stored)
+    output = _value_of(args, "--output")
+    if output is not None and Path(output).resolve() != folder.path.resolve():
+        raise OptionError(
+            f"Expected --resume without --output, for a run goes on in its own folder, but got "
+            f"--output {output}: did you mean a copy of {folder.path}?"
+        )
     free = set(_FREE)
     if stored.optimisation.schedule in ("plateau", "constant"):
         free.add(("optimisation", "epochs"))
@@ -88,9 +113,19 @@ def _resumed(args: Sequence[str], stored: TrainConfig, pipeline: Pipeline) -> Tr
 
 
 def _train(pipeline: Pipeline, args: Sequence[str]) -> None:
-    began = time.perf_counter()
     config, folder, state = _plan(pipeline, args)
-    config.check()
+    try:
+        check(config)
+        _run(pipeline, config, folder, state)
+    finally:
+        folder.release()
+
+
+def _run(
+    pipeline: Pipeline, config: TrainConfig, folder: RunFolder, state: dict[str, Any] | None
+) -> None:
+    """Train from the state of a run, or from the beginning, and say how it went."""
+    began = time.perf_counter()
     # Before the processes are joined: rooms are drawn by forked workers, and to fork beside the
     # threads that join processes can lock up.
     frames = open_frames(pipeline, config.data, quiet=not _speaks())
@@ -98,16 +133,18 @@ def _train(pipeline: Pipeline, args: Sequence[str]) -> None:
     main = accelerator.is_main_process
     engine = Engine(config, frames, folder, accelerator, load_pretrained=state is None)
     accelerator.wait_for_everyone()  # nobody creates the folder before all have chosen it
-    if main:
-        folder.sweep()
     if state is not None:
         restore(engine, state)
-    elif main:
+    if main:
+        folder.claim()
+        folder.sweep()
         facts = {"classes": list(frames.classes), "depth_limits": frames.limits}
         folder.write_config(config, facts)
+    folder.path = Path(broadcast_object_list([str(folder.path)])[0])
     if config.run.tensorboard:
         # All rows anew: a run killed at the wrong moment has a row in its checkpoint that it has
         # not logged, or the other way round.
+        accelerator.project_configuration.logging_dir = str(folder.path)
         accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": 0}})
         for row in engine.history:
             accelerator.log(row, step=int(row["epoch"]))
@@ -141,9 +178,12 @@ def _plan(
     say: Callable[[str], None] = print if _speaks() else lambda message: None
     if not folder.has_checkpoint:
         say(f"{folder.path} has no checkpoint yet: it is begun anew with its own options.")
-        return _resumed(args, folder.read_config(), pipeline), folder, None
+        return _resumed(args, folder.read_config(), pipeline, folder), folder, None
+    if _speaks():
+        folder.claim()  # before it is read, for another run could be writing to it
     state = load_latest(folder.path, say)
-    config = _resumed(args, from_plain(TrainConfig, json.loads(state["config"])), pipeline)
+    stored = from_plain(TrainConfig, json.loads(state["config"]))
+    config = _keep_curriculum(_resumed(args, stored, pipeline, folder), stored)
     if state["epoch"] >= config.optimisation.epochs and (folder.path / "results.json").exists():
         raise OptionError(
             f"Expected a run to go on with, but {folder.path} has its results already: did you "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -24,6 +25,7 @@ from examples.rgbd.data import VOID
 from examples.rgbd.engine import Engine
 from examples.rgbd.objective import ARMS, NUM_SIDES, build_objective
 from examples.rgbd.optimisation import Schedule, build_optimizer
+from examples.rgbd.trained import load_trained
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -168,11 +170,21 @@ def test_a_run_is_gone_on_with_only_as_it_was_begun(capsys: pytest.CaptureFixtur
         ([], "more --epochs"),
         (["--epochs", "2", "--lr", "1"], "--lr 0.01"),
         (["--epochs", "2", "--batch-size", "4"], "--batch-size 2"),
+        (["--epochs", "2", "--output", "another"], "in its own folder"),
     ):
         forget_accelerator()
         with pytest.raises(SystemExit):
             train(["--resume", "run", *args])
         assert part in capsys.readouterr().err
+    assert not Path("another").exists()
+    # More epochs: the curriculum has run its course, and stays there.
+    forget_accelerator()
+    train(["--resume", "run", "--epochs", "3", "--output", "run"])
+    assert "curriculum over 1 epochs" in capsys.readouterr().out
+    state = load_checkpoint(Path("run") / LATEST)
+    assert [row["curriculum_progress"] for row in state["history"]] == [0, 1, 1]
+    assert load_trained(Path("run") / LATEST).config.objective.curriculum_epochs == 1
+    assert json.loads(Path("run/config.json").read_text())["options"]["optimisation"]["epochs"] == 3
 
 
 def test_panels_change_nothing_that_is_learnt_or_logged() -> None:

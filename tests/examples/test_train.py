@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +16,16 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from PIL import Image
 
+from examples.nyudv2.recipe import PIPELINE as NYUDV2
 from examples.nyudv2.train import main as train_nyudv2
 from examples.rgbd.checkpoint import load_checkpoint
 from examples.rgbd.cli import parse
-from examples.rgbd.config import ROOMS, TrainConfig, from_plain, to_plain
+from examples.rgbd.config import ROOMS, OptionError, TrainConfig
+from examples.rgbd.config_checks import check
+from examples.rgbd.config_json import from_plain, to_plain
 from examples.rgbd.data import Augmented
 from examples.rgbd.runfolder import RunFolder
+from examples.sunrgbd.recipe import PIPELINE as SUNRGBD
 from examples.sunrgbd.train import main as train_sunrgbd
 
 TINY = [
@@ -26,7 +33,8 @@ TINY = [
     *("--epochs", "3", "--width", "8", "--initialisation", "scaled", "--panels", "1"),
     *("--panels-every", "3", "--device", "cpu"),
 ]
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "nyudv2"
+ROOT = Path(__file__).resolve().parents[2]
+REAL = ROOT.parent / "shared" / "data" / "nyudv2"
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +42,10 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """An empty working directory, and no accelerator that an earlier run has set up."""
     monkeypatch.chdir(tmp_path)
     yield
+    forget_accelerator()
+
+
+def forget_accelerator() -> None:
     for state in (AcceleratorState, PartialState, GradientState):
         state._reset_state()
 
@@ -134,9 +146,44 @@ def test_a_second_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
     for expected in ("rooms-full", "rooms-full-2", "rooms-full-3"):
         folder = RunFolder.choose(None, "rooms-full")
         assert folder.path == Path("runs") / expected
-        folder.write_config(TrainConfig(), {})
+        folder.claim()
+        folder.release()
     (tmp_path / "empty").mkdir()
     assert RunFolder.choose(Path("empty"), "any").path == Path("empty")
+
+
+def test_runs_that_are_started_together_never_share_a_folder() -> None:
+    together = [RunFolder.choose(None, "rooms-s") for _ in range(3)]
+    for folder in together:
+        folder.claim()
+    assert len({folder.path for folder in together}) == 3
+    first, second = (RunFolder.choose(Path("asked"), "rooms-s") for _ in range(2))
+    first.claim()
+    first.write_config(TrainConfig(), {})
+    with pytest.raises(OptionError, match="is in use"):
+        second.claim()
+    for folder in (*together, first):
+        folder.release()
+
+
+CLAIM = """
+import sys
+from pathlib import Path
+from examples.rgbd.runfolder import RunFolder
+RunFolder(Path(sys.argv[1]), begun=True).claim()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs locks that end with their process")
+def test_a_folder_is_written_to_by_one_run_at_a_time() -> None:
+    folder = RunFolder.choose(Path("run"), "any")
+    folder.claim()
+    claim = [sys.executable, "-W", "ignore", "-c", CLAIM, "run"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    other = subprocess.run(claim, env=environment, capture_output=True, text=True, timeout=120)
+    assert "OptionError: Expected to be the only run that writes to run" in other.stderr
+    folder.release()
+    subprocess.run(claim, env=environment, check=True, timeout=120)
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,6 +198,19 @@ def test_a_folder_of_frames_is_trained_on(folder: Path) -> None:
     (row,) = rows_of(Path("run"))
     assert row["learning_rate"] == 1e-3
     assert json.loads(Path("run/results.json").read_text())["images"] == 2
+
+
+def test_a_run_is_gone_on_with_on_its_own_frames_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["--data", str(folder), "--output", "run", "--device", "cpu", "--objective", "s"]
+    train_nyudv2([*args, *SMALL])
+    names = (folder / "train.txt").read_text().splitlines()
+    (folder / "train.txt").write_text("\n".join(names[:-2]))
+    forget_accelerator()
+    message = refusal(capsys, ["--resume", "run", "--epochs", "2"])
+    assert "nyudv2 with 40 classes, 6 to train on and 2 held out" in message
+    assert "nyudv2 with 40 classes, 5 and 1" in message
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
@@ -197,12 +257,23 @@ def test_a_depth_that_is_not_metric_is_refused(
         (["--pretrained", "./no-such-weights"], "no-such-weights"),
         (["--mixed-precision", "fp16"], "did you mean bf16?"),
         (["--objective", "sd", "--mining", "ohem", "--ohem-min-kept", "2000"], "1536 pixels"),
+        (["--curriculum-epochs", "0"], "--curriculum-epochs"),
+        (["--objective", "sd+r", "--fusion", "max"], "--fusion with an objective that fuses"),
+        (["--objective", "full", "--control", "delta", "--bin-size", "5"], "measures Z"),
+        (["--objective", "sd+cl", "--alpha", "2"], "--alpha"),
+        (["--objective", "sd", "--beta", "0.5"], "side outputs"),
+        (["--objective", "hpm", "--curriculum-epochs", "3"], "the curriculum"),
+        (["--objective", "sd", "--mining-place", "add"], "--mining ohem, focal or lmp"),
+        (["--objective", "sd", "--mining", "ohem", "--focal-gamma", "1"], "--mining focal"),
+        (["--momentum", "0.5"], "--optimizer sgd"),
+        (["--layout", "sa-gate"], "--layout with --data"),
+        (["--data", ".", "--world", "a"], "generated rooms"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_refused_in_one_sentence(
     args: list[str], part: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny = [] if args[0] in ("--resume",) else TINY
+    tiny = [] if args[0] in ("--resume", "--data") else TINY
     message = refusal(capsys, [*tiny, *args])
     assert part in message
     assert message.count("Expected") == 1
@@ -268,6 +339,11 @@ def test_plain_side_outputs_are_not_logged_as_mined() -> None:
     assert row["hard"] == 0
     parts = row["segmentation"] + row["depth"] + 0.1 * row["sides"]
     assert row["loss"] == pytest.approx(parts, rel=1e-4)
+
+
+def test_the_recipes_have_no_option_without_effect() -> None:
+    for recipe in (NYUDV2.recipe, ROOMS, SUNRGBD.recipe):
+        check(recipe)
 
 
 def test_configurations_survive_json() -> None:

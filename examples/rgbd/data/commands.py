@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from examples.rgbd.cli import guarded, parse
+from examples.rgbd.config import OptionError
 from examples.rgbd.data.prepare import prepare
 from examples.rgbd.data.sources import DepthKind, SourceDataset, Split
 from examples.rgbd.data.verify import describe, verify
@@ -28,7 +29,7 @@ class PrepareOptions:
     """What `prepare` reads and writes."""
 
     source: Annotated[Path, tyro.conf.arg(metavar="SOURCE"), tyro.conf.Positional]
-    """The data set as it lies on the disk: its folder or, of NYUDv2, the large .mat file."""
+    """The data set as it lies on the disk: its folder, or NYUDv2's large .mat file."""
     destination: Annotated[Path, tyro.conf.arg(metavar="DESTINATION"), tyro.conf.Positional]
     """The plain folder to write."""
     layout: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
@@ -70,6 +71,7 @@ def run_prepare(kind: type[SourceDataset], prog: str, args: Sequence[str] | None
     )
 
     def command() -> None:
+        _check_workers(options.workers)
         splits = _open(kind, options.source, options.layout, options.depth)
         written = prepare(splits, options.destination, options.workers)
         for split, frames in splits.items():
@@ -90,6 +92,7 @@ def run_verify(kind: type[SourceDataset], prog: str, args: Sequence[str] | None 
     )
 
     def command() -> None:
+        _check_workers(options.workers)
         splits = _open(kind, options.data, options.layout, options.depth)
         sizes = None if options.subset else kind.split_sizes
         reports = verify(splits, sizes, options.workers)
@@ -101,6 +104,11 @@ def run_verify(kind: type[SourceDataset], prog: str, args: Sequence[str] | None 
             raise SystemExit(1)
 
     guarded(command)
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 0:
+        raise OptionError(f"Expected `workers` of at least 0, but got {workers}.")
 
 
 def _open(

@@ -32,6 +32,7 @@ class Layout:
         digits: width to which the number of a frame is padded.
         first_class: the number that stands for class 0; with 1, 0 is void. 255 is always void.
         depth_unit: metres to one step of a depth picture.
+        also: other names under which people know it.
     """
 
     name: str
@@ -44,14 +45,17 @@ class Layout:
     digits: int = 1
     first_class: int = 1
     depth_unit: float = MILLIMETRE
+    also: tuple[str, ...] = ()
 
 
 LAYOUTS: tuple[Layout, ...] = (
-    Layout(  # also CMX, whose lists hold bare numbers, and many that build on the two
+    # CMX has bare numbers in its lists. DFormer's depth is refused for what it is when it is read.
+    Layout(
         "sa-gate",
         images=("RGB/{id}.jpg", "RGB/{id}.png"),
         labels=("Label/{id}.png",),
         depths=("Depth/{id}.npy", "Depth/{id}.png"),
+        also=("cmx", "dformer"),
     ),
     Layout(
         "esanet",
@@ -83,6 +87,7 @@ LAYOUTS: tuple[Layout, ...] = (
         digits=6,
         first_class=0,
         depth_unit=1 / 5000,
+        also=("densetorch",),
     ),
     Layout(  # VainF/nyuv2-python-toolkit
         "vainf",
@@ -100,8 +105,15 @@ LAYOUTS: tuple[Layout, ...] = (
         depths=("depth/img_{id}.png", "data/depth/img_{id}.png"),
         lists=((("trainval.txt",), ("test.txt",)), (("train.txt", "val.txt"), ("test.txt",))),
         digits=4,
+        also=("fcn",),
     ),
 )
+
+
+def named_layout(name: str) -> Layout | None:
+    """The layout of this name, if there is one."""
+    fitting = (layout for layout in LAYOUTS if name in (layout.name, *layout.also))
+    return next(fitting, None)
 
 
 def _folders(layout: Layout) -> list[list[str]]:

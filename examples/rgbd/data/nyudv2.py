@@ -6,7 +6,7 @@ from pathlib import Path
 
 from examples.rgbd.data.classes import NYU40, label_palette
 from examples.rgbd.data.errors import DataError
-from examples.rgbd.data.layouts import LAYOUTS, Layout, fitting_layouts
+from examples.rgbd.data.layouts import LAYOUTS, fitting_layouts, named_layout
 from examples.rgbd.data.nyudv2_folder import FolderFrames
 from examples.rgbd.data.nyudv2_mat import CONTAINER, MatFrames
 from examples.rgbd.data.plain import MANIFEST, PlainFrames
@@ -29,7 +29,8 @@ class NYUDv2(SourceDataset):
         split: "train" or "test".
         layout: "mat" (the original), "plain" (written by ``prepare``), "sa-gate" (also CMX),
             "esanet", "nicr", "drsleep", "vainf" or "gupta" (also FCN); None recognises it by the
-            files that are there.
+            files that are there. "cmx", "dformer", "densetorch" and "fcn" stand for the layouts
+            that those projects share.
         depth: "inpainted", or "raw" where the layout keeps what the sensor gave.
 
     Raises:
@@ -50,10 +51,16 @@ class NYUDv2(SourceDataset):
         cls, root: Path, split: Split, layout: str | None, depth: DepthKind
     ) -> FrameSource:
         """The frames in a layout, named or recognised."""
-        if layout is not None and layout not in cls.layouts:
+        layout = _recognise(root) if layout is None else layout
+        if layout == "plain":
+            return PlainFrames(root, split, depth, cls.key, cls.classes)
+        if layout == "mat":
+            return MatFrames(root if root.is_file() else root / CONTAINER, split, depth)
+        folder = named_layout(layout)
+        if folder is None:
             known = ", ".join(cls.layouts)
             raise DataError(f"Expected `layout` to be one of {known}, but got {layout!r}.")
-        return _open(root, layout or _recognise(root), split, depth)
+        return FolderFrames(root, folder, split, depth)
 
 
 def _recognise(root: Path) -> str:
@@ -76,20 +83,14 @@ def _recognise(root: Path) -> str:
             f"Expected one layout of NYUDv2 in {root}, but the files fit {' and '.join(fitting)}: "
             "name the right one with the option `layout`."
         )
+    if (root / "HHA").is_dir():
+        raise DataError(
+            f"Expected depth in metres or millimetres in {root / 'Depth'}, but there is only "
+            f"{root / 'HHA'}, from which it cannot be had: copy the folder Depth of another copy "
+            "of the data set beside it."
+        )
     raise DataError(
         f"Expected NYUDv2 in {root} in one of the layouts {', '.join(NYU_LAYOUTS)}, but found "
         f"none of them (mat, for one, has {CONTAINER}, and sa-gate the folders RGB, Depth and "
         "Label): is it the folder above or below?"
     )
-
-
-def _open(root: Path, layout: str, split: Split, depth: DepthKind) -> FrameSource:
-    if layout == "plain":
-        return PlainFrames(root, split, depth, NYUDv2.key, NYU40)
-    if layout == "mat":
-        return MatFrames(root if root.is_file() else root / CONTAINER, split, depth)
-    return FolderFrames(root, _named(layout), split, depth)
-
-
-def _named(name: str) -> Layout:
-    return next(layout for layout in LAYOUTS if layout.name == name)

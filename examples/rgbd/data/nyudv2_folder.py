@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,8 +31,9 @@ def _read_numbers(path: Path) -> list[int]:
                 f"Expected the number of a frame in entry {row} of {path}, but got {entry[:60]!r}."
             )
         numbers.append(int(stem))
-    if len(set(numbers)) != len(numbers):
-        raise DataError(f"Expected each frame once in {path}, but the list repeats some.")
+    repeated = [number for number, count in Counter(numbers).items() if count > 1]
+    if repeated:
+        raise DataError(f"Expected each frame once in {path}, but the list repeats {repeated[0]}.")
     return numbers
 
 

@@ -42,6 +42,8 @@ def to_classes(
         likely = "is this another set of classes, or another layout?"
         if first and wrong == VOID:
             likely = f"are these already 0..{classes - 1} with 255 for void?"
+        elif not first and wrong == classes:
+            likely = f"are these 1..{classes} with 0 for void?"
         raise DataError(
             f"Expected labels {first}..{first + classes - 1} and {void} for void in {path}, but "
             f"found {wrong}: {likely}"

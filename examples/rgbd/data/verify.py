@@ -17,6 +17,7 @@ _ENOUGH = 10  # frames from which a rule about many frames applies
 _MEDIAN_DEPTH = (0.8, 6.0)  # metres, of all frames together: rooms are neither dolls' nor hangars
 _FRAME_DEPTH = (0.4, 10.0)  # of a single frame: a desk from near by, a hall
 _BEYOND = 1.2  # times the range of the data set's sensors; in-painting adds next to nothing to it
+_MOST_MISSING = 0.7  # share of a split; sensors miss a tenth to a half
 _MOST_NEAR = 0.02  # share of pixels nearer than TOO_NEAR; of NYUDv2 none is
 _MIRRORED = POSES.index("mirrored")
 _MIRRORED_FRAME = 1.25  # how much better mirrored labels must fit in one frame ...
@@ -232,6 +233,12 @@ def _depth_meaning(report: SplitReport) -> Iterator[str]:
             f"Expected the lower part of the {report.split} frames to be nearer than the middle, "
             f"as floors and tables are, but on average it is farther: does {example} hold "
             "something that falls with the distance, such as disparity, or is it upside down?"
+        )
+    missing = np.mean([facts.missing for facts in frames])
+    if missing > _MOST_MISSING:
+        yield (
+            f"Expected depth at most pixels of {report.split}, but {missing:.1%} of them have "
+            f"none: is {example} a thinned-out or projected scan?"
         )
     greatest, count = Counter(round(f.depth[2], 3) for f in frames).most_common(1)[0]
     if count > 0.9 * len(frames):
