@@ -130,7 +130,7 @@ class CountedRegions(NamedTuple):
         slot = (self.slots + wrong).long().flatten(1)
         one = slot.new_ones(()).expand_as(slot)
         table = slot.new_zeros(len(slot), SLOTS * self.number).scatter_add(1, slot, one)
-        right, wrongs = table.unflatten(1, (self.number, *KINDS))[:, :, 1].unbind(-1)
+        right, wrongs = table.reshape(-1, self.number, *KINDS)[:, :, 1].unbind(-1)
         rate = wrongs.to(dtype) / (right + wrongs).clamp(min=1).to(dtype)
         none = torch.zeros_like(rate)
         rates = torch.stack((none, none, rate, rate), -1).flatten(1)

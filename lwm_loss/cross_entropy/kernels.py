@@ -2,8 +2,9 @@
 
 A program holds some pixels of one image and walks over the classes in chunks. At a lower
 resolution than the labels a chunk is interpolated from its four neighbours as it is loaded.
-Backward of that gathers too: each low-resolution score sums over the pixels that it has a share
-in, so that no atomic addition makes two runs differ.
+Backward of that visits every pixel once as well: a program holds patches, the pixels between four
+neighbours, and sums up what each of the four gets. The sums of the patches around a score are
+added in a fixed order, so that no atomic addition makes two runs differ.
 """
 
 import torch
@@ -34,10 +35,21 @@ def _axis(position, source, size):
 
 
 @triton.jit
-def _share_of(position, index, source, size):
-    """How much of output `position` comes from source `index` along one axis."""
-    above, below, share = _axis(position, source, size)
-    return tl.where(above == index, 1.0 - share, 0.0) + tl.where(below == index, share, 0.0)
+def _patch(index, source, size):
+    """The output positions [first, end) whose neighbour above is source `index`, in integers."""
+    index = index.to(tl.int64)
+    # floor((2 p + 1) source / (2 size) - 1 / 2) = index, solved for p
+    first = ((2 * index + 1) * size + source - 1) // (2 * source)
+    end = ((2 * index + 3) * size + source - 1) // (2 * source)
+    first = tl.where(index == 0, 0, first)  # the border is clamped to the first source
+    return first.to(tl.int32), tl.minimum(end, size).to(tl.int32)
+
+
+@triton.jit
+def _share_below(position, index, source, size):
+    """The share of the source after `index`, which the last one has not."""
+    at = tl.maximum((position.to(tl.float32) + 0.5) * (source / size) - 0.5, 0.0)
+    return tl.where(index < source - 1, at - index.to(tl.float32), 0.0)
 
 
 @triton.jit
@@ -73,7 +85,7 @@ def _summed(weight_sum, classes, WEIGHTED: tl.constexpr):
     """The sum of the class weights, which are 1 if there are none."""
     if WEIGHTED:
         return tl.load(weight_sum)
-    return classes.to(tl.float32)
+    return classes * 1.0  # a single class is a constant to the compiler and has no `.to`
 
 
 @triton.jit
@@ -197,12 +209,12 @@ def backward_kernel(
 
 @triton.jit
 def upsampled_backward_kernel(
-    grad, logits, target, weight, weight_sum, log_sum_exp, result,
-    classes, h, w, height, width, reach_y, reach_x, stride_b, stride_c, stride_h, stride_w,
+    grad, logits, target, weight, weight_sum, log_sum_exp, corners,
+    corner_size, classes, h, w, height, width, stride_b, stride_c, stride_h, stride_w,
     ignore_index, smoothing,
     WEIGHTED: tl.constexpr, BLOCK: tl.constexpr, CHUNK: tl.constexpr,
 ):
-    """Each program owns some low-resolution scores of a chunk of classes, and nobody else's."""
+    """Each program owns some patches of a chunk of classes: what they give to their corners."""
     sources = h * w
     blocks = tl.cdiv(sources, BLOCK)
     chunks = tl.cdiv(classes, CHUNK)
@@ -211,39 +223,64 @@ def upsampled_backward_kernel(
     source = (program % blocks) * BLOCK + tl.arange(0, BLOCK)
     cls = ((program // blocks) % chunks) * CHUNK + tl.arange(0, CHUNK)
     exists = source < sources
+    present = (cls < classes)[:, None]
+    mask = present & exists[None, :]
     i, j = source // w, source % w
-    # The outputs around a source, a little more than needed; `_share_of` tells which count. The
-    # first and last source also serve the outputs that the border clamps to them.
-    first_y = tl.where(i == 0, 0, ((i - 0.5) * (height / h) - 0.5).to(tl.int32) - 1)
-    first_x = tl.where(j == 0, 0, ((j - 0.5) * (width / w) - 0.5).to(tl.int32) - 1)
-    base = logits + image * stride_b
-    summed = tl.zeros((CHUNK, BLOCK), tl.float32)
-    for dy in range(0, reach_y):
-        row = first_y + dy
-        row_inside = exists & (row >= 0) & (row < height)
-        share_y = _share_of(row, i, h, height)
-        for dx in range(0, reach_x):
-            column = first_x + dx
-            share = share_y * _share_of(column, j, w, width)
-            inside = row_inside & (column >= 0) & (column < width) & (share > 0)
-            safe_row, safe_column = tl.where(inside, row, 0), tl.where(inside, column, 0)
-            at = image * height * width + safe_row.to(tl.int64) * width + safe_column
+
+    top, left = i.to(tl.int64) * stride_h, j.to(tl.int64) * stride_w
+    bottom = tl.minimum(i + 1, h - 1).to(tl.int64) * stride_h
+    right = tl.minimum(j + 1, w - 1).to(tl.int64) * stride_w
+    plane = logits + image * stride_b + cls.to(tl.int64)[:, None] * stride_c
+    a = tl.load(plane + (top + left)[None, :], mask=mask, other=0.0).to(tl.float32)
+    b = tl.load(plane + (top + right)[None, :], mask=mask, other=0.0).to(tl.float32)
+    c = tl.load(plane + (bottom + left)[None, :], mask=mask, other=0.0).to(tl.float32)
+    d = tl.load(plane + (bottom + right)[None, :], mask=mask, other=0.0).to(tl.float32)
+
+    first_row, end_row = _patch(i, h, height)
+    first_column, end_column = _patch(j, w, width)
+    rows = tl.max(tl.where(exists, end_row - first_row, 0), axis=0)
+    columns = tl.max(tl.where(exists, end_column - first_column, 0), axis=0)
+    even = _class_scale(weight, cls, classes, smoothing, WEIGHTED)[:, None]
+    given_a = tl.zeros((CHUNK, BLOCK), tl.float32)
+    given_b = tl.zeros((CHUNK, BLOCK), tl.float32)
+    given_c = tl.zeros((CHUNK, BLOCK), tl.float32)
+    given_d = tl.zeros((CHUNK, BLOCK), tl.float32)
+    for dy in range(0, rows):
+        row = first_row + dy
+        row_inside = exists & (row < end_row)
+        down = _share_below(row, i, h, height)[None, :]
+        at_row = image * height * width + row.to(tl.int64) * width
+        given_left = tl.zeros((CHUNK, BLOCK), tl.float32)
+        given_right = tl.zeros((CHUNK, BLOCK), tl.float32)
+        for dx in range(0, columns):
+            column = first_column + dx
+            inside = row_inside & (column < end_column)
+            across = _share_below(column, j, w, width)[None, :]
             label, labelled, lse, scale, true_scale, total_scale = _pixel_scales(
-                grad, target, weight, weight_sum, log_sum_exp, at, inside,
+                grad, target, weight, weight_sum, log_sum_exp, at_row + column, inside,
                 classes, ignore_index, smoothing, WEIGHTED,
             )
-            x = _scores(
-                base, cls, classes, stride_c, stride_h, stride_w, safe_row, safe_column, inside,
-                h, w, height, width, True,
-            )
+            upper = a + (b - a) * across
+            lower = c + (d - c) * across
+            x = tl.where(present, upper + (lower - upper) * down, -float("inf"))
             value = tl.exp(x - lse[None, :]) * total_scale[None, :]
             value -= tl.where(cls.to(tl.int64)[:, None] == label[None, :], true_scale[None, :], 0.0)
-            even = _class_scale(weight, cls, classes, smoothing, WEIGHTED)
-            value -= even[:, None] * scale[None, :]
-            summed += tl.where(labelled[None, :], value * share[None, :], 0.0)
-    at = image * stride_b + cls.to(tl.int64)[:, None] * stride_c
-    at += (i.to(tl.int64) * stride_h + j.to(tl.int64) * stride_w)[None, :]
-    tl.store(result + at, summed, mask=(cls < classes)[:, None] & exists[None, :])
+            value = tl.where(labelled[None, :], value - even * scale[None, :], 0.0)
+            given_left += value * (1.0 - across)
+            given_right += value * across
+        given_a += given_left * (1.0 - down)
+        given_b += given_right * (1.0 - down)
+        given_c += given_left * down
+        given_d += given_right * down
+    # corners: (above, below) x (left, right) x (images, classes, h, w)
+    at = (image * classes + cls.to(tl.int64)[:, None]) * sources + source[None, :]
+    tl.store(corners + at, given_a, mask=mask)
+    at += corner_size
+    tl.store(corners + at, given_b, mask=mask)
+    at += corner_size
+    tl.store(corners + at, given_c, mask=mask)
+    at += corner_size
+    tl.store(corners + at, given_d, mask=mask)
 
 
 # fmt: on
@@ -336,18 +373,26 @@ def backward(
     batch, classes, h, w = planes.shape
     height, width = target.shape[1:]
     weights, weight_sum = _weights(weight, log_sum_exp)
-    tensors = (grad, planes, target, weights, weight_sum, log_sum_exp, result)
+    inputs = (grad, planes, target, weights, weight_sum, log_sum_exp)
     settings = (*planes.stride(), ignore_index, label_smoothing)
     options = {"WEIGHTED": weight is not None, "BLOCK": BLOCK, "CHUNK": CHUNK}
     if (h, w) == (height, width):
         grid = (batch * triton.cdiv(height * width, BLOCK),)
-        backward_kernel[grid](*tensors, classes, height, width, *settings, **options)
+        backward_kernel[grid](*inputs, result, classes, height, width, *settings, **options)
         return _like(result, logits)
-    # A source shares in the outputs less than one source away, on both sides.
-    reach_y, reach_x = (2 * full // low + 5 for full, low in ((height, h), (width, w)))
-    options["BLOCK"] = SOURCE_BLOCK
-    grid = (batch * triton.cdiv(h * w, SOURCE_BLOCK) * triton.cdiv(classes, CHUNK),)
-    upsampled_backward_kernel[grid](
-        *tensors, classes, h, w, height, width, reach_y, reach_x, *settings, **options
-    )
-    return _like(result, logits)
+    corners = torch.empty((2, 2, *planes.shape), dtype=torch.float32, device=planes.device)
+    # Large patches take long: more programs with fewer of them.
+    options["BLOCK"] = SOURCE_BLOCK if height * width <= 64 * h * w else SOURCE_BLOCK // 4
+    grid = (batch * triton.cdiv(h * w, options["BLOCK"]) * triton.cdiv(classes, CHUNK),)
+    sizes = (corners[0, 0].numel(), classes, h, w, height, width)
+    upsampled_backward_kernel[grid](*inputs, corners, *sizes, *settings, **options)
+    return _like(result.copy_(_meet(corners)), logits)
+
+
+def _meet(corners: Tensor) -> Tensor:
+    """What a score gets from the patches around it: a patch's corner is the next one's first."""
+    left, right = corners.unbind(1)
+    left[..., 1:] += right[..., :-1]
+    above, below = left.unbind(0)
+    above[..., 1:, :] += below[..., :-1, :]
+    return above
