@@ -53,6 +53,17 @@ def test_a_layout_is_recognised_and_read(tmp_path: Path, name: str, split: str) 
     agree(NYUDv2(str(tmp_path), split, layout=name), split)
 
 
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [("cmx", "sa-gate"), ("dformer", "sa-gate"), ("densetorch", "drsleep"), ("fcn", "gupta")],
+)
+def test_a_layout_under_another_name(tmp_path: Path, name: str, layout: str) -> None:
+    WRITERS[layout](tmp_path)
+    dataset = NYUDv2(tmp_path, "train", layout=name)
+    assert dataset.layout == layout
+    agree(dataset, "train")
+
+
 @pytest.mark.parametrize(("npy", "bare"), [(True, False), (False, True)])
 def test_sa_gate_with_float_depth_and_lists_of_bare_numbers(
     tmp_path: Path, npy: bool, bare: bool

@@ -45,6 +45,22 @@ def test_a_folder_in_two_layouts(tmp_path: Path) -> None:
     assert len(NYUDv2(tmp_path, "train", layout="vainf")) == 2
 
 
+def test_class_numbers_one_too_high_are_told(tmp_path: Path) -> None:
+    write_vainf(tmp_path)
+    path = next((tmp_path / "seg40" / "train").iterdir())
+    stored = np.array(Image.open(path))
+    stored[0] = 40
+    Image.fromarray(stored).save(path)
+    refusal(lambda: NYUDv2(tmp_path, "train")[0], str(path), "1..40 with 0 for void")
+
+
+def test_a_folder_with_hha_alone(tmp_path: Path) -> None:
+    """As CMX hands the data set out: HHA is no depth."""
+    write_sa_gate(tmp_path)
+    (tmp_path / "Depth").rename(tmp_path / "HHA")
+    refusal(lambda: NYUDv2(tmp_path, "train"), str(tmp_path / "HHA"), "cannot be had")
+
+
 def test_a_missing_list(tmp_path: Path) -> None:
     write_sa_gate(tmp_path)
     (tmp_path / "train.txt").unlink()
@@ -74,7 +90,7 @@ def test_a_file_or_folder_that_is_not_the_container(tmp_path: Path) -> None:
         (b"", ("the list is empty",)),
         (b"\n \n", ("the list is empty",)),
         (b"RGB/a.jpg\n", ("entry 1", "'RGB/a.jpg'")),
-        (b"2\n3\n2\n", ("repeats",)),
+        (b"2\n3\n2\n", ("repeats 2",)),
         (b"\xff\xfe\x00x", ("it is not text",)),
     ],
 )

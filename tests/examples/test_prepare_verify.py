@@ -368,6 +368,10 @@ ALL_FRAMES: dict[str, tuple[Change, str]] = {
         lambda s: s._replace(depth=2 * np.log(s.depth / s.depth.min())),
         "such as a logarithm",
     ),
+    "hardly any depth": (
+        lambda s: s._replace(depth=np.where(np.arange(s.depth.shape[1]) % 4, 0, s.depth)),
+        "75.0% of them have none",
+    ),
     "disparity": (lambda s: s._replace(depth=6 / s.depth), "such as disparity"),
     "depth upside down": (lambda s: s._replace(depth=s.depth[::-1]), "or is it upside down"),
 }  # fmt: skip
@@ -533,6 +537,11 @@ def test_a_wrong_command_line_ends_in_one_sentence(
         assert message.startswith("error: ")
         assert message.count("\n") == 1
         assert "command --help" in message
+    folders = ["here", "there"] if run is run_prepare else ["here"]
+    with pytest.raises(SystemExit) as ended:
+        run(NYUDv2, "command", [*folders, "--workers", "-1"])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: Expected `workers` of at least 0, but got -1.\n"
     with pytest.raises(SystemExit):
         run(NYUDv2, "command", ["--help"])
     assert "sa-gate, esanet, nicr, drsleep, vainf, gupta" in capsys.readouterr().out
