@@ -13,6 +13,7 @@ from lwm_loss import MultiTaskOutput
 
 from ._inputs import Picture, Scene
 from ._isolation import global_settings, isolated, restore_settings, seed_all
+from ._likeness import is_tied
 from ._property import Effort
 from ._report import CheckSkipped
 
@@ -190,29 +191,70 @@ class BackboneProbe:
         with isolated(small=self.small):
             try:
                 self._pristine = copy.deepcopy(model)
+                copied = not self._tied()
             except Exception:
+                copied = False
+            if not copied:
                 self._saved = _Snapshot(model)
                 self._pristine = model
             self._warm = warm_up(self._pristine, self.image_size) if self.copyable else model
         self.sample = self._look()
+        self.in_training = self._look(train=True)
+
+    def _tied(self) -> bool:
+        """Whether a copy still runs parameters of the network: then it is none to work on."""
+        twin = copy.deepcopy(self._pristine).eval()
+        try:
+            outputs = list(parts(self.run(twin, self.image()["image"])).values())
+        except Exception:
+            outputs = []  # it does not run: the checks say so
+        return is_tied(self.model, twin, outputs)
 
     @property
     def copyable(self) -> bool:
-        """Whether a deep copy can be made."""
+        """Whether a deep copy can be made that is a thing of its own."""
         return self._saved is None
 
-    def _look(self) -> MultiTaskOutput | Exception:
-        """One forward in evaluation tells the outputs that there are."""
+    def _look(self, *, train: bool = False) -> MultiTaskOutput | Exception:
+        """One forward tells the outputs that there are."""
         with isolated(small=self.small), torch.no_grad():
             try:
-                return self.run(self.fresh(), self.image()["image"])
+                return self.run(self._fresh(train=train), self.image()["image"])
             except Exception as error:
                 return error
             finally:
                 self.restore()
 
-    def fresh(self, *, train: bool = False, warm: bool = True) -> nn.Module:
-        """A copy to run; of a network that cannot be copied, itself, put back to how it was."""
+    def size_that_runs(self) -> tuple[int, int] | None:
+        """A size at which the network takes an image alone; its own first, None if there is none.
+
+        Vision transformers put their tokens on a square, some decoders want whole strides.
+        """
+        height, width = self.image_size
+        whole = (-(-height // 32) * 32, -(-width // 32) * 32)
+        for size in (self.image_size, whole, (width, width), (height, height), (224, 224)):
+            with isolated(small=self.small), torch.no_grad():
+                try:
+                    self._fresh(warm=False)(self.image(size=size)["image"])
+                except Exception:
+                    continue
+                finally:
+                    self.restore()
+            return size
+        return None
+
+    def fresh(self, *, train: bool = False, warm: bool = True, must_run: bool = True) -> nn.Module:
+        """A copy to run; of a network that cannot be copied, itself, put back to how it was.
+
+        Skips the check if it does not run in training, unless ``must_run`` is False.
+        """
+        if train and must_run and isinstance(self.in_training, Exception):
+            raise CheckSkipped(
+                "the network does not run on an image alone in training, see check_output_shapes"
+            )
+        return self._fresh(train=train, warm=warm)
+
+    def _fresh(self, *, train: bool = False, warm: bool = True) -> nn.Module:
         self.restore()
         model = self.model
         if self.copyable:
@@ -254,7 +296,7 @@ class BackboneProbe:
     def require_output(self) -> MultiTaskOutput:
         """What it returns in evaluation; skips the check if that is nothing to learn from."""
         output = self.require_run()
-        if output.logits.ndim != 4:
+        if output.logits.ndim != 4 or len(output.logits) != 2:
             raise CheckSkipped("the logits are not (B, C, H, W), see check_output_shapes")
         if not output.logits.is_floating_point():
             raise CheckSkipped("the logits are no floating point numbers, see check_output_dtypes")
@@ -263,9 +305,10 @@ class BackboneProbe:
     def require_run(self) -> MultiTaskOutput:
         """What it returns in evaluation; skips the check if the network does not run."""
         if isinstance(self.sample, Exception):
+            elsewhere = self.size_that_runs() is not None
+            name = "output_shapes" if elsewhere else "depth_not_needed_at_test_time"
             raise CheckSkipped(
-                "the network does not run on an image alone in evaluation, see "
-                "check_depth_not_needed_at_test_time"
+                f"the network does not run on an image alone in evaluation, see check_{name}"
             )
         return self.sample
 

@@ -24,8 +24,10 @@ def difference(
     return None
 
 
-def tensor_difference(name: str, found: Tensor, expected: Tensor, tolerance: float) -> str | None:
-    """As `difference`, for one tensor."""
+def tensor_difference(
+    name: str, found: Tensor, expected: Tensor, tolerance: float, absolute: float = 0.0
+) -> str | None:
+    """As `difference`, for one tensor, and up to ``absolute`` in any case."""
     if found.shape != expected.shape:
         return f"{name} has shape {tuple(found.shape)} in place of {tuple(expected.shape)}"
     if found.numel() == 0:
@@ -35,7 +37,7 @@ def tensor_difference(name: str, found: Tensor, expected: Tensor, tolerance: flo
     tolerance = max([tolerance, *(20 * eps for eps in digits)])
     left, right = found.detach().double().cpu(), expected.detach().double().cpu()
     finite = torch.where(right.isfinite(), right.abs(), 0)
-    allowed = tolerance * float(finite.max())
+    allowed = max(tolerance * float(finite.max()), absolute)
     same = (left == right) | (left.isnan() & right.isnan())
     gap = torch.where(same, 0, (left - right).abs().nan_to_num(nan=torch.inf))
     worst = int(gap.argmax())

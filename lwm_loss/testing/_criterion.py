@@ -41,6 +41,12 @@ class Inputs(NamedTuple):
         """The tensors that a loss may be differentiated by."""
         return [self.logits, self.pred_depth, *self.side_logits]
 
+    def cloned(self) -> Inputs:
+        """Copies within the graph: what a loss writes to them stays there."""
+        *tensors, sides = self
+        copies: list[Any] = [tensor.clone() for tensor in tensors]
+        return Inputs._make([*copies, [side.clone() for side in sides]])
+
 
 class Output(NamedTuple):
     """What a loss returned: its value, and the weights that it tells of."""
@@ -74,7 +80,7 @@ class LossProbe:
         if kind not in KINDS:
             raise ValueError(f"Expected `kind` to be one of {KINDS}, but got {kind!r}.")
         self.criterion = criterion
-        self.effort = Effort(max_examples, seed)
+        self.effort = Effort(max_examples, seed, searches=3)
         self.max_weight = max_weight
         self.roles: Roles = {}
         self.num_classes = num_classes or declared_classes(criterion) or 5
@@ -241,6 +247,16 @@ class LossProbe:
             raise CheckSkipped("it has no weight map")
         return told
 
+    def has_weights(self) -> bool:
+        """Whether there is a map of weights to look at."""
+        if self.kind == "curriculum":
+            return False
+        try:
+            self.weight_map(self.copy(), self.inputs(self.scene(ignored=0.0)))
+        except CheckSkipped:
+            return False
+        return True
+
     def weight_code(self) -> str:
         """The code of `weight_map`."""
         if self.kind == "weighting":
@@ -266,9 +282,9 @@ class LossProbe:
         if fusion in BOUNDS:
             return BOUNDS[fusion]
         is_named = isinstance(self.weight_owner, nn.Module)
-        return max(BOUNDS.values()) if is_named and self._weights_use_depth() else None
+        return max(BOUNDS.values()) if is_named and self.weights_use_depth() else None
 
-    def _weights_use_depth(self) -> bool:
+    def weights_use_depth(self) -> bool:
         """Whether the weights change with the true depth, or with where it is known."""
         # Larger than the usual cells: in a region of one pixel no depth would matter.
         plain = self.scene(seed=1, size=(24, 24))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from torch import Tensor, nn
 
 from ._compare import tensor_difference
@@ -52,3 +55,32 @@ def unlike(original: nn.Module, twin: nn.Module) -> str | None:
                     attribute = f"{path}.{name}".lstrip(".")
                     return f"in the copy {attribute} is {found!r} in place of {value!r}"
     return None
+
+
+def graph_leaves(tensor: Tensor) -> set[int]:
+    """The ids of the tensors that a result's gradient arrives at.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.ones(2, requires_grad=True)
+        >>> graph_leaves(2 * weight) == {id(weight)}
+        True
+    """
+    found, seen = set(), set()
+    nodes: list[Any] = [tensor.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        nodes += [parent for parent, _ in node.next_functions]
+    return found
+
+
+def is_tied(original: nn.Module, twin: nn.Module, outputs: Iterable[Tensor]) -> bool:
+    """Whether a copy holds, or its outputs come from, a parameter or buffer of its original."""
+    ours = {id(tensor) for tensor in (*original.parameters(), *original.buffers())}
+    theirs = {id(tensor) for tensor in (*twin.parameters(), *twin.buffers())}
+    return bool(ours & theirs.union(*(graph_leaves(output) for output in outputs)))

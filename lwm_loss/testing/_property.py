@@ -12,6 +12,8 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
+from ._report import CheckSkipped
+
 T = TypeVar("T")
 
 
@@ -36,6 +38,8 @@ def scenario(code: str) -> Iterator[None]:
         yield
     except Breach as error:
         raise Breach(error.finding, code) from error.__cause__
+    except CheckSkipped:
+        raise
     except Exception as error:
         message = textwrap.shorten(str(error), 300) or "no message"
         finding = f"it raised {type(error).__name__}: {message.rstrip('.')}"
@@ -49,10 +53,13 @@ class Effort(NamedTuple):
         max_examples: the number of drawn inputs.
         seed: draws the same inputs on every run; without one they differ from run to run, except
             where the environment variable ``CI`` is set.
+        searches: how often a failure is searched and shrunk, each time from another start; the
+            shortest counts. Shrinking may end early where one draw sets the length of others.
     """
 
     max_examples: int
     seed: int | None = None
+    searches: int = 1
 
 
 def for_all(
@@ -65,6 +72,22 @@ def for_all(
 
     Corners come last, for what hypothesis finds it also shrinks.
     """
+    found: list[Breach] = []
+    for search in range(effort.searches):
+        smallest = _smallest(strategy, hold, effort, search)
+        if smallest is None:
+            break
+        found.append(smallest)
+    if found:
+        raise min(found, key=lambda each: len(each.reproduce))
+    for corner in corners:
+        hold(corner)
+
+
+def _smallest(
+    strategy: st.SearchStrategy[T], hold: Callable[[T], None], effort: Effort, search: int
+) -> Breach | None:
+    """The breach of the input that one search ends at, or None if it finds no breach."""
     breaches: list[Breach] = []
 
     def attempt(drawn: T) -> None:
@@ -74,13 +97,15 @@ def for_all(
             breaches.append(error)
             raise
 
-    fixed = effort.seed is not None or bool(os.environ.get("CI"))
+    seed = effort.seed
+    if search > 0 and (seed is not None or os.environ.get("CI")):
+        seed = (seed or 0) + search
     test = given(drawn=strategy)(attempt)
-    if effort.seed is not None:
-        test = hypothesis.seed(effort.seed)(test)
+    if seed is not None:
+        test = hypothesis.seed(seed)(test)
     test = settings(
         max_examples=effort.max_examples,
-        derandomize=fixed and effort.seed is None,
+        derandomize=seed is None and bool(os.environ.get("CI")),
         database=None,
         deadline=None,
         phases=(Phase.generate, Phase.shrink),
@@ -95,7 +120,4 @@ def for_all(
         # The last one is that of the smallest input; hypothesis itself may have found it flaky.
         if not breaches:
             raise
-    if breaches:
-        raise breaches[-1]
-    for corner in corners:
-        hold(corner)
+    return breaches[-1] if breaches else None

@@ -20,13 +20,14 @@ Expected = Mapping[str, str]
 # The order of reports: what must hold before anything else can.
 ROOMS = (
     "outputs",
-    "evaluation",
     "side_effects",
+    "evaluation",
     "gradients",
     "privileged",
     "copies",
     "deployment",
     "loss_values",
+    "loss_direction",
     "loss_invariances",
     "loss_pixels",
     "weight_map",

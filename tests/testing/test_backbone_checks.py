@@ -25,6 +25,8 @@ FAULTS = {
         zoo.OneClassTooMany,
         zoo.NoLogitsInTheMapping,
         zoo.SqueezesInTraining,
+        zoo.WholeStrides,
+        zoo.NeedsDepthInTraining,
     ),
     "check_logits_are_scores": (
         zoo.Softmaxed,
@@ -51,6 +53,8 @@ FAULTS = {
         zoo.SideOfDetachedFeatures,
         zoo.DetachedDepth,
         zoo.DetachedLogits,
+        zoo.LogitsOfDetachedFeatures,
+        zoo.LearnsOfOneImage,
     ),
     "check_learns_one_batch": (zoo.ReversedGradient, zoo.ReversedDepth, zoo.DetachedLogits),
     "check_depth_not_needed_at_test_time": (
@@ -78,7 +82,7 @@ FAULTS = {
         zoo.CachesTheFirstSize,
         zoo.ReusesItsOutput,
     ),
-    "check_input_is_not_modified": (zoo.WritesToTheImage,),
+    "check_input_is_not_modified": (zoo.WritesToTheImage, zoo.CentresASingleImage),
     "check_forward_keeps_parameters": (zoo.ClipsItsWeights, zoo.TeacherInForward),
     "check_eval_keeps_running_statistics": (
         zoo.NormStaysInTraining,
@@ -104,7 +108,13 @@ FAULTS = {
     ),
     "check_bfloat16_autocast": (zoo.IndexAdd, zoo.HalfInside, zoo.LogOfOneMinusP),
     "check_torch_compile": (zoo.BranchesOnValues, zoo.ReadsANumber, zoo.BreaksInTraining),
-    "check_deep_copy": (zoo.HoldsALock, zoo.KeepsTheGraph, zoo.WeakParent, zoo.ForgetsWhenCopied),
+    "check_deep_copy": (
+        zoo.HoldsALock,
+        zoo.KeepsTheGraph,
+        zoo.WeakParent,
+        zoo.RunsTheOriginal,
+        zoo.ForgetsWhenCopied,
+    ),
     "check_pickle": (
         zoo.HoldsALambda,
         zoo.HooksALambda,
@@ -190,15 +200,20 @@ def test_what_is_lacking_is_skipped_with_the_reason():
     assert skipped == {"check_missing_depth_stays_local": "the network predicts no depth"}
 
 
-def test_network_that_does_not_run_fails_once_and_says_where_to_look():
-    report = check_backbone(zoo.NeedsDepth(), zoo.CLASSES, SIZE, on_fail="return", seed=0)
-    assert {result.name for result in report.failed} == {
-        "check_output_shapes",
-        "check_depth_not_needed_at_test_time",
-    }
-    assert all(
-        "check_depth_not_needed" in result.reason for result in report if result.status == "skipped"
-    )
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        (zoo.NeedsDepth, "check_depth_not_needed_at_test_time"),
+        (zoo.WholeStrides, "check_output_shapes"),
+        (zoo.NeedsDepthInTraining, "check_output_shapes"),
+    ],
+)
+def test_network_that_does_not_run_fails_once_and_says_where_to_look(fault, name):
+    report = check_backbone(fault(), zoo.CLASSES, SIZE, on_fail="return", seed=0)
+    assert [result.name for result in report.failed] == [name]
+    skipped = [result.reason for result in report if result.status == "skipped"]
+    assert len(skipped) > 10
+    assert all(name in reason for reason in skipped)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +223,9 @@ def test_network_that_does_not_run_fails_once_and_says_where_to_look():
         (zoo.TurnsGradientsOff, "check_forward_keeps_global_state"),
         (zoo.CentredOverTheBatch, "check_sample_alone_equals_sample_in_batch"),
         (zoo.DropoutLeftOn, "check_eval_is_deterministic"),
+        (zoo.SqueezesTheBatch, "check_output_shapes"),
+        (zoo.LogitsOfDetachedFeatures, "check_outputs_carry_gradient"),
+        (zoo.RunsTheOriginal, "check_deep_copy"),
     ],
 )
 def test_fault_is_told_by_one_check_alone(fault, name):
@@ -245,8 +263,9 @@ def test_network_of_square_images_is_told_so():
                 raise ValueError("square images, please")
             return super().forward(image)
 
-    with pytest.raises(ContractError, match=r"square images: pass image_size=\(32, 32\)"):
-        checks.check_depth_not_needed_at_test_time(Square(), zoo.CLASSES, (24, 32))
+    with pytest.raises(ContractError, match=r"images of \(32, 32\): pass image_size=\(32, 32\)"):
+        checks.check_output_shapes(Square(), zoo.CLASSES, (24, 32))
+    checks.check_depth_not_needed_at_test_time(Square(), zoo.CLASSES, (24, 32))
 
 
 def test_batch_norm_of_a_pooled_feature_is_a_remark():

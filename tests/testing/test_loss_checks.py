@@ -72,7 +72,18 @@ FAULTS = {
         zoo.IgnoredIsClamped,
         zoo.SmoothsEverywhere,
     ),
-    "check_ignored_pixels_do_not_count": (zoo.MeanOverAllPixels, zoo.MaskedLogits),
+    "check_right_predictions_cost_less": (zoo.MaximisesTheProbability, zoo.RewardsWrongDepth),
+    "check_hard_pixels_weigh_no_less": (
+        weighting(zoo.ShareOfRightPixels),
+        wrapped(zoo.ShareOfRightPixels),
+        weighting(zoo.SimilarityOfDepth),
+    ),
+    "check_ignored_pixels_do_not_count": (
+        zoo.MeanOverAllPixels,
+        zoo.MaskedLogits,
+        zoo.MultipliesTheLoss,
+        zoo.RateOfAllPixels,
+    ),
     "check_all_ignored_is_zero": (
         nn.CrossEntropyLoss,
         zoo.NaNWhenAllIgnored,
@@ -112,7 +123,7 @@ FAULTS = {
         weighting(zoo.TripledWeight),
         weighting(zoo.LastOfATie),
     ),
-    "check_low_precision": (zoo.HalfMean, weighting(zoo.CountsInHalf)),
+    "check_low_precision": (zoo.HalfMean, zoo.SmallEpsilon, weighting(zoo.CountsInHalf)),
     "check_loss_torch_compile": (zoo.BooleanIndexing, zoo.ReadsACount, zoo.BranchesOnLabels),
     "check_loss_deep_copy": (
         zoo.HoldsALock,
@@ -131,6 +142,7 @@ FAULTS = {
         curriculum(zoo.NeverMoves),
         curriculum(zoo.KeepsLess),
     ),
+    "check_curriculum_masked_pixels_do_not_count": (curriculum(zoo.ForgetsTheMask),),
     "check_curriculum_state_dict": (
         curriculum(zoo.EpochInPython),
         curriculum(zoo.EpochNotSaved),
@@ -242,10 +254,15 @@ SHOWN = {
     - {
         "check_reductions_agree",
         "check_curriculum_kept_share_grows",
+        "check_curriculum_masked_pixels_do_not_count",
         "check_curriculum_state_dict",
     },
     "Plain": {"check_reductions_agree"},
-    "SelfPacedCurriculum": {"check_curriculum_kept_share_grows", "check_curriculum_state_dict"},
+    "SelfPacedCurriculum": {
+        "check_curriculum_kept_share_grows",
+        "check_curriculum_masked_pixels_do_not_count",
+        "check_curriculum_state_dict",
+    },
     "LossWeightModule": {"check_weight_map_is_detached", "check_ignored_pixels_do_not_count"},
 }
 
@@ -362,6 +379,31 @@ def test_loss_that_does_not_run_fails_once():
     assert [result.name for result in report.failed] == ["check_loss_output"]
     assert "no such luck" in report.failed[0].reason
     assert {result.status for result in report} == {"failed", "skipped"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        (zoo.WritesToTheTarget, "check_loss_inputs_are_not_modified"),
+        (zoo.DrawsPixels, "check_loss_is_deterministic"),
+        (curriculum(zoo.MovesInForward), "check_loss_is_deterministic"),
+        (zoo.MultipliesTheLoss, "check_ignored_pixels_do_not_count"),
+        (zoo.MaximisesTheProbability, "check_right_predictions_cost_less"),
+    ],
+)
+def test_fault_is_told_by_one_check_alone(fault, name):
+    report = check_loss(fault(), CLASSES, on_fail="return", max_examples=5, seed=0)
+    assert [result.name for result in report.failed] == [name]
+
+
+def test_what_is_made_of_ignored_pixels_is_no_matter_of_the_classes():
+    checks.check_class_permutation(zoo.IgnoredBecomesClassZero(), CLASSES, seed=0)
+
+
+def test_reduction_of_a_loss_that_cannot_be_copied_is_put_back():
+    criterion = zoo.HoldsALock()
+    checks.check_reductions_agree(criterion, CLASSES, max_examples=1, seed=0)
+    assert criterion.reduction == "mean"
 
 
 def test_sum_may_overflow_but_a_mean_may_not():

@@ -12,6 +12,7 @@ from .copies import (
 )
 from .curriculum import (
     check_curriculum_kept_share_grows,
+    check_curriculum_masked_pixels_do_not_count,
     check_curriculum_state_dict,
 )
 from .deployment import (
@@ -21,6 +22,7 @@ from .deployment import (
 from .evaluation import (
     check_depth_not_needed_at_test_time,
     check_eval_is_deterministic,
+    check_eval_keeps_running_statistics,
     check_no_state_between_calls,
     check_sample_alone_equals_sample_in_batch,
 )
@@ -33,6 +35,10 @@ from .gradients import (
 from .loss_deployment import (
     check_loss_torch_compile,
     check_low_precision,
+)
+from .loss_direction import (
+    check_hard_pixels_weigh_no_less,
+    check_right_predictions_cost_less,
 )
 from .loss_invariances import (
     check_batch_permutation,
@@ -68,7 +74,6 @@ from .privileged import (
     check_missing_depth_stays_local,
 )
 from .side_effects import (
-    check_eval_keeps_running_statistics,
     check_forward_keeps_global_state,
     check_forward_keeps_parameters,
     check_input_is_not_modified,
@@ -87,6 +92,7 @@ __all__ = [
     "check_bfloat16_autocast",
     "check_class_permutation",
     "check_curriculum_kept_share_grows",
+    "check_curriculum_masked_pixels_do_not_count",
     "check_curriculum_state_dict",
     "check_deep_copy",
     "check_depth_not_needed_at_test_time",
@@ -98,6 +104,7 @@ __all__ = [
     "check_finite_outputs",
     "check_forward_keeps_global_state",
     "check_forward_keeps_parameters",
+    "check_hard_pixels_weigh_no_less",
     "check_ignored_pixels_do_not_count",
     "check_ignored_pixels_get_no_gradient",
     "check_ignored_pixels_send_no_gradient",
@@ -121,6 +128,7 @@ __all__ = [
     "check_outputs_carry_gradient",
     "check_pickle",
     "check_reductions_agree",
+    "check_right_predictions_cost_less",
     "check_sample_alone_equals_sample_in_batch",
     "check_saturated_logits_stay_finite",
     "check_state_dict_round_trip",

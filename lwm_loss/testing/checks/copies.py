@@ -15,7 +15,7 @@ from .._backbone import OUTPUTS, BackboneProbe, parts
 from .._compare import difference
 from .._hidden_state import lost_values
 from .._inputs import Scene
-from .._likeness import LIKENESS, unlike
+from .._likeness import LIKENESS, graph_leaves, unlike
 from .._property import breach, scenario
 from .._registry import backbone_check
 from .._report import CheckSkipped
@@ -105,7 +105,7 @@ def check_deep_copy(probe: BackboneProbe) -> None:
         "    for parameter in model.parameters():\n"
         "        parameter.add_(0.1)\n"
         "assert gap(outputs(twin, image), before) <= 1e-5\n"
-        "from lwm_loss.testing.checks.copies import graph_leaves\n"
+        "from lwm_loss.testing._likeness import graph_leaves\n"
         "used = [graph_leaves(MultiTaskOutput.of(x(image)).logits) for x in (model, twin)]\n"
         "assert not used[0] & used[1]"
     )
@@ -115,7 +115,7 @@ def check_deep_copy(probe: BackboneProbe) -> None:
         if found:
             breach(found)
     with scenario(probe.code(scene, after=statement)):
-        model = probe.fresh()
+        model = probe.fresh(train=True)
         _train_once(probe, model, scene["image"])
         twin = copy.deepcopy(model)
         with torch.no_grad():
@@ -141,29 +141,8 @@ def _outputs(probe: BackboneProbe, model: nn.Module, scene: Scene) -> list[torch
     return list(parts(probe.run(model, scene["image"].clone())).values())
 
 
-def graph_leaves(tensor: torch.Tensor) -> set[int]:
-    """The ids of the tensors that a result's gradient arrives at.
-
-    Example:
-        >>> weight = torch.ones(2, requires_grad=True)
-        >>> graph_leaves(2 * weight) == {id(weight)}
-        True
-    """
-    found, seen = set(), set()
-    nodes: list[Any] = [tensor.grad_fn]
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.add(id(node.variable))
-        nodes += [parent for parent, _ in node.next_functions]
-    return found
-
-
 def _train_once(probe: BackboneProbe, model: nn.Module, image: torch.Tensor) -> None:
-    loss = projection(probe.run(model.train(), image.clone()))
+    loss = projection(probe.run(model, image.clone()))
     if loss.requires_grad:
         torch.autograd.backward(loss)
 
@@ -200,7 +179,7 @@ def check_pickle(probe: BackboneProbe) -> None:
             breach(found)
     with scenario(probe.code(scene, after=statement)):
         for trained in (False, True):
-            model = probe.fresh()
+            model = probe.fresh(train=trained)
             if trained:
                 _train_once(probe, model, scene["image"])
             twin = _through_pickle(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from .._compare import tensor_difference
 from .._criterion import LossProbe
+from .._inputs import Scene
 from .._property import breach, scenario
 from .._registry import loss_check
 from .._report import CheckSkipped
@@ -42,9 +44,9 @@ def _owner(probe: LossProbe) -> str:
 
 
 def _weights() -> tuple[Tensor, Tensor]:
-    names: dict[str, Any] = {"torch": torch, "criterion": None}
-    exec(SETUP.format(owner="criterion"), names)
-    return names["weight"], names["mask"]
+    """A map of weights and the pixels that have a label."""
+    scene = Scene(SETUP.format(owner="None"))
+    return scene["weight"], scene["mask"]
 
 
 def _reset(curriculum: Any) -> None:
@@ -53,6 +55,7 @@ def _reset(curriculum: Any) -> None:
 
 
 def _filtered(probe: LossProbe, curriculum: Any, weight: Tensor, mask: Tensor) -> Tensor:
+    """What a curriculum keeps of a map of weights."""
     takes_mask = probe.kind != "curriculum" or "mask" in probe.roles
     output = curriculum(weight, mask) if takes_mask else curriculum(weight)
     if not isinstance(output, Tensor) or output.shape != weight.shape:
@@ -118,6 +121,47 @@ def check_curriculum_kept_share_grows(probe: LossProbe) -> None:
             breach(f"after {epoch} epochs it keeps {share:.0%} of the weights, not all")
         if first == int((weight != 0).sum()):
             breach("it keeps all weights from the beginning")
+
+
+@loss_check(
+    "a median, a quantile or a maximum over the whole map in place of the labelled pixels: zeros "
+    "where there is no label pull the threshold down"
+)
+def check_curriculum_masked_pixels_do_not_count(probe: LossProbe) -> None:
+    """What a curriculum keeps within its mask does not depend on the weights outside of it.
+
+    Example:
+        >>> from lwm_loss import SelfPacedCurriculum
+        >>> check_curriculum_masked_pixels_do_not_count(SelfPacedCurriculum(epochs=3))
+    """
+    probe.ready()
+    after = SETUP.format(owner=_owner(probe)) + (
+        "other = torch.where(mask, weight, 5 * weight + 1)\n"
+        f"for _ in range({_EPOCHS}):\n"
+        "    kept = copy.deepcopy(curriculum)(weight, mask)\n"
+        "    again = copy.deepcopy(curriculum)(other, mask)\n"
+        "    assert torch.equal(again[mask], kept[mask])\n"
+        "    curriculum.step()"
+    )
+    curriculum = _curriculum(probe, probe.copy())
+    if probe.kind == "curriculum" and not probe.uses("mask"):
+        raise CheckSkipped("it takes no mask")
+    weight, mask = _weights()
+    other = torch.where(mask, weight, 5 * weight + 1)
+    with scenario(probe.code(probe.scene(), after)):
+        for epoch in range(_EPOCHS):
+            # Copies are called, for a call may itself move a curriculum on.
+            kept, again = (
+                torch.where(mask, _filtered(probe, copy.deepcopy(curriculum), each, mask), 0)
+                for each in (weight, other)
+            )
+            found = tensor_difference("the kept weight", again, kept, 0.0)
+            if found:
+                breach(f"in epoch {epoch}, with other weights outside of the mask, {found}")
+            curriculum.step()
+
+
+_EPOCHS = 3
 
 
 @loss_check(

@@ -36,28 +36,10 @@ def check_depth_not_needed_at_test_time(probe: BackboneProbe) -> None:
             breach(f"forward requires {', '.join(required)} where there is the image alone")
         try:
             model(scene["image"])
-        except Exception as error:
-            side = _square_that_runs(probe)
-            if not side:
-                raise
-            breach(
-                f"it raised {type(error).__name__}: {error}; it does run on square images: pass "
-                f"image_size=({side}, {side})"
-            )
-
-
-def _square_that_runs(probe: BackboneProbe) -> int:
-    """The side of the square images that a network takes which refuses others; 0 if it takes none.
-
-    Vision transformers put their tokens on a square.
-    """
-    for side in sorted(set(probe.image_size), reverse=True):
-        try:
-            probe.fresh(warm=False)(probe.image(size=(side, side))["image"])
         except Exception:
-            continue
-        return side if len(set(probe.image_size)) > 1 else 0
-    return 0
+            if probe.size_that_runs() is None:
+                raise
+            # Of another size it takes an image alone: check_output_shapes speaks of that.
 
 
 def _required(model: nn.Module) -> list[str]:
@@ -100,6 +82,10 @@ def check_sample_alone_equals_sample_in_batch(probe: BackboneProbe) -> None:
             with scenario(code), torch.no_grad():
                 alone = parts(probe.run(probe.fresh(), image[k : k + 1].clone()))
                 within = {name: part[k : k + 1] for name, part in together.items()}
+                if [part.shape for part in alone.values()] != [
+                    part.shape for part in within.values()
+                ]:
+                    return  # check_output_shapes says so
                 found = difference(alone, within, 1e-3)
                 if found:
                     breach(f"for image {k} of {batch} alone {found}")
@@ -213,3 +199,46 @@ def check_no_state_between_calls(probe: BackboneProbe) -> None:
 
     strategy = st.tuples(pictures(LIVELY), st.booleans())
     for_all(strategy, hold, probe.effort, [(Picture(), False), (Picture(), True)])
+
+
+@backbone_check(
+    "a module whose train() or eval() does not do as it is told, F.batch_norm with training=True, "
+    "or a running statistic that is updated without asking self.training"
+)
+def check_eval_keeps_running_statistics(probe: BackboneProbe) -> None:
+    """In evaluation every module is in evaluation, and no buffer changes in a forward.
+
+    Example:
+        >>> check_eval_keeps_running_statistics(torch.nn.Conv2d(3, 5, 1))
+    """
+    probe.require_output()
+    scene = probe.image(Picture("bright"))
+    statement = (
+        "for name, module in model.named_modules():\n"
+        "    assert not module.training, name\n"
+        "before = {n: b.clone() for n, b in model.named_buffers()}\n"
+        "model(image)\n"
+        "for name, buffer in model.named_buffers():\n"
+        "    assert torch.equal(buffer, before[name]), name\n"
+        "for name, module in model.named_modules():\n"
+        "    assert not module.training, name"
+    )
+    with scenario(probe.code(scene, after=statement)):
+        model = probe.fresh(train=True).eval()
+        _all_in_evaluation(model, "after model.eval()")
+        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        with torch.no_grad():
+            probe.run(model, scene["image"])
+        _all_in_evaluation(model, "after a forward")
+        now = dict(model.named_buffers())
+        if list(now) != list(before):
+            breach("a forward in evaluation added or removed a buffer")
+        for name, buffer in now.items():
+            if buffer.shape != before[name].shape or not torch.equal(buffer, before[name]):
+                breach(f"the buffer {name} was changed by a forward in evaluation")
+
+
+def _all_in_evaluation(model: nn.Module, when: str) -> None:
+    for name, module in model.named_modules():
+        if module.training:
+            breach(f"{name or 'the network'} ({type(module).__name__}) is in training {when}")

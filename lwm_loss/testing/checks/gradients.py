@@ -175,11 +175,11 @@ def _library_owned(
 
 
 @backbone_check(
-    "an output that is detached, or computed under torch.no_grad() or from detached features: a "
-    "side output or a depth branch then teaches the encoder nothing"
+    "an output that is detached, or computed under torch.no_grad() or from detached features: that "
+    "branch then teaches the encoder nothing; or images of the batch that are detached"
 )
 def check_outputs_carry_gradient(probe: BackboneProbe) -> None:
-    """In training each output carries a gradient, to the parameters and as far back as the logits.
+    """In training every output carries a gradient, equally far back, from each image of a batch.
 
     Example:
         >>> check_outputs_carry_gradient(torch.nn.Conv2d(3, 5, 1))
@@ -194,7 +194,11 @@ def check_outputs_carry_gradient(probe: BackboneProbe) -> None:
         "        assert part.requires_grad\n"
         "        (grad,) = torch.autograd.grad(part.sum(), image, retain_graph=True, "
         "allow_unused=True)\n"
-        "        assert grad is not None"
+        "        assert grad is not None\n"
+        "for scores in output.logits:\n"
+        "    model.zero_grad()\n"
+        "    (scores * torch.randn_like(scores)).mean().backward(retain_graph=True)\n"
+        "    assert any(p.grad is not None and p.grad.any() for p in model.parameters())"
     )
     with scenario(probe.code(scene, after=statement, train=True)):
         model = probe.fresh(train=True)
@@ -214,8 +218,22 @@ def check_outputs_carry_gradient(probe: BackboneProbe) -> None:
             if all(grad is None for grad in grads[1:]):
                 breach(f"the gradient of {name} reaches no trainable parameter")
         for name, reaches in reach.items():
-            if reach["logits"] and not reaches:
-                breach(f"the gradient of the logits reaches the image, that of {name} does not")
+            for other, goes_on in reach.items():
+                if goes_on and not reaches:
+                    breach(f"the gradient of {other} reaches the image, that of {name} does not")
+        taught = [_teaches(output.logits, k, weights) for k in range(len(output.logits))]
+        if any(taught) and not all(taught):
+            k = taught.index(False)
+            breach(f"the logits of image {k} of {len(taught)} have no gradient")
+
+
+def _teaches(logits: Tensor, k: int, weights: list[nn.Parameter]) -> bool:
+    """Whether the logits of one image of the batch have a gradient."""
+    noise = torch.Generator().manual_seed(7)
+    one = logits[k].float()
+    projected = (one * torch.randn(one.shape, generator=noise).to(one.device)).mean()
+    grads = torch.autograd.grad(projected, weights, retain_graph=True, allow_unused=True)
+    return any(grad is not None and bool((grad != 0).any()) for grad in grads)
 
 
 @backbone_check(

@@ -15,7 +15,7 @@ from .._criterion import Inputs, LossProbe
 from .._inputs import Scene
 from .._property import breach, scenario
 from .._registry import loss_check
-from .loss_values import value_and_gradients
+from .loss_values import require_no_chance, value_and_gradients
 
 # The most digits that a result in each dtype can be asked for.
 AGREEMENT = {torch.bfloat16: 2e-2, torch.float16: 5e-3}
@@ -31,25 +31,38 @@ LARGE = (368, 384)
 def check_low_precision(probe: LossProbe) -> str:
     """With bfloat16 and float16 scores, and under autocast, a loss is what it is in float32.
 
-    On images of more pixels than float16 can count. The scores are rounded first, so that only
-    the arithmetic differs. A sum that is itself more than the dtype of the result can hold may
-    overflow; a mean may not. A loss with class weights may have to be brought to the dtype of the
-    scores; that is a remark.
+    On images of more pixels than float16 can count, and for scores whose probabilities it rounds
+    to 0. The scores are rounded first, so that only the arithmetic differs. A sum that is itself
+    more than the dtype of the result can hold may overflow; a mean may not. A loss with class
+    weights may have to be brought to the dtype of the scores; that is a remark.
 
     Example:
         >>> check_low_precision(torch.nn.CrossEntropyLoss(reduction="none"))
     """
     probe.ready()
+    require_no_chance(probe)
     small = probe.scene(size=(24, 24))
+    certain = _certain(probe)
     converted = False
     for dtype, tolerance in AGREEMENT.items():
         large = probe.scene(images=1, size=LARGE, missing=0.1, depth="20 + 0 * {uniform}")
         convert = _wants_its_weights_in(probe, small, dtype)
         converted = converted or convert
-        for scene in (small, large):
+        for scene in (small, certain, large):
             _agrees_in(probe, scene, dtype, tolerance, convert=convert)
         _agrees_in(probe, small, dtype, tolerance, autocast=True)
     return "half precision scores need criterion.to(logits.dtype) first" if converted else ""
+
+
+def _certain(probe: LossProbe) -> Scene:
+    """Scores of up to some 90, where a probability below 6e-8 is 0 in float16."""
+    scene = probe.scene(size=(6, 8), missing=0.0)
+    scene.values["logits"] = 12 * scene["logits"]
+    scene.code += "\nlogits = 12 * logits"
+    if probe.num_sides:
+        scene.code += "\nside_logits = [12 * side for side in side_logits]"
+        scene.values["side_logits"] = [12 * side for side in scene.sides()]
+    return scene
 
 
 def _wants_its_weights_in(probe: LossProbe, scene: Scene, dtype: torch.dtype) -> bool:

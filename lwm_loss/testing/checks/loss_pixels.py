@@ -62,12 +62,15 @@ def check_ignored_pixels_get_no_gradient(probe: LossProbe) -> None:
 
 @loss_check(
     "a mean over all pixels in place of the labelled ones, a softmax, a sum or a maximum that "
-    "includes ignored pixels, or an ignored label that is mapped to a class"
+    "includes ignored pixels, a mask that multiplies (inf * 0 is NaN), an ignored label that is "
+    "mapped to a class, or an error rate of all pixels with depth"
 )
 def check_ignored_pixels_do_not_count(probe: LossProbe) -> None:
-    """Ignored pixels do not count: neither their scores nor how many there are change the loss.
+    """Ignored pixels do not count: neither what is there nor how many there are changes the loss.
 
-    Their scores are replaced; then an image without a label and without depth joins the batch.
+    Their scores are replaced, and classes ruled out there (a score of -inf); their depth goes
+    missing, which no weight elsewhere may show; and an image without label and depth joins the
+    batch.
 
     Example:
         >>> check_ignored_pixels_do_not_count(torch.nn.CrossEntropyLoss())
@@ -77,28 +80,63 @@ def check_ignored_pixels_do_not_count(probe: LossProbe) -> None:
         raise CheckSkipped("a curriculum sees no labels")
     for label in probe.ignored:
         for scene in scenes(probe, ignore_index=label, ignored=0.3):
-            _other_scores(probe, scene, label)
+            _other_scores(probe, scene, label, "30 - 10 * logits", "other scores")
+            # What an ignored label is mapped to, if it is: the first class, or the last.
+            ends = [0, probe.num_classes - 1] if probe.num_classes > 2 else [0]
+            ruled_out = f"logits.index_fill(1, torch.tensor({ends}, device=logits.device), -inf)"
+            _other_scores(probe, scene, label, ruled_out, f"scores of -inf for class {ends}")
             _one_more_image(probe, scene, label)
+            _other_depth(probe, scene, label)
 
 
-def _other_scores(probe: LossProbe, scene: Scene, label: int) -> None:
+def _other_scores(probe: LossProbe, scene: Scene, label: int, other: str, which: str) -> None:
+    change = (
+        f"ignored = (target == {label}).unsqueeze(1)\n"
+        f"logits = torch.where(ignored, {other}, logits)"
+    )
     after = (
         "value = {call}\n"
-        f"ignored = (target == {label}).unsqueeze(1)\n"
-        "logits = torch.where(ignored, 30 - 10 * logits, logits)\n"
+        f"{change}\n"
         "again = {call}\n"
         "assert torch.allclose(again, value, rtol=1e-4, atol=1e-6)"
     )
     with scenario(probe.code(scene, after)):
-        inputs = probe.inputs(scene)
-        ignored = inputs.target == label
-        other = torch.where(ignored.unsqueeze(1), 30 - 10 * inputs.logits, inputs.logits)
-        before, _ = value_and_gradients(probe, probe.copy(), inputs)
-        changed = inputs._replace(logits=other.detach().requires_grad_())
-        value, _ = value_and_gradients(probe, probe.copy(), changed)
+        before, _ = value_and_gradients(probe, probe.copy(), probe.inputs(scene))
+        changed = Scene(f"{scene.code}\n{change}")
+        value, _ = value_and_gradients(probe, probe.copy(), probe.inputs(changed))
         found = tensor_difference("the loss", value, before, CLOSE)
         if found:
-            breach(f"with other scores at ignored pixels {found}")
+            breach(f"with {which} at ignored pixels {found}")
+
+
+def _other_depth(probe: LossProbe, scene: Scene, label: int) -> None:
+    """R may count depth without a label, so every labelled pixel has the largest error there is."""
+    if not probe.has_weights() or not probe.uses("target_depth"):
+        return
+    exact, wrong = (
+        ("known.log()", "known.log() + 0.5") if probe.log_input else ("known", "2 * known")
+    )
+    before = (
+        "known = target_depth.nan_to_num(1.0)\n"
+        f"pred_depth = torch.where(target == {label}, {exact}, {wrong})"
+    )
+    change = f"target_depth = torch.where(target == {label}, nan, target_depth)"
+    call = probe.weight_code()
+    after = (
+        f"{before}\nweight = {call}\n{change}\nagain = {call}\n"
+        f"assert torch.allclose(again[target != {label}], weight[target != {label}], atol=1e-5)"
+    )
+    with scenario(probe.code(scene, after)):
+        plain = Scene(f"{scene.code}\n{before}")
+        changed = Scene(f"{plain.code}\n{change}")
+        again, weight = (
+            probe.weight_map(probe.copy(), probe.inputs(each)).detach().cpu()
+            for each in (changed, plain)
+        )
+        labelled = scene["target"] != label
+        found = tensor_difference("the weight", again[labelled], weight[labelled], 1e-5)
+        if found:
+            breach(f"without depth at ignored pixels {found}")
 
 
 def _one_more_image(probe: LossProbe, scene: Scene, label: int) -> None:

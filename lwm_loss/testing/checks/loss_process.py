@@ -64,18 +64,19 @@ def _goes_on_alone(probe: LossProbe, scene: Scene) -> None:
         return
     after = (
         "twin, moving = copy.deepcopy(criterion), criterion\n"
-        "criterion = twin\nbefore = {call}\n"
+        "criterion = copy.deepcopy(twin)\nbefore = {call}\n"
         f"criterion = moving\nfor _ in range({_STEPS}):\n    {owner}.step()\n"
-        "criterion = twin\n"
+        "criterion = copy.deepcopy(twin)\n"
         "assert torch.allclose({call}, before)"
     )
     with scenario(probe.code(scene, after)):
         moving = probe.copy()
         twin = copy.deepcopy(moving)
-        before, _ = value_and_gradients(probe, twin, probe.inputs(scene))
+        # Copies are called, for a call may itself move a curriculum on.
+        before, _ = value_and_gradients(probe, copy.deepcopy(twin), probe.inputs(scene))
         for _ in range(_STEPS):
             (moving if own else _curriculum_of(moving)).step()
-        now, _ = value_and_gradients(probe, twin, probe.inputs(scene))
+        now, _ = value_and_gradients(probe, copy.deepcopy(twin), probe.inputs(scene))
         words = tensor_difference("the loss", now, before, 1e-6)
         if words:
             breach(f"when the original steps on, from the copy {words}")

@@ -27,7 +27,8 @@ def value_and_gradients(
 ) -> tuple[Tensor, list[Tensor]]:
     """What the loss returns, and its gradients by logits, predicted depth and side outputs."""
     seed_all(seed)
-    value = probe.call(criterion, inputs).value
+    # Copies, so that of a loss that writes to its inputs one check alone speaks.
+    value = probe.call(criterion, inputs.cloned()).value
     leaves = inputs.leaves()
     if not value.requires_grad:
         return value, [torch.zeros_like(leaf) for leaf in leaves]
@@ -35,6 +36,14 @@ def value_and_gradients(
     return value.detach(), [
         torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, grads)
     ]
+
+
+def require_no_chance(probe: LossProbe) -> None:
+    """Skips the check if the loss draws at random, which no other call could repeat."""
+    inputs = probe.inputs(probe.scene())
+    first, second = (value_and_gradients(probe, probe.copy(), inputs, seed)[0] for seed in (0, 1))
+    if tensor_difference("the loss", second, first, 1e-6):
+        raise CheckSkipped("it draws at random, see check_loss_is_deterministic")
 
 
 def scenes(probe: LossProbe, **options: Any) -> Iterator[Scene]:
@@ -153,18 +162,30 @@ def _call(call: Callable[[Inputs], Tensor] | None, inputs: Inputs) -> Tensor:
 
 def _with_reduction(probe: LossProbe, name: str) -> Callable[[Inputs], Tensor] | None:
     """The loss with this reduction, if it has reductions."""
-    criterion = probe.copy()
-    if isinstance(getattr(criterion, "reduction", None), str):
-        criterion.reduction = name
-        return lambda inputs: probe.call(criterion, inputs).value.detach()
-    function = criterion.forward if isinstance(criterion, nn.Module) else criterion
-    try:
-        takes = "reduction" in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        takes = False
-    if not takes:
-        return None
-    return lambda inputs: probe.call(criterion, inputs, reduction=name).value.detach()
+    criterion = probe.criterion
+    has_attribute = isinstance(getattr(criterion, "reduction", None), str)
+    if not has_attribute:
+        function = criterion.forward if isinstance(criterion, nn.Module) else criterion
+        try:
+            takes = "reduction" in inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            takes = False
+        if not takes:
+            return None
+
+    def reduced(inputs: Inputs) -> Tensor:
+        seed_all(0)
+        one = probe.copy()
+        if not has_attribute:
+            return probe.call(one, inputs.cloned(), reduction=name).value.detach()
+        # Put back, for what cannot be copied is the subject itself.
+        own, one.reduction = one.reduction, name
+        try:
+            return probe.call(one, inputs.cloned()).value.detach()
+        finally:
+            one.reduction = own
+
+    return reduced
 
 
 def modules_of(criterion: Any) -> list[Any]:

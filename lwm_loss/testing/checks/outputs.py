@@ -38,6 +38,9 @@ def check_output_shapes(probe: BackboneProbe) -> str:
     if classes is None and not isinstance(sample, Exception):
         classes = sample.logits.shape[1] if sample.logits.ndim > 1 else None
 
+    runs_at = probe.size_that_runs() if isinstance(sample, Exception) else probe.image_size
+    if runs_at is None:
+        probe.require_run()  # skips
     remarks: list[str] = []
 
     def hold(drawn: tuple[int, int, int, bool]) -> None:
@@ -50,7 +53,7 @@ def check_output_shapes(probe: BackboneProbe) -> str:
             "*output.side_logits) if part is not None])\n" + _shape_assertion(batch, classes, size)
         )
         with scenario(probe.code(scene, after=statement, train=train)):
-            model = probe.fresh(train=train)
+            model = probe.fresh(train=train, must_run=False)
             try:
                 output = probe.run(model, scene["image"])
             except Exception as error:
@@ -59,6 +62,11 @@ def check_output_shapes(probe: BackboneProbe) -> str:
                 if train and batch == 1 and _ONE_VALUE in str(error):
                     remarks.append("training on a single image fails in a batch norm")
                     return
+                if not train and runs_at not in (None, probe.image_size):
+                    breach(
+                        f"it raised {type(error).__name__}: {str(error).rstrip('.')}; it does run "
+                        f"on images of {runs_at}: pass image_size={runs_at} if that is its size"
+                    )
                 raise
             wrong = _wrong_shape(output, batch, classes, size)
             if wrong:

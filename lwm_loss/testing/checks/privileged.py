@@ -113,8 +113,8 @@ def _mixes_images(probe: BackboneProbe, image: torch.Tensor) -> bool:
 
 
 @backbone_check(
-    "depth that is averaged, normalised or smoothed over the image, a hook that spreads the "
-    "gradient of the log-depth, or one predicted value for many pixels"
+    "a hook or a custom autograd function that averages, normalises or spreads the gradient of the "
+    "log-depth, or a branch whose gradient is infinite (0 times inf)"
 )
 def check_missing_depth_stays_local(probe: BackboneProbe) -> None:
     """Missing true depth in one pixel changes the depth loss of no other pixel, and no gradient.

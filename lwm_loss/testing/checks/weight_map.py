@@ -160,7 +160,7 @@ def check_error_rate_is_constant_on_regions(probe: LossProbe) -> None:
     """
     _require_weights(probe)
     owner = probe.weight_owner
-    if not probe.uses("target_depth") or not probe._weights_use_depth():
+    if not probe.uses("target_depth") or not probe.weights_use_depth():
         raise CheckSkipped("its weights do not use depth")
     if getattr(owner, "fusion", None) == "dpe":
         raise CheckSkipped("its weights are R alone")

@@ -158,3 +158,27 @@ class ForgetsANumber(Healthy):
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "gain": 1.0}
+
+
+class _SharedHead:
+    """Copies of it are itself."""
+
+    def __init__(self, head: nn.Module) -> None:
+        self.head = head
+
+    def __deepcopy__(self, memo: object) -> _SharedHead:
+        return self
+
+
+class RunsTheOriginal(Healthy):
+    """Its copy calls the head of the original."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = _SharedHead(self.head)
+
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        fine, coarse = self.features(image)
+        output = self.outputs(fine, coarse, image.shape[-2:])
+        logits = F.interpolate(self.shared.head(coarse), image.shape[-2:])
+        return output._replace(logits=logits)

@@ -117,3 +117,21 @@ class SpreadsDepthGradient(Healthy):
         if depth.requires_grad:
             depth.register_hook(lambda grad: grad + grad.mean())
         return output
+
+
+class LogitsOfDetachedFeatures(Healthy):
+    """The depth branch alone teaches the encoder."""
+
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        fine, coarse = self.features(image)
+        output = self.outputs(fine, coarse, image.shape[-2:])
+        logits = self.outputs(fine.detach(), coarse.detach(), image.shape[-2:]).logits
+        return output._replace(logits=logits)
+
+
+class LearnsOfOneImage(Healthy):
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        output = super().forward(image)
+        return output._replace(
+            logits=torch.cat([output.logits[:1], output.logits[1:].detach()]),
+        )

@@ -54,3 +54,10 @@ class SetsAFlag(Healthy):
     def forward(self, image: Tensor) -> MultiTaskOutput:
         torch.backends.cudnn.benchmark = True
         return super().forward(image)
+
+
+class CentresASingleImage(Healthy):
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        if len(image) == 1:
+            image -= image.mean()
+        return super().forward(image)
