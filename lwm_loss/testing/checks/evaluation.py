@@ -65,8 +65,9 @@ def check_sample_alone_equals_sample_in_batch(probe: BackboneProbe) -> None:
     if _is_random(probe):
         raise CheckSkipped("it is random in evaluation, see check_eval_is_deterministic")
     statement = OUTPUTS + (
-        "together = [part[{k} : {k} + 1] for part in outputs(model, image)]\n"
-        "alone = outputs(copy.deepcopy(model), image[{k} : {k} + 1])\n"
+        "fresh = copy.deepcopy(model)\n"
+        "together = [part[{k}:{end}] for part in outputs(model, image)]\n"
+        "alone = outputs(fresh, image[{k}:{end}])\n"
         "assert gap(alone, together) <= 1e-3, gap(alone, together)"
     )
 
@@ -74,11 +75,11 @@ def check_sample_alone_equals_sample_in_batch(probe: BackboneProbe) -> None:
         picture, batch = drawn
         scene = probe.image(picture, batch=batch)
         image = scene["image"]
-        with scenario(probe.code(scene, after=statement.format(k=0))), torch.no_grad():
+        with scenario(probe.code(scene, after=statement.format(k=0, end=1))), torch.no_grad():
             together = parts(probe.run(probe.fresh(), image.clone()))
         # Each of them: the one that sets a maximum over the batch is the same without the others.
         for k in range(batch):
-            code = probe.code(scene, after=statement.format(k=k))
+            code = probe.code(scene, after=statement.format(k=k, end=k + 1))
             with scenario(code), torch.no_grad():
                 alone = parts(probe.run(probe.fresh(), image[k : k + 1].clone()))
                 within = {name: part[k : k + 1] for name, part in together.items()}
