@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,10 +14,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import lwm_loss as lwm
-import lwm_loss.functional as LF
 from examples.rgbd.checkpoint import BEST, LATEST, load_checkpoint, save_checkpoint
 from examples.rgbd.config import OptionError, TrainConfig
-from examples.rgbd.data import VOID, Augmented, Batch
+from examples.rgbd.data import Augmented, Batch
 from examples.rgbd.evaluation import Evaluation, evaluate
 from examples.rgbd.frames import Frames
 from examples.rgbd.model import build_model
@@ -36,6 +34,7 @@ from examples.rgbd.reporting import (
 from examples.rgbd.runfolder import RunFolder
 from examples.rgbd.runstate import portable_state, whole_state
 from examples.rgbd.sampling import StepSampler, batches, collate, loader
+from examples.rgbd.step import TrainingStep
 
 
 class TrainingError(OptionError):
@@ -108,6 +107,10 @@ class Engine:
         optimizer = build_optimizer(groups, options)
         self.schedule = Schedule(optimizer, options, self.sampler.steps * options.epochs)
         self.model, self.optimizer = accelerator.prepare(network, optimizer)
+        self.take_step = TrainingStep(
+            self.model, self.objective, self.curriculum, self.optimizer, self.schedule, accelerator,
+            limits=frames.limits, clip_norm=options.clip_norm, channels_last=options.channels_last,
+        )  # fmt: skip
         # Weights are the same in all processes; what they draw from here on is their own.
         torch.manual_seed(config.run.seed + accelerator.process_index)
         self.epoch = 0
@@ -115,7 +118,6 @@ class Engine:
         self.sums = torch.zeros(len(TERMS), dtype=torch.float64, device=self.device)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
-        self._values_checked = False
 
     @property
     def network(self) -> nn.Module:
@@ -163,7 +165,7 @@ class Engine:
         )
         with bar:
             for batch in batches(self.loader):
-                parts.append(self._to_device(batch))
+                parts.append(self.take_step.prepare(batch))
                 if len(parts) < self.config.optimisation.accumulation:
                     continue
                 terms = self.take_step(parts)
@@ -188,77 +190,6 @@ class Engine:
             "images_per_second": seen / seconds,
             "memory_mb": peak_memory(self.device),
         }
-
-    def _to_device(self, batch: Batch) -> Batch:
-        last = self.config.optimisation.channels_last
-        layout = torch.channels_last if last else torch.contiguous_format
-        depth = batch.depth.to(self.device, non_blocking=True)
-        return batch._replace(
-            image=batch.image.to(self.device, non_blocking=True, memory_format=layout),
-            label=batch.label.to(self.device, non_blocking=True),
-            depth=LF.rescale_depth(depth, *self.frames.limits),
-        )
-
-    def take_step(self, parts: Sequence[Batch]) -> Tensor:
-        """One step of the optimiser over all parts of all processes.
-
-        Args:
-            parts: this process' share of the batch, with depth in levels.
-
-        Returns:
-            The terms of the whole batch, in the order of `TERMS`.
-        """
-        accelerator = self.accelerator
-        counts = torch.stack(
-            [torch.stack([(part.label != VOID).sum(), (part.depth > 0).sum()]) for part in parts]
-        ).sum(0)
-        # The true normaliser: the pixels of the whole step, wherever they are.
-        labelled, known = accelerator.reduce(counts, "sum").unbind()
-        # DDP averages over processes and accelerate over parts, but these terms are to be summed.
-        undo_mean = accelerator.num_processes * len(parts)
-        total = self.sums.new_zeros(len(TERMS))
-        for part in parts:
-            with accelerator.accumulate(self.model):
-                output = lwm.MultiTaskOutput.of(self.model(part.image))
-                self._check_values_once(output, part)
-                terms = self.objective(
-                    output.logits,
-                    part.label,
-                    output.log_depth,
-                    part.depth,
-                    output.side_logits,
-                    normalizer=labelled,
-                    depth_normalizer=known,
-                )
-                accelerator.backward(terms.total * undo_mean)
-                if accelerator.sync_gradients and self.config.optimisation.clip_norm:
-                    accelerator.clip_grad_norm_(
-                        self.model.parameters(), self.config.optimisation.clip_norm
-                    )
-                self.optimizer.step()
-                self.optimizer.zero_grad()
-            mine = (part.label != VOID).sum()
-            kept = mine if self.curriculum is None else self.curriculum.pop_kept()
-            total[:-1] += torch.stack(
-                [
-                    terms.total.detach(),
-                    terms.segmentation,
-                    terms.depth,
-                    terms.hard,
-                    terms.sides.sum(),
-                ]
-            )
-            total[-1] += kept / labelled.clamp(min=1)
-        self.schedule.after_step()
-        summed: Tensor = accelerator.reduce(total, "sum")
-        return summed
-
-    def _check_values_once(self, output: lwm.MultiTaskOutput, part: Batch) -> None:
-        """Read the values of a first batch: on a GPU the losses never do."""
-        if self._values_checked:
-            return
-        lwm.validate(output.logits, part.label, output.log_depth, part.depth, ignore_index=VOID)
-        self._values_checked = True
 
     def _show(self, bar: Any, terms: Tensor) -> None:
         # Reading a loss stalls a GPU until it has caught up, so it is not done at every step.
