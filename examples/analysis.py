@@ -19,7 +19,6 @@ import torch
 import tyro
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm import tqdm
 
 import lwm_loss.functional as LF
 from examples.nyudv2.recipe import PIPELINE as NYUDV2
@@ -30,6 +29,7 @@ from examples.rgbd.data import VOID, Resized, RGBDDataset, Split
 from examples.rgbd.evaluation import predict, upsample
 from examples.rgbd.frames import open_split
 from examples.rgbd.panels import draw_curriculum, draw_panels
+from examples.rgbd.progress import progress_bar
 from examples.rgbd.trained import Trained, load_trained, pick_device
 from examples.sunrgbd.recipe import PIPELINE as SUNRGBD
 from lwm_loss.analysis import BinnedErrors, segmentation_error_by_depth_gap
@@ -132,7 +132,7 @@ def count_errors(
     trained.network.to(device)
     total: BinnedErrors | None = None
     shown = Resized(dataset, trained.config.data.image_size, resize_target=False)
-    for index in tqdm(range(len(shown)), str(trained.path), unit="image", leave=False):
+    for index in progress_bar(range(len(shown)), str(trained.path), unit="image"):
         frame = shown[index]
         output = predict(trained.network, frame.image[None].to(device))
         if output.log_depth is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast, set_seed
 from torch import Tensor, nn
-from tqdm import tqdm
 
 import lwm_loss as lwm
 from examples.rgbd.checkpoint import BEST, LATEST, load_checkpoint, save_checkpoint
@@ -24,6 +22,7 @@ from examples.rgbd.networks import parameter_groups
 from examples.rgbd.objective import ARMS, build_objective, has_hard_term
 from examples.rgbd.optimisation import Schedule, build_optimizer
 from examples.rgbd.panels import draw_panels
+from examples.rgbd.progress import progress_bar
 from examples.rgbd.reporting import (
     TERMS,
     describe_epoch,
@@ -153,15 +152,12 @@ class Engine:
         every = self.config.run.checkpoint_every
         parts: list[Batch] = []
         began = time.perf_counter()
-        bar = tqdm(
+        bar = progress_bar(
             total=self.sampler.steps,
             initial=first,
-            desc=f"epoch {self.epoch + 1}/{self.config.optimisation.epochs}",
+            description=f"epoch {self.epoch + 1}/{self.config.optimisation.epochs}",
             unit="step",
             disable=not self.accelerator.is_main_process,
-            leave=False,
-            mininterval=0.5 if sys.stderr.isatty() else 10,
-            dynamic_ncols=True,
         )
         with bar:
             for batch in batches(self.loader):
@@ -223,6 +219,7 @@ class Engine:
             accelerator=self.accelerator,
             batch_size=self.config.optimisation.batch_size,
             workers=self.config.data.workers,
+            progress=self.accelerator.is_main_process,
         )
 
     def _validate(self) -> dict[str, float]:

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
-from tqdm import tqdm
 
 import lwm_loss.functional as LF
 from examples.rgbd.config import OptionError
 from examples.rgbd.data import VOID, Resized, RGBDDataset
 from examples.rgbd.metrics import Scores, SplitMetrics, majority_scores, scores_of
+from examples.rgbd.progress import progress_bar
 from examples.rgbd.sampling import Ragged, batches, collate_ragged, loader
 from lwm_loss import MultiTaskOutput
 
@@ -165,9 +165,7 @@ def evaluate(
     metrics = SplitMetrics(num_classes, device)
     sums = torch.zeros(4, dtype=torch.float64, device=device)
     frames: Iterable[Ragged] = batches(source)
-    bar = tqdm(
-        frames, "evaluating", total=len(source), unit="batch", disable=not progress, leave=False
-    )
+    bar = progress_bar(frames, "evaluating", total=len(source), unit="batch", disable=not progress)
     for ragged in bar:
         output = predict(network, ragged.images().to(device, non_blocking=True), view)
         for index, frame in enumerate(ragged):

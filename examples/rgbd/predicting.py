@@ -16,7 +16,6 @@ import torch
 import tyro
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from examples.rgbd.checkpoint import write_atomically
 from examples.rgbd.cli import guarded, parse
@@ -24,6 +23,7 @@ from examples.rgbd.config import OptionError
 from examples.rgbd.data import DataError, normalise
 from examples.rgbd.data.images import read_image
 from examples.rgbd.evaluation import View, predict, upsample
+from examples.rgbd.progress import progress_bar
 from examples.rgbd.trained import Trained, load_trained, pick_device
 
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -143,7 +143,7 @@ def _predict(options: PredictOptions) -> None:
     names = json.dumps(dict(enumerate(trained.classes)), indent=2)
     write_atomically(options.output / "classes.json", lambda file: file.write(names.encode()))
     refused = 0
-    bar = tqdm(files, "predicting", unit="image", leave=False)
+    bar = progress_bar(files, "predicting", unit="image")
     for file, name in zip(bar, output_names(files)):
         try:
             image = read_image(file)

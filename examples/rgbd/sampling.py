@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
-from tqdm import tqdm
 
 from examples.rgbd.config import OptionError
 from examples.rgbd.data import Batch, DataError, RGBDDataset, Sample
+from examples.rgbd.progress import progress_bar
 
 _RUN = 10
 
@@ -211,7 +211,9 @@ class Preloaded(RGBDDataset):
         self.depth_limits = dataset.depth_limits
         drawn = loader(dataset, workers=workers, batch_size=None, collate_fn=_as_it_is)
         self._frames: list[Sample] = list(
-            tqdm(batches(drawn), label, total=len(dataset), unit="room", disable=label is None)
+            progress_bar(
+                batches(drawn), label, total=len(dataset), unit="room", disable=label is None
+            )
         )
 
     def __len__(self) -> int:
