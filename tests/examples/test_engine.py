@@ -17,13 +17,10 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor
 
-import lwm_loss as lwm
 from examples.nyudv2.train import main as train
 from examples.rgbd.checkpoint import LATEST, PREVIOUS, load_checkpoint, load_latest
-from examples.rgbd.config import ObjectiveOptions, OptimisationOptions
-from examples.rgbd.data import VOID
+from examples.rgbd.config import OptimisationOptions
 from examples.rgbd.engine import Engine
-from examples.rgbd.objective import ARMS, NUM_SIDES, build_objective
 from examples.rgbd.optimisation import Schedule, build_optimizer
 from examples.rgbd.trained import load_trained
 
@@ -197,155 +194,6 @@ def test_panels_change_nothing_that_is_learnt_or_logged() -> None:
         rows.append(load_checkpoint(Path(name) / LATEST))
     assert len(list(Path("drawn/panels").iterdir())) == 3
     assert_bit_equal(*rows)
-
-
-# --- objectives ---------------------------------------------------------------------------------
-
-
-def scene(images: int = 2, classes: int = 4) -> dict[str, Any]:
-    torch.manual_seed(5)
-    label = torch.randint(0, classes, (images, 16, 16))
-    label[:, :3] = VOID
-    depth = 1 + 200 * torch.rand(images, 16, 16)
-    depth[:, :, :2] = 0
-    logits = torch.randn(images, classes, 16, 16)
-    return {
-        "logits": logits.requires_grad_(),
-        "target": label,
-        "pred_depth": (5 * torch.rand(images, 16, 16)).requires_grad_(),
-        "target_depth": depth,
-        "side_logits": [torch.randn(images, classes, 16, 16) for _ in range(NUM_SIDES)],
-        "normalizer": (label != VOID).sum(),
-        "depth_normalizer": (depth > 0).sum(),
-    }
-
-
-def plain_terms(batch: dict[str, Any]) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Mean cross-entropy, mean squared log-depth error, cross-entropy of the sides."""
-    keep = batch["target"] != VOID
-
-    def cross_entropy(logits: Tensor) -> Tensor:
-        chosen = logits.permute(0, 2, 3, 1)[keep].log_softmax(-1)
-        return -chosen.gather(1, batch["target"][keep][:, None]).mean()
-
-    known = batch["target_depth"] > 0
-    gap = batch["pred_depth"][known] - batch["target_depth"][known].log()
-    sides = [cross_entropy(side) for side in batch["side_logits"]]
-    return cross_entropy(batch["logits"]), gap.square().mean(), sides
-
-
-def loss_of(batch: dict[str, Any], epoch: int = 0, **options: Any) -> lwm.LossTerms:
-    chosen = ObjectiveOptions(**options)
-    objective, curriculum = build_objective(chosen, 4)
-    if curriculum is not None:
-        curriculum.epoch.fill_(epoch)
-    sides = batch["side_logits"] if ARMS[chosen.objective].sides else ()
-    depth = batch["pred_depth"] if ARMS[chosen.objective].depth else None
-    return objective(**{**batch, "side_logits": sides, "pred_depth": depth})
-
-
-def test_objectives_add_up_to_what_their_names_say() -> None:
-    batch = scene()
-    plain, depth, sides = plain_terms(batch)
-    assert loss_of(batch, objective="s").total.item() == pytest.approx(plain.item())
-    assert loss_of(batch, objective="sd").total.item() == pytest.approx((plain + depth).item())
-    multi_scale = plain + depth + 0.3 * sum(sides)
-    terms = loss_of(batch, objective="sd+ms", beta=0.3)
-    assert terms.total.item() == pytest.approx(multi_scale.item())
-    for name, fusion in (("sd+r", "dpe"), ("sd+z", "dse"), ("sd+rz", "product")):
-        weighting = lwm.LossWeightModule(fusion=fusion, ignore_index=VOID)
-        weight = weighting(*list(batch.values())[:4])
-        loss = torch.nn.functional.cross_entropy(
-            batch["logits"], batch["target"], ignore_index=VOID, reduction="none"
-        )
-        mined = (weight * loss).sum() / batch["normalizer"]
-        terms = loss_of(batch, objective=name, fusion="product", alpha=0.7)
-        assert terms.total.item() == pytest.approx((plain + depth + 0.7 * mined).item(), rel=1e-5)
-        assert terms.hard.item() == pytest.approx(mined.item(), rel=1e-5)
-    hpm = loss_of(batch, objective="hpm")
-    library = lwm.HardPixelMiningLoss(ignore_index=VOID)(**batch)
-    assert hpm.total.item() == library.total.item()
-    full = [loss_of(batch, epoch, objective="full").total.item() for epoch in range(5)]
-    assert full == sorted(full)
-    assert full[4] == hpm.total.item()
-
-
-def test_the_curriculum_on_l_s_starts_with_the_easy_half_and_ends_with_all() -> None:
-    batch = scene()
-    plain, _, _ = plain_terms(batch)
-    totals = [loss_of(batch, epoch, objective="sd+cl").segmentation.item() for epoch in range(5)]
-    assert totals == sorted(totals)
-    assert totals[0] < 0.6 * plain.item()
-    assert totals[4] == pytest.approx(plain.item())
-    objective, curriculum = build_objective(ObjectiveOptions(objective="sd+cl"), 4)
-    objective(**{**batch, "side_logits": ()})
-    assert curriculum is not None
-    assert 0.3 < curriculum.pop_kept().item() / batch["normalizer"].item() < 0.5
-
-
-def test_controls_replace_m_by_what_they_say() -> None:
-    batch = scene()
-    args = list(batch.values())[:4]
-    labelled = batch["target"] != VOID
-    weight = lwm.LossWeightModule(ignore_index=VOID)(*args)
-
-    def control(name: str) -> Tensor:
-        objective, _ = build_objective(ObjectiveOptions(objective="sd+rz", control=name), 4)
-        replaced = objective.weighting(*args)
-        assert (replaced[~labelled] == 0).all()
-        return replaced
-
-    uniform = control("uniform")
-    for image in range(2):
-        inside = labelled[image]
-        assert uniform[image][inside].unique().numel() == 1
-        assert uniform[image][inside][0].item() == pytest.approx(
-            weight[image][inside].mean().item()
-        )
-        shuffled = control("shuffled")[image]
-        assert not torch.equal(shuffled, weight[image])
-        assert torch.equal(shuffled[inside].sort().values, weight[image][inside].sort().values)
-    assert torch.equal(control("double-s"), labelled.float())
-    wrong = batch["logits"].argmax(1) != batch["target"]
-    assert torch.equal(control("delta"), (wrong & labelled).float())
-
-
-@pytest.mark.parametrize("mining", ["ohem", "focal", "lmp"])
-def test_a_rival_takes_the_place_of_l_s_or_is_added_to_it(mining: str) -> None:
-    batch = scene()
-    plain, depth, _ = plain_terms(batch)
-    options = {"objective": "sd", "mining": mining, "ohem_threshold": 0.2, "ohem_min_kept": 20}
-    options["alpha"] = 0.5
-    replaced = loss_of(batch, **options)
-    added = loss_of(batch, mining_place="add", **options)
-    mined = replaced.total - depth
-    assert mined.item() != pytest.approx(plain.item(), rel=1e-2)
-    assert added.total.item() == pytest.approx((plain + depth + 0.5 * mined).item(), rel=1e-5)
-    alone = loss_of(batch, **{**options, "objective": "s"})
-    assert alone.total.item() == pytest.approx(mined.item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("objective", list(ARMS))
-def test_every_objective_trains_and_gives_every_parameter_a_gradient(objective: str) -> None:
-    from examples.rgbd.config import NetworkOptions
-    from examples.rgbd.model import build_model
-
-    options = ObjectiveOptions(objective=objective)  # type: ignore[arg-type]
-    network = build_model(NetworkOptions(backbone="resnet18", width=8), options, 4)
-    loss, _ = build_objective(options, 4)
-    output = network(torch.randn(2, 3, 32, 32))
-    terms = loss(
-        output.logits,
-        torch.randint(0, 4, (2, 32, 32)),
-        output.log_depth,
-        1 + 200 * torch.rand(2, 32, 32),
-        output.side_logits,
-        normalizer=torch.tensor(2048),
-        depth_normalizer=torch.tensor(2048),
-    )
-    terms.total.backward()
-    # DDP waits forever for a parameter that never gets one.
-    assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("schedule", ["plateau", "one-cycle", "poly", "constant"])
