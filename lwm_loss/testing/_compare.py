@@ -44,7 +44,8 @@ def tensor_difference(
     if float(gap.flatten()[worst]) <= allowed:
         return None
     index = tuple(int(axis) for axis in torch.unravel_index(torch.tensor(worst), gap.shape))
+    where = f" at {index}" if index else ""
     return (
         f"{name} is {float(left.flatten()[worst]):.6g} in place of "
-        f"{float(right.flatten()[worst]):.6g} at {index}"
+        f"{float(right.flatten()[worst]):.6g}{where}"
     )

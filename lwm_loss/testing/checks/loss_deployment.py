@@ -122,8 +122,11 @@ def _agrees_in(
         if float(expected.abs().max()) > torch.finfo(value.dtype).max:
             return  # no arithmetic could have helped
         if not bool(value.isfinite().all()):
-            size = tuple(scene["target"].shape[1:])
-            breach(f"a loss that is not finite {setting} for an image of {size}")
+            size, largest = tuple(scene["target"].shape[1:]), float(half.logits.abs().max())
+            breach(
+                f"a loss that is not finite {setting}, for scores of up to {largest:.0f} and an image "
+                f"of {size}"
+            )
         found = tensor_difference("the loss", value.float(), expected, tolerance)
         if found:
             breach(f"{setting} {found}")

@@ -84,7 +84,7 @@ def check_ignored_pixels_do_not_count(probe: LossProbe) -> None:
             # What an ignored label is mapped to, if it is: the first class, or the last.
             ends = [0, probe.num_classes - 1] if probe.num_classes > 2 else [0]
             ruled_out = f"logits.index_fill(1, torch.tensor({ends}, device=logits.device), -inf)"
-            _other_scores(probe, scene, label, ruled_out, f"scores of -inf for class {ends}")
+            _other_scores(probe, scene, label, ruled_out, f"scores of -inf for the classes {ends}")
             _one_more_image(probe, scene, label)
             _other_depth(probe, scene, label)
 
@@ -133,8 +133,9 @@ def _other_depth(probe: LossProbe, scene: Scene, label: int) -> None:
             probe.weight_map(probe.copy(), probe.inputs(each)).detach().cpu()
             for each in (changed, plain)
         )
-        labelled = scene["target"] != label
-        found = tensor_difference("the weight", again[labelled], weight[labelled], 1e-5)
+        ignored = scene["target"] == label
+        again, weight = (torch.where(ignored, 0, each) for each in (again, weight))
+        found = tensor_difference("the weight", again, weight, 1e-5)
         if found:
             breach(f"without depth at ignored pixels {found}")
 
