@@ -215,11 +215,13 @@ def _write_table(path: Path, curves: dict[str, BinnedErrors]) -> None:
 def _plot_correlation(curves: dict[str, BinnedErrors]) -> Figure:
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    names = [f"{row[0]:.2f}" for row in _rows(next(iter(curves.values())))]
     for name, curve in curves.items():
-        axes.plot(range(len(names)), 100 * curve.rate.numpy(), marker="o", label=name)
-    axes.set_xticks(range(len(names)), [f"≥ {name}" for name in names], fontsize="small")
-    axes.set_xlabel("error of the predicted log-depth")
+        bins = len(curve.rate)
+        # A point in the middle of its bin, whose edges the ticks show; the last bin is open.
+        axes.plot([place + 0.5 for place in range(bins)], 100 * curve.rate, marker="o", label=name)
+    lows = [f"{low:.2g}" for low, *_ in _rows(curve)]
+    axes.set_xticks(range(bins + 1), [*lows, "∞"], fontsize="small")
+    axes.set_xlabel("error of the predicted log-depth, |log D - log D*| (edges of the bins)")
     axes.set_ylabel("segmentation error (%)")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)

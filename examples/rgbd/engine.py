@@ -19,7 +19,7 @@ from examples.rgbd.evaluation import Evaluation, evaluate
 from examples.rgbd.frames import Frames
 from examples.rgbd.model import build_model
 from examples.rgbd.networks import parameter_groups
-from examples.rgbd.objective import ARMS, build_objective, has_hard_term
+from examples.rgbd.objective import build_objective, has_hard_term
 from examples.rgbd.optimisation import Schedule, build_optimizer
 from examples.rgbd.panels import draw_panels
 from examples.rgbd.progress import progress_bar
@@ -268,8 +268,7 @@ class Engine:
         caption: str,
         curriculum: lwm.SelfPacedCurriculum | None = None,
     ) -> None:
-        has_maps = ARMS[self.config.objective.objective].depth and self.config.run.panels > 0
-        if not self.accelerator.is_main_process or not has_maps:
+        if not self.accelerator.is_main_process or not self.config.run.panels:
             return
         draw_panels(
             self.network,

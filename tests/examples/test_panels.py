@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 import lwm_loss as lwm
 from examples.rgbd.config import NetworkOptions, ObjectiveOptions
-from examples.rgbd.data import GeneratedRooms
+from examples.rgbd.data import VOID, GeneratedRooms
 from examples.rgbd.model import build_model
 from examples.rgbd.panels import draw_curriculum, draw_panels, spread
+from lwm_loss.plotting import DROPPED_COLOUR, VOID_COLOUR
 
 ROOMS = GeneratedRooms("test", 5, size=(32, 48))
 
@@ -71,23 +73,38 @@ def test_panels_are_drawn_and_the_network_goes_on_training(
 def test_the_curriculum_lets_more_of_m_in_from_picture_to_picture(
     network: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[np.ndarray] = []
+    figures: list[Figure] = []
     monkeypatch.setattr(
-        "matplotlib.axes.Axes.imshow", lambda self, values, **options: drawn.append(values)
+        "examples.rgbd.panels._save", lambda figure, path: (figures.append(figure), path)[1]
     )
     (file,) = draw_curriculum(
         network, ROOMS, tmp_path, "test", epochs=(0, 3, 6), length=6, **options_for(1)
     )
     assert file.name == "kept-room-test-00002.png"
-    _, first, middle, last = drawn
-    assert (first > 0).sum() < (middle > 0).sum() < (last > 0).sum()
-    assert (np.where(first > 0, first, last) == last).all()
-    assert (np.where(middle > 0, middle, last) == last).all()
+    void = torch.from_numpy(ROOMS[2].label == VOID).numpy()
+    shown, shares = [], []
+    for panel in figures[0].axes[1:4]:
+        below, kept = (image.get_array() for image in panel.get_images())
+        shown.append(~kept.mask & ~void)
+        shares.append(int(panel.get_title().split(": ")[1].split(" %")[0]))
+        assert shares[-1] == round(100 * shown[-1].sum() / (~void).sum())
+        # What is not shown is blue where it is left out, and grey where there is no label.
+        np.testing.assert_allclose(below[void], np.broadcast_to(VOID_COLOUR, (void.sum(), 3)))
+        left_out = kept.mask & ~void
+        expected = np.broadcast_to(DROPPED_COLOUR, (left_out.sum(), 3))
+        np.testing.assert_allclose(below[left_out], expected)
+    assert shares[0] < shares[1] < shares[2] == 100
+    assert (shown[0] <= shown[1]).all()
 
 
-def test_a_network_without_depth_cannot_be_drawn(tmp_path: Path) -> None:
+def test_a_network_without_depth_has_labels_to_draw_and_no_maps(tmp_path: Path) -> None:
     plain = build_model(
         NetworkOptions(backbone="resnet18", width=8), ObjectiveOptions(objective="s"), 13
     )
     with pytest.raises(ValueError, match="depth branch"):
         draw_curriculum(plain, ROOMS, tmp_path, "test", epochs=(1,), length=2, **options_for(1))
+    more = {"classes": ROOMS.classes, "palette": ROOMS.palette, **options_for(1)}
+    (file,) = draw_panels(plain, ROOMS, tmp_path, "epoch-001", "test", **more)
+    with Image.open(file) as picture:
+        # One row: image, label and prediction.
+        assert picture.width > 3 * picture.height
