@@ -18,7 +18,7 @@ from ._signature import (
     candidate_roles,
     declared_classes,
     declared_ignored,
-    is_in_logs,
+    declared_logs,
     num_sides,
 )
 
@@ -85,7 +85,8 @@ class LossProbe:
         self.roles: Roles = {}
         self.num_classes = num_classes or declared_classes(criterion) or 5
         self.num_sides = 0
-        self.log_input = is_in_logs(criterion)
+        self.told_logs = declared_logs(criterion)
+        self.log_input = self.told_logs is not False  # the convention here
         self.kind = kind
         self.ignored: tuple[int, ...] = ()
         self.error: Exception | None = None
@@ -172,6 +173,10 @@ class LossProbe:
     def uses(self, *roles: str) -> bool:
         """Whether it takes arguments of all these roles."""
         return all(role in self.roles for role in roles)
+
+    def may_be_in_logs(self) -> tuple[bool, ...]:
+        """Whether the predicted depth is in logs; both, the convention first, if nothing says so."""
+        return (True, False) if self.told_logs is None else (self.told_logs,)
 
     def require(self, *roles: str) -> None:
         """Skips the check if it does not take arguments of all these roles."""
@@ -297,6 +302,13 @@ class LossProbe:
             )
             for other in others
         )
+
+    def weights_use_scores(self) -> bool:
+        """Whether the weights change with the scores."""
+        inputs = self.inputs(self.scene(seed=1, size=(24, 24)))
+        other = inputs._replace(logits=inputs.logits.detach().roll(1, 1).requires_grad_())
+        weights = [self.weight_map(self.copy(), each) for each in (inputs, other)]
+        return not torch.equal(*weights)
 
     def _is_weighting(self) -> bool:
         """Whether a map is one of weights, or one of losses: those grow with the scores."""

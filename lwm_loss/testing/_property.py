@@ -62,6 +62,20 @@ class Effort(NamedTuple):
     searches: int = 1
 
 
+def for_any(attempts: Iterable[Callable[[], None]]) -> None:
+    """Raises the first `Breach` if every attempt ends in one: of several meanings one will do."""
+    first: Breach | None = None
+    for attempt in attempts:
+        try:
+            attempt()
+        except Breach as error:
+            first = first or error
+        else:
+            return
+    if first is not None:
+        raise first
+
+
 def for_all(
     strategy: st.SearchStrategy[T],
     hold: Callable[[T], None],

@@ -124,9 +124,12 @@ def declared_ignored(criterion: Any) -> int | None:
     return None
 
 
-def is_in_logs(criterion: Any) -> bool:
-    """Whether it wants the predicted depth in logs, as it does unless a part of it says no."""
-    return all(getattr(part, "log_input", True) is not False for part in _submodules(criterion))
+def declared_logs(criterion: Any) -> bool | None:
+    """Whether it wants the predicted depth in logs, or None if no part of it says (`log_input`)."""
+    told = [getattr(part, "log_input", None) for part in _submodules(criterion)]
+    if False in told:
+        return False
+    return True if True in told else None
 
 
 def declared_classes(criterion: Any) -> int | None:

@@ -110,8 +110,8 @@ def check_loss(
         criterion: called as ``criterion(logits, target[, pred_depth, target_depth])``, with
             ``side_logits`` if it has an argument of that name; returns a scalar, a map, or terms
             with their ``total``. A weighting returns weights (B, \*S). A curriculum is called as
-            ``curriculum(weight_map, mask)`` and has a method ``step``. It is copied before it is
-            called.
+            ``curriculum(weight_map, mask)`` and has a method ``step``. Predicted depth is in logs,
+            unless it has an attribute ``log_input`` that is False. It is copied before it is called.
         num_classes: C; without it, what the loss says, or 5.
         on_fail: ``"raise"`` raises the first failure, ``"return"`` puts it into the report.
         expected_failed_checks: reasons by the names of checks that are known to fail.

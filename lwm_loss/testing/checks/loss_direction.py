@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from .._criterion import LossProbe
 from .._inputs import Scene
-from .._property import breach, scenario
+from .._property import breach, for_any, scenario
 from .._registry import loss_check
 from .._report import CheckSkipped
 from .loss_values import value_and_gradients
@@ -17,6 +19,11 @@ SURE = (
 SIDES = "side_logits = [0.5 * logits[..., ::2, ::2] for _ in range({sides})]"
 # Cells do not reach over the middle of an image of 16 x 16.
 LEFT = "left = torch.arange(16) < 8"
+# The same depth and depth error everywhere, whether the prediction is taken for a log or not.
+EVEN = (
+    "target_depth = torch.full_like(target_depth, 20.0)\n"
+    "pred_depth = torch.full_like(pred_depth, 3.5)"
+)
 
 
 def _scene(probe: LossProbe, *lines: str) -> Scene:
@@ -26,11 +33,10 @@ def _scene(probe: LossProbe, *lines: str) -> Scene:
     return Scene("\n".join([plain.code, SURE.format(classes=probe.num_classes), *lines, *sides]))
 
 
-def _depth(probe: LossProbe, factor: str) -> str:
+def _depth(factor: str, in_logs: bool) -> str:
     """The predicted depth that is this factor of the true one."""
-    return f"pred_depth = {factor} * target_depth" + (
-        "\npred_depth = pred_depth.log()" if probe.log_input else ""
-    )
+    depth = f"({factor} * target_depth)"
+    return f"pred_depth = {depth}.log()" if in_logs else f"pred_depth = {depth}"
 
 
 @loss_check(
@@ -50,19 +56,22 @@ def check_right_predictions_cost_less(probe: LossProbe) -> None:
     if probe.uses("logits", "target"):
         _costs_less(probe, "scores", "logits = right", "logits = wrong")
     if probe.uses("pred_depth", "target_depth"):
-        _costs_less(probe, "depth", _depth(probe, "1.0"), _depth(probe, "3.0"))
+        for_any(
+            partial(_costs_less, probe, "depth", _depth("1.0", in_logs), _depth("3.0", in_logs))
+            for in_logs in probe.may_be_in_logs()
+        )
 
 
 def _costs_less(probe: LossProbe, what: str, right: str, wrong: str) -> None:
-    sign = "<" if what == "scores" else "<="
+    margin = "" if what == "scores" else " + 1e-5"
     sides = f"\n{SIDES.format(sides=probe.num_sides)}" if probe.num_sides else ""
     after = (
         f"{right}{sides}\nlow = ({{call}}).sum()\n"
-        f"{wrong}{sides}\nhigh = ({{call}}).sum()\nassert low {sign} high, (low, high)"
+        f"{wrong}{sides}\nhigh = ({{call}}).sum()\nassert low < high{margin}, (low, high)"
     )
     with scenario(probe.code(_scene(probe), after)):
         low, high = (_cost(probe, _scene(probe, change)) for change in (right, wrong))
-        if not (low < high or (low == high and what == "depth")):
+        if not (low < high or (what == "depth" and low < high + 1e-5)):
             breach(f"{low:.6g} for right {what}, {high:.6g} for wrong {what}")
 
 
@@ -86,11 +95,14 @@ def check_hard_pixels_weigh_no_less(probe: LossProbe) -> None:
     if not probe.has_weights():
         raise CheckSkipped("it has no weight map")
     if probe.uses("logits", "target"):
-        scores = f"{LEFT}\nlogits = torch.where(left, wrong, right)\n{_depth(probe, '1.5')}"
+        scores = f"{LEFT}\nlogits = torch.where(left, wrong, right)\n{EVEN}"
         _weigh_no_less(probe, "class", scores)
     if probe.uses("pred_depth", "target_depth") and probe.weights_use_depth():
-        factor = f"{LEFT}\nfactor = torch.where(left, 3.0, 1.1)\nlogits = right"
-        _weigh_no_less(probe, "depth", f"{factor}\n{_depth(probe, 'factor')}")
+        factor = f"{LEFT}\nlogits = right\n{EVEN}\nfactor = torch.where(left, 3.0, 1.1)\n"
+        for_any(
+            partial(_weigh_no_less, probe, "depth", factor + _depth("factor", in_logs))
+            for in_logs in probe.may_be_in_logs()
+        )
 
 
 def _weigh_no_less(probe: LossProbe, what: str, change: str) -> None:

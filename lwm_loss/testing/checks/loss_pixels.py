@@ -110,15 +110,12 @@ def _other_scores(probe: LossProbe, scene: Scene, label: int, other: str, which:
 
 
 def _other_depth(probe: LossProbe, scene: Scene, label: int) -> None:
-    """R may count depth without a label, so every labelled pixel has the largest error there is."""
+    """R may count depth without a label, so every pixel has the same error."""
     if not probe.has_weights() or not probe.uses("target_depth"):
         return
-    exact, wrong = (
-        ("known.log()", "known.log() + 0.5") if probe.log_input else ("known", "2 * known")
-    )
     before = (
-        "known = target_depth.nan_to_num(1.0)\n"
-        f"pred_depth = torch.where(target == {label}, {exact}, {wrong})"
+        "target_depth = torch.where(target_depth > 0, 20.0, nan)\n"
+        "pred_depth = torch.full_like(pred_depth, 3.5)"
     )
     change = f"target_depth = torch.where(target == {label}, nan, target_depth)"
     call = probe.weight_code()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from .. import reference
 from .._compare import tensor_difference
 from .._criterion import LossProbe
 from .._inputs import Scene, loss_batches
-from .._property import breach, for_all, scenario
+from .._property import breach, for_all, for_any, scenario
 from .._registry import loss_check
 from .._report import CheckSkipped
 from .loss_values import CLOSE, scenes, value_and_gradients
@@ -164,6 +165,8 @@ def check_error_rate_is_constant_on_regions(probe: LossProbe) -> None:
         raise CheckSkipped("its weights do not use depth")
     if getattr(owner, "fusion", None) == "dpe":
         raise CheckSkipped("its weights are R alone")
+    if not probe.weights_use_scores():
+        raise CheckSkipped("its weights do not use the scores")
     options = _region_options(owner)
     low, high = options["depth_range"]
     bin_size = options["bin_size"]
@@ -174,12 +177,21 @@ def check_error_rate_is_constant_on_regions(probe: LossProbe) -> None:
     )
     for seed, size in enumerate([(24, 24), (19, 26)]):
         for depth in depths:
-            scene = probe.scene(seed=seed, size=size, depth=depth, missing=0.1)
-            known = scene["target_depth"].nan_to_num(1.0)
-            scene.values["pred_depth"] = known.log() + 0.5 if probe.log_input else 1.5 * known
-            scene.code += "\npred_depth = target_depth.nan_to_num(1.0)"
-            scene.code += ".log() + 0.5" if probe.log_input else " * 1.5"
-            _constant_on_regions(probe, scene, options)
+            plain = probe.scene(seed=seed, size=size, depth=depth, missing=0.1)
+            code = f"{plain.code}\nknown = target_depth.nan_to_num(1.0)\npred_depth = "
+            for_any(
+                partial(_constant_on_regions, probe, Scene(code + same), options)
+                for same in _SAME_ERROR[probe.told_logs]
+            )
+
+
+# A predicted depth whose error is the same everywhere, by what a weighting says of `log_input`.
+# One that says nothing may take errors in logs, or as a difference.
+_SAME_ERROR = {
+    True: ("known.log() + 0.5",),
+    False: ("1.5 * known",),
+    None: ("known.log() + 0.5", "1.5 * known", "known + 0.5"),
+}
 
 
 def _region_options(owner: Any) -> dict[str, Any]:

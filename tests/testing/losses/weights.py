@@ -184,3 +184,27 @@ class SimilarityOfDepth(lwm.LossWeightModule):
     def forward(self, logits, target, pred_depth=None, target_depth=None, **options):
         error = LF.depth_prediction_error(pred_depth, target_depth)
         return torch.where(target != self.ignore_index, 1 - error, 0)
+
+
+class ErrorInMetres(OwnRate):
+    """Healthy: R of depth itself, which it does not say."""
+
+    fusion = "sum"
+
+    def forward(self, logits, target, pred_depth, target_depth):
+        known = (target_depth > 0) & target_depth.isfinite()
+        gap = pred_depth.detach().float() - torch.where(known, target_depth, 1)
+        error = torch.where(known, gap.abs(), 0)
+        error = error / error.amax((1, 2), keepdim=True).clamp(min=1e-6)
+        rate = super().forward(logits, target, pred_depth, target_depth)
+        return torch.where(labelled(target), error + rate, 0)
+
+
+class NearCountsMore(nn.Module):
+    """Healthy: a weight by depth, without scores."""
+
+    ignore_index = IGNORED
+
+    def forward(self, logits, target, pred_depth, target_depth):
+        known = (target_depth > 0) & target_depth.isfinite() & labelled(target)
+        return torch.where(known, 1 / (1 + torch.where(known, target_depth, 1)), 0)
