@@ -2,7 +2,8 @@
 
 A check of a backbone is called as ``check(model, num_classes, image_size)``, a check of a loss as
 ``check(criterion, num_classes)``. It returns None if the contract in its first line holds, raises
-:class:`ContractError` if it does not, and :class:`CheckSkipped` if it does not apply.
+:class:`~lwm_loss.testing.ContractError` if it does not, and
+:class:`~lwm_loss.testing.CheckSkipped` if it does not apply.
 """
 
 from .copies import (

@@ -90,8 +90,8 @@ def _curriculum_of(criterion: Any) -> Any:
 
 
 @loss_check(
-    "an assignment into the labels (target[target == 255] = 0), a clamp_ or a masked_fill_ on "
-    "depth or scores"
+    "an assignment into the labels (target[target == 255] = 0), or depth or scores that are "
+    "clamped or filled in place"
 )
 def check_loss_inputs_are_not_modified(probe: LossProbe) -> None:
     """A loss does not write to its inputs.

@@ -33,8 +33,8 @@ def _weights(probe: LossProbe, scene: Scene) -> Tensor:
 
 
 @loss_check(
-    "a measurement that is not detached: |log D - log D*| taken on the prediction itself, or a "
-    "soft error rate taken from the softmax"
+    "a measurement that is not detached: the depth error of the prediction itself, or a soft error "
+    "rate taken from the softmax"
 )
 def check_weight_map_is_detached(probe: LossProbe) -> None:
     """No gradient flows through the weights: neither into the scores nor into the predicted depth.
