@@ -142,6 +142,7 @@ def test_network_of_transformers_needs_no_adapter():
         ("refinenet", "tiny", {"num_sides": 2, "adapt_units": 1, "output_units": 1}),
         ("light_refinenet", "tiny_convnext", {"predict_depth": False, "dropout": 0.5}),
         ("deeplabv3", "tiny", {"freeze_norm": True}),
+        ("pspnet", "tiny", {}),
     ],
 )
 def test_network_of_the_examples_keeps_the_contract(name, backbone, options, monkeypatch):
