@@ -70,6 +70,6 @@ def guarded(command: Callable[[], None]) -> None:
             file=sys.stderr,
         )
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         raise SystemExit(130) from None

@@ -117,6 +117,10 @@ def _train(pipeline: Pipeline, args: Sequence[str]) -> None:
     try:
         check(config)
         _run(pipeline, config, folder, state)
+    except KeyboardInterrupt:
+        if folder.has_checkpoint:
+            raise KeyboardInterrupt(f"go on by --resume {folder.path}") from None
+        raise
     finally:
         folder.release()
 

@@ -136,6 +136,8 @@ def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(
     def interrupted(self: Engine) -> None:
         raise KeyboardInterrupt
 
+    fit = Engine.fit
+
     short = [*TINY, "--rooms", "4", "--epochs", "1", "--batch-size", "2", "--schedule", "constant"]
     train([*short, "--output", "whole"])
     forget_accelerator()
@@ -147,10 +149,10 @@ def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(
     with pytest.raises(SystemExit):
         train(["--resume", "killed"])
     assert "--output" in capsys.readouterr().err
-    fit = Engine.fit
     monkeypatch.setattr(Engine, "fit", interrupted)
     with pytest.raises(SystemExit):
         train([*short, "--output", "killed"])
+    assert capsys.readouterr().err.endswith("interrupted\n")
     monkeypatch.setattr(Engine, "fit", fit)
     half[1].write_bytes(b"half a checkpoint")
     forget_accelerator()
@@ -158,6 +160,12 @@ def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(
     assert "no checkpoint yet" in capsys.readouterr().out
     assert not any(file.exists() for file in half)
     assert_bit_equal(*(load_checkpoint(Path(name) / LATEST) for name in ("whole", "killed")))
+    forget_accelerator()
+    monkeypatch.setattr(Engine, "fit", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        train(["--resume", "killed", "--epochs", "2"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.endswith("interrupted: go on by --resume killed\n")
 
 
 def test_a_run_is_gone_on_with_only_as_it_was_begun(capsys: pytest.CaptureFixture[str]) -> None:

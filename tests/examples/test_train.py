@@ -301,6 +301,13 @@ def test_an_option_that_cannot_be_read_is_refused_in_one_sentence(
     assert part in line
 
 
+def test_tensorboard_that_is_not_installed_is_missed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("examples.rgbd.acceleration.is_tensorboard_available", lambda: False)
+    assert "not installed" in refusal(capsys, [*TINY, "--tensorboard"])
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     args = [
         *TINY,
