@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import checks, reference, strategies
-    from ._backbone import Resized, warm_up
     from ._objective import mining_loss
     from ._report import CheckResult, CheckSkipped, ContractError, Report
+    from ._resized import Resized
+    from ._warm_up import warm_up
     from .runner import check_backbone, check_loss, parametrize_with_checks
 
 if find_spec("hypothesis") is None:
@@ -48,8 +49,8 @@ _HOMES = {
     "CheckSkipped": "_report",
     "ContractError": "_report",
     "Report": "_report",
-    "Resized": "_backbone",
-    "warm_up": "_backbone",
+    "Resized": "_resized",
+    "warm_up": "_warm_up",
     "mining_loss": "_objective",
     "check_backbone": "runner",
     "check_loss": "runner",

@@ -6,8 +6,6 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lwm_loss import MultiTaskOutput
 
@@ -16,144 +14,11 @@ from ._isolation import global_settings, isolated, restore_settings, seed_all
 from ._likeness import is_tied
 from ._property import Effort
 from ._report import CheckSkipped
+from ._resized import Resized
+from ._warm_up import on_model, placement, warm_up
 
 # Pixels of an image that more than one thread would not help with.
 LARGEST_SMALL = 128 * 128
-RESIZES = ("nearest", "bilinear", "bicubic")
-
-
-class Resized(nn.Module):
-    """A network whose logits and log-depth are brought to the size of the image.
-
-    What many networks return as logits is at a quarter of the image's size; losses here want them
-    at the size of the labels.
-
-    Args:
-        network: a backbone; whatever it returns is read by :class:`lwm_loss.MultiTaskOutput`.
-        mode: ``"bilinear"``, ``"bicubic"`` or ``"nearest"``, see
-            :func:`torch.nn.functional.interpolate`.
-
-    Example:
-        >>> Resized(nn.Conv2d(3, 5, 1, stride=4))(torch.zeros(1, 3, 9, 9)).logits.shape
-        torch.Size([1, 5, 9, 9])
-    """
-
-    def __init__(self, network: nn.Module, mode: str = "bilinear") -> None:
-        super().__init__()
-        if mode not in RESIZES:
-            raise ValueError(f"Expected `resize` to be one of {RESIZES}, but got {mode!r}.")
-        self.network = network
-        self.mode = mode
-
-    def forward(self, image: Tensor) -> MultiTaskOutput:
-        """Logits (B, C, H, W), log-depth (B, 1, H, W) or None, and side outputs as they are."""
-        output = MultiTaskOutput.of(self.network(image))
-        size = image.shape[2:]
-        log_depth = output.log_depth
-        if log_depth is not None:
-            log_depth = self._to(log_depth if log_depth.ndim == 4 else log_depth.unsqueeze(1), size)
-        return MultiTaskOutput(self._to(output.logits, size), log_depth, output.side_logits)
-
-    def _to(self, scores: Tensor, size: torch.Size) -> Tensor:
-        align_corners = None if self.mode == "nearest" else False
-        return F.interpolate(scores, size, mode=self.mode, align_corners=align_corners)
-
-
-def warm_up(model: nn.Module, image_size: tuple[int, int] = (48, 64)) -> nn.Module:
-    """A copy of a network that is fit to be looked at, as every check of a backbone looks at one.
-
-    Batch norms that have never seen an image get statistics from two batches of noise: before, an
-    untrained network often says next to nothing in evaluation. If its logits still do not depend on
-    the image (heads are often initialised with zeros), parameters that hold a single value are
-    stirred. A network that has been trained is copied as it is. Random states are left alone.
-
-    Args:
-        model: the network; it is not touched.
-        image_size: height and width of the noise.
-
-    Example:
-        >>> norm = nn.BatchNorm2d(3)
-        >>> bool(warm_up(norm).running_mean.any()), bool(norm.running_mean.any())
-        (True, False)
-    """
-    ready = copy.deepcopy(model)
-    try:
-        with isolated(), torch.no_grad():
-            images = [
-                _on_model(ready, Picture("noise", seed).code((2, 3, *image_size)))["image"]
-                for seed in (101, 102)
-            ]
-            # On another copy, so that nothing else that a forward leaves behind comes along.
-            rehearsal = copy.deepcopy(model)
-            _calibrate(rehearsal, images)
-            buffers = dict(rehearsal.named_buffers())
-            for path, norm in _unseen(ready):
-                for name, buffer in norm.named_buffers():
-                    buffer.copy_(buffers[f"{path}.{name}".lstrip(".")])
-            rehearsal.eval()
-            logits = [MultiTaskOutput.of(rehearsal(image)).logits for image in images]
-            if torch.equal(*logits):
-                stir(ready)
-    except Exception:
-        # It does not run, or not twice: the checks say so of the network as it is.
-        ready = copy.deepcopy(model)
-    return ready.train(model.training)
-
-
-def _unseen(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
-    """The batch norms that have never seen an image."""
-    return [
-        (path, module)
-        for path, module in model.named_modules()
-        if isinstance(module, _BatchNorm)
-        and module.num_batches_tracked is not None
-        and int(module.num_batches_tracked) == 0
-    ]
-
-
-def _calibrate(model: nn.Module, images: list[Tensor]) -> None:
-    norms = [norm for _, norm in _unseen(model)]
-    if not norms:
-        return
-    for norm in norms:
-        norm.momentum = None  # the mean over all that it sees
-    model.train()
-    for image in images:
-        model(image)
-
-
-def stir(model: nn.Module) -> None:
-    """Adds noise to parameters that hold one value: zeros and ones of an initialisation."""
-    noise = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.is_floating_point() or parameter.numel() == 0:
-                continue
-            if not bool((parameter == parameter.flatten()[0]).all()):
-                continue
-            shape = parameter.shape
-            if parameter.ndim > 1:
-                step = torch.randn(shape, generator=noise) / max(1, parameter[0].numel()) ** 0.5
-            else:
-                step = 0.05 + 0.1 * torch.rand(shape, generator=noise)
-            parameter.add_(step.to(parameter))
-
-
-def _placement(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.is_floating_point():
-            return tensor.device, tensor.dtype
-    return torch.device("cpu"), torch.float32
-
-
-def _on_model(model: nn.Module, code: str, name: str = "image") -> Scene:
-    """An image by this name, on the model's device and in its dtype."""
-    device, dtype = _placement(model)
-    options = [] if device.type == "cpu" else [repr(str(device))]
-    if dtype != torch.float32:
-        options.append(f"dtype={dtype}")
-    suffix = f".to({', '.join(options)})" if options else ""
-    return Scene(f"{name} = ({code}){suffix}" if suffix else f"{name} = {code}")
 
 
 class BackboneProbe:
@@ -186,7 +51,7 @@ class BackboneProbe:
         self.small = image_size[0] * image_size[1] <= LARGEST_SMALL
         self.effort = Effort(max_examples, seed)
         self.expected_classes = num_classes
-        self.device, self.dtype = _placement(model)
+        self.device, self.dtype = placement(model)
         self._saved: _Snapshot | None = None
         with isolated(small=self.small):
             try:
@@ -278,7 +143,7 @@ class BackboneProbe:
     ) -> Scene:
         """The scene ``image``, or whatever name it is given."""
         shape = (batch, 3, *(size or self.image_size))
-        return _on_model(self._pristine, (picture or Picture()).code(shape), name)
+        return on_model(self._pristine, (picture or Picture()).code(shape), name)
 
     @staticmethod
     def run(model: nn.Module, image: Tensor, seed: int = 0) -> MultiTaskOutput:

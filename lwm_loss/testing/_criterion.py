@@ -23,7 +23,6 @@ from ._signature import (
 )
 
 KINDS = ("auto", "criterion", "weighting", "curriculum")
-BOUNDS = {"sum": 2.0, "product": 1.0, "max": 1.0, "dpe": 1.0, "dse": 1.0}
 # Labels that data sets use for "ignored", tried on a loss that does not say which it ignores.
 USUAL_IGNORED = (-100, 255)
 
@@ -195,11 +194,11 @@ class LossProbe:
 
     def call(self, criterion: Any, inputs: Inputs, **options: Any) -> Output:
         """Calls a copy as its signature asks for."""
-        raw = self._call_with(self.roles, criterion, inputs, options)
+        raw = self.call_with(self.roles, criterion, inputs, options)
         self.total_of, output = _read(raw)
         return output
 
-    def _call_with(
+    def call_with(
         self, roles: Roles, function: Any, inputs: Inputs, options: dict[str, Any]
     ) -> Any:
         values = inputs._asdict()
@@ -237,78 +236,6 @@ class LossProbe:
             names = ", ".join(scene.values)
             lines.append(f"{names} = (x.to({str(self.device)!r}) for x in ({names}))")
         return "\n".join([*lines, after.replace("{call}", self.call_code)])
-
-    def weight_map(self, criterion: Any, inputs: Inputs) -> Tensor:
-        """M: what a weighting returns, what a loss's ``weighting`` gives, or what it tells of."""
-        if self.kind == "weighting":
-            return self.call(criterion, inputs).value
-        weighting = getattr(criterion, "weighting", None)
-        if callable(weighting):
-            roles = candidate_roles(weighting, "weighting")[0]
-            weight: Tensor = self._call_with(roles, weighting, inputs, {})
-            return weight
-        told = self.call(criterion, inputs).weight
-        if told is None:
-            raise CheckSkipped("it has no weight map")
-        return told
-
-    def has_weights(self) -> bool:
-        """Whether there is a map of weights to look at."""
-        if self.kind == "curriculum":
-            return False
-        try:
-            self.weight_map(self.copy(), self.inputs(self.scene(ignored=0.0)))
-        except CheckSkipped:
-            return False
-        return True
-
-    def weight_code(self) -> str:
-        """The code of `weight_map`."""
-        if self.kind == "weighting":
-            return self.call_code
-        if callable(getattr(self.criterion, "weighting", None)):
-            return "criterion.weighting(logits, target, pred_depth, target_depth)"
-        weight = self.total_of.replace("total", "weight").replace("loss", "weight")
-        return self.call_code.removesuffix(self.total_of) + weight
-
-    @property
-    def weight_owner(self) -> Any:
-        """Who makes the weights: the loss itself, or its ``weighting``."""
-        return getattr(self.criterion, "weighting", None) or self.criterion
-
-    def weight_bound(self) -> float | None:
-        """The largest weight that there may be, or None if nothing says so."""
-        if self.max_weight is not None:
-            return self.max_weight
-        if getattr(self.weight_owner, "normalize", True) is False:
-            return None
-        fusion = getattr(self.weight_owner, "fusion", None)
-        fusion = getattr(fusion, "mode", fusion)
-        if fusion in BOUNDS:
-            return BOUNDS[fusion]
-        is_named = isinstance(self.weight_owner, nn.Module)
-        return max(BOUNDS.values()) if is_named and self.weights_use_depth() else None
-
-    def weights_use_depth(self) -> bool:
-        """Whether the weights change with the true depth, or with where it is known."""
-        # Larger than the usual cells: in a region of one pixel no depth would matter.
-        plain = self.scene(seed=1, size=(24, 24))
-        inputs = self.inputs(plain)
-        others = (201 - inputs.target_depth, torch.full_like(inputs.target_depth, torch.nan))
-        weight = self.weight_map(self.copy(), inputs)
-        return any(
-            not torch.equal(
-                weight, self.weight_map(self.copy(), inputs._replace(target_depth=other))
-            )
-            for other in others
-        )
-
-    def weights_use_scores(self) -> bool:
-        """Whether the weights change with the scores."""
-        inputs = self.inputs(self.scene(seed=1, size=(24, 24)))
-        other = inputs._replace(logits=inputs.logits.detach().roll(1, 1).requires_grad_())
-        weights = [self.weight_map(self.copy(), each) for each in (inputs, other)]
-        return not torch.equal(*weights)
 
     def _is_weighting(self) -> bool:
         """Whether a map is one of weights, or one of losses: those grow with the scores."""

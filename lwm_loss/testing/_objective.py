@@ -12,6 +12,8 @@ from lwm_loss import HardPixelMiningLoss, LossTerms, LossWeightModule, MultiTask
 from ._inputs import Scene
 
 IGNORED = 255
+# The first line of a snippet that computes it.
+LOSS = "from lwm_loss.testing import mining_loss\n"
 
 
 def mining_loss(output: Any, target: Tensor, depth: Tensor, ignore_index: int = 255) -> Tensor:

@@ -23,6 +23,7 @@ ROOMS = (
     "side_effects",
     "evaluation",
     "gradients",
+    "learning",
     "privileged",
     "copies",
     "deployment",

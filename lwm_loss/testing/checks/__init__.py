@@ -30,9 +30,9 @@ from .evaluation import (
 from .gradients import (
     check_every_parameter_receives_a_gradient,
     check_finite_gradients,
-    check_learns_one_batch,
     check_outputs_carry_gradient,
 )
+from .learning import check_learns_one_batch
 from .loss_deployment import (
     check_loss_torch_compile,
     check_low_precision,

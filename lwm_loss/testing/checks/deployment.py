@@ -13,7 +13,7 @@ from .._backbone import BackboneProbe, parts
 from .._compare import difference
 from .._compilation import require_compiler, require_no_readback, trace
 from .._inputs import Picture, pictures
-from .._objective import mining_loss, truth
+from .._objective import LOSS, mining_loss, truth
 from .._property import breach, for_all, scenario
 from .._registry import backbone_check
 from .outputs import not_finite
@@ -48,7 +48,7 @@ def check_bfloat16_autocast(probe: BackboneProbe) -> None:
         picture, train = drawn
         scene = probe.image(picture)
         code = probe.code(scene, facts, after=statement, train=train)
-        with scenario("from lwm_loss.testing import mining_loss\n" + code):
+        with scenario(LOSS + code):
             plain = parts(probe.run(probe.fresh(train=train), scene["image"].clone()))
             if not_finite(plain):
                 return  # check_finite_outputs says so

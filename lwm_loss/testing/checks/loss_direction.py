@@ -9,6 +9,7 @@ from .._inputs import Scene
 from .._property import breach, for_any, scenario
 from .._registry import loss_check
 from .._report import CheckSkipped
+from .._weighting import has_weights, weight_code, weight_map, weights_use_depth
 from .loss_values import value_and_gradients
 
 # Scores that are sure of the label, or of the class after it.
@@ -92,12 +93,12 @@ def check_hard_pixels_weigh_no_less(probe: LossProbe) -> None:
         >>> check_hard_pixels_weigh_no_less(LossWeightModule())
     """
     probe.ready()
-    if not probe.has_weights():
+    if not has_weights(probe):
         raise CheckSkipped("it has no weight map")
     if probe.uses("logits", "target"):
         scores = f"{LEFT}\nlogits = torch.where(left, wrong, right)\n{EVEN}"
         _weigh_no_less(probe, "class", scores)
-    if probe.uses("pred_depth", "target_depth") and probe.weights_use_depth():
+    if probe.uses("pred_depth", "target_depth") and weights_use_depth(probe):
         factor = f"{LEFT}\nlogits = right\n{EVEN}\nfactor = torch.where(left, 3.0, 1.1)\n"
         for_any(
             partial(_weigh_no_less, probe, "depth", factor + _depth("factor", in_logs))
@@ -108,12 +109,12 @@ def check_hard_pixels_weigh_no_less(probe: LossProbe) -> None:
 def _weigh_no_less(probe: LossProbe, what: str, change: str) -> None:
     scene = _scene(probe, change)
     after = (
-        f"weight = {probe.weight_code()}\n"
+        f"weight = {weight_code(probe)}\n"
         "hard, easy = weight[..., left].mean(), weight[..., ~left].mean()\n"
         "assert hard >= easy - 1e-5, (hard, easy)"
     )
     with scenario(probe.code(scene, after)):
-        weight = probe.weight_map(probe.copy(), probe.inputs(scene)).detach()
+        weight = weight_map(probe, probe.copy(), probe.inputs(scene)).detach()
         left = scene["left"].to(weight.device)
         hard, easy = float(weight[..., left].mean()), float(weight[..., ~left].mean())
         if hard < easy - 1e-5:

@@ -11,6 +11,7 @@ from .._inputs import Scene, loss_batches
 from .._property import breach, for_all, scenario
 from .._registry import loss_check
 from .._report import CheckSkipped
+from .._weighting import has_weights, weight_code, weight_map
 from .loss_values import CLOSE, scenes, value_and_gradients
 
 MISSING = ("nan", "0.0", "-1.0", "inf", "-inf")
@@ -111,14 +112,14 @@ def _other_scores(probe: LossProbe, scene: Scene, label: int, other: str, which:
 
 def _other_depth(probe: LossProbe, scene: Scene, label: int) -> None:
     """R may count depth without a label, so every pixel has the same error."""
-    if not probe.has_weights() or not probe.uses("target_depth"):
+    if not has_weights(probe) or not probe.uses("target_depth"):
         return
     before = (
         "target_depth = torch.where(target_depth > 0, 20.0, nan)\n"
         "pred_depth = torch.full_like(pred_depth, 3.5)"
     )
     change = f"target_depth = torch.where(target == {label}, nan, target_depth)"
-    call = probe.weight_code()
+    call = weight_code(probe)
     after = (
         f"{before}\nweight = {call}\n{change}\nagain = {call}\n"
         f"assert torch.allclose(again[target != {label}], weight[target != {label}], atol=1e-5)"
@@ -127,7 +128,7 @@ def _other_depth(probe: LossProbe, scene: Scene, label: int) -> None:
         plain = Scene(f"{scene.code}\n{before}")
         changed = Scene(f"{plain.code}\n{change}")
         again, weight = (
-            probe.weight_map(probe.copy(), probe.inputs(each)).detach().cpu()
+            weight_map(probe, probe.copy(), probe.inputs(each)).detach().cpu()
             for each in (changed, plain)
         )
         ignored = scene["target"] == label

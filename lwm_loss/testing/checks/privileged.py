@@ -11,13 +11,11 @@ from lwm_loss import MultiTaskOutput
 from .._backbone import BackboneProbe, parts
 from .._compare import difference
 from .._inputs import Scene
-from .._objective import mining_loss, truth
+from .._objective import LOSS, mining_loss, truth
 from .._property import breach, for_all, scenario
 from .._registry import backbone_check
 from .._report import CheckSkipped
 from .gradients import trainable
-
-LOSS = "from lwm_loss.testing import mining_loss\n"
 
 
 @backbone_check(

@@ -17,6 +17,14 @@ from .._inputs import Scene, loss_batches
 from .._property import breach, for_all, for_any, scenario
 from .._registry import loss_check
 from .._report import CheckSkipped
+from .._weighting import (
+    weight_bound,
+    weight_code,
+    weight_map,
+    weight_owner,
+    weights_use_depth,
+    weights_use_scores,
+)
 from .loss_values import CLOSE, scenes, value_and_gradients
 
 
@@ -25,11 +33,11 @@ def _require_weights(probe: LossProbe) -> None:
     probe.ready()
     if probe.kind == "curriculum":
         raise CheckSkipped("a curriculum is given its weights")
-    probe.weight_map(probe.copy(), probe.inputs(probe.scene(ignored=0.0)))
+    weight_map(probe, probe.copy(), probe.inputs(probe.scene(ignored=0.0)))
 
 
 def _weights(probe: LossProbe, scene: Scene) -> Tensor:
-    return probe.weight_map(probe.copy(), probe.inputs(scene)).detach()
+    return weight_map(probe, probe.copy(), probe.inputs(scene)).detach()
 
 
 @loss_check(
@@ -54,9 +62,9 @@ def check_weight_map_is_detached(probe: LossProbe) -> None:
     if probe.kind == "weighting" or hasattr(probe.criterion, "weighting"):
         applies = True
         after = "logits.requires_grad_()\npred_depth.requires_grad_()\nweight = {weight}\n"
-        after = after.format(weight=probe.weight_code()) + "assert not weight.requires_grad"
+        after = after.format(weight=weight_code(probe)) + "assert not weight.requires_grad"
         with scenario(probe.code(scene, after)):
-            if probe.weight_map(probe.copy(), probe.inputs(scene)).requires_grad:
+            if weight_map(probe, probe.copy(), probe.inputs(scene)).requires_grad:
                 breach("the map requires a gradient")
     if probe.kind == "criterion" and probe.uses("logits", "pred_depth"):
         applies = True
@@ -102,9 +110,7 @@ def check_weight_map_is_non_negative(probe: LossProbe) -> None:
         >>> check_weight_map_is_non_negative(LossWeightModule())
     """
     _require_weights(probe)
-    after = (
-        f"weight = {probe.weight_code()}\nassert (weight >= 0).all() and weight.isfinite().all()"
-    )
+    after = f"weight = {weight_code(probe)}\nassert (weight >= 0).all() and weight.isfinite().all()"
 
     def hold(scene: Scene) -> None:
         with scenario(probe.code(scene, after)):
@@ -131,10 +137,10 @@ def check_weight_map_is_bounded(probe: LossProbe) -> None:
         >>> check_weight_map_is_bounded(LossWeightModule(fusion="max"))
     """
     _require_weights(probe)
-    bound = probe.weight_bound()
+    bound = weight_bound(probe)
     if bound is None:
         raise CheckSkipped("nothing says how large its weights may be: pass max_weight")
-    after = f"weight = {probe.weight_code()}\nassert weight.max() <= {bound} + 1e-5, weight.max()"
+    after = f"weight = {weight_code(probe)}\nassert weight.max() <= {bound} + 1e-5, weight.max()"
 
     def hold(scene: Scene) -> None:
         with scenario(probe.code(scene, after)):
@@ -160,12 +166,12 @@ def check_error_rate_is_constant_on_regions(probe: LossProbe) -> None:
         >>> check_error_rate_is_constant_on_regions(LossWeightModule())
     """
     _require_weights(probe)
-    owner = probe.weight_owner
-    if not probe.uses("target_depth") or not probe.weights_use_depth():
+    owner = weight_owner(probe)
+    if not probe.uses("target_depth") or not weights_use_depth(probe):
         raise CheckSkipped("its weights do not use depth")
     if getattr(owner, "fusion", None) == "dpe":
         raise CheckSkipped("its weights are R alone")
-    if not probe.weights_use_scores():
+    if not weights_use_scores(probe):
         raise CheckSkipped("its weights do not use the scores")
     options = _region_options(owner)
     low, high = options["depth_range"]
@@ -203,7 +209,7 @@ def _region_options(owner: Any) -> dict[str, Any]:
 def _constant_on_regions(probe: LossProbe, scene: Scene, options: dict[str, Any]) -> None:
     after = (
         "from lwm_loss.testing import reference\n"
-        f"weight = {probe.weight_code()}\n"
+        f"weight = {weight_code(probe)}\n"
         f"regions = reference.depth_aware_regions(target_depth.numpy(), **{options!r})\n"
         "members = {}\n"
         "for pixel, region in regions.items():\n"
@@ -240,7 +246,7 @@ def check_weight_map_matches_reference(probe: LossProbe) -> None:
         >>> check_weight_map_matches_reference(LossWeightModule(cells=(2, 3)))
     """
     _require_weights(probe)
-    owner = probe.weight_owner
+    owner = weight_owner(probe)
     if not isinstance(owner, LossWeightModule):
         raise CheckSkipped("its weights are not those of a LossWeightModule")
     settings = reference.Mining(
@@ -251,7 +257,7 @@ def check_weight_map_matches_reference(probe: LossProbe) -> None:
     )
     after = (
         "from lwm_loss.testing import reference\n"
-        f"weight = {probe.weight_code()}\n"
+        f"weight = {weight_code(probe)}\n"
         "arrays = [x.detach().double().numpy() for x in (logits, pred_depth, target_depth)]\n"
         "maps = reference.loss_weight(\n"
         f"    arrays[0], target.numpy(), *arrays[1:], reference.{settings!r})\n"
