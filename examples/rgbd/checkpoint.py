@@ -24,8 +24,9 @@ from examples.rgbd.data import DataError
 LATEST = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 BEST = "best.pt"
-FORMAT = 1
+FORMAT = 2
 _UNFINISHED = ".part"
+_FOLDER = 0x10  # the bit of DOS in the attributes of an entry of a zip file
 
 
 class CheckpointError(DataError):
@@ -122,9 +123,14 @@ def save_checkpoint(path: Path, state: dict[str, Any], *, keep_previous: bool = 
 def _check_sums(path: Path) -> None:
     """Compare the content with the sums stored in it, for torch reads a flipped bit as it is."""
     with zipfile.ZipFile(path) as archive:
+        for part in archive.infolist():
+            # torch compresses nothing, and does not read what is marked as a folder.
+            stored = part.compress_type == zipfile.ZIP_STORED
+            if not stored or part.external_attr & _FOLDER:
+                raise zipfile.BadZipFile(f"the entry {part.filename!r} in it is damaged")
         damaged = archive.testzip()
     if damaged is not None:
-        raise zipfile.BadZipFile(f"{damaged} in it is not what was written")
+        raise zipfile.BadZipFile(f"{damaged!r} in it is not what was written")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -158,7 +164,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"Expected a checkpoint at {path}, but it cannot be read ({reason}): is it damaged?"
         ) from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if isinstance(state, dict) and state.get("format", FORMAT) != FORMAT:
+        raise CheckpointError(
+            f"Expected a checkpoint of format {FORMAT} at {path}, but got format "
+            f"{state['format']}: was it written by another version?"
+        )
+    if not isinstance(state, dict) or "format" not in state:
         raise CheckpointError(
             f"Expected a checkpoint of these pipelines at {path}, but got another kind of file."
         )

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -143,12 +144,14 @@ def test_a_single_flipped_bit_is_noticed_wherever_it_lies(tmp_path: Path) -> Non
     path = tmp_path / LATEST
     save_checkpoint(path, state_of(7))
     content, good = path.read_bytes(), load_checkpoint(path)
-    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(path) as archive:
+        directory = archive.start_dir
     in_weights = content.index(good["weights"].numpy().tobytes()) + 30
     refused = 0
-    for place in [in_weights, *rng.integers(0, len(content), 150)]:
+    # All of the directory, where zipfile and torch read differently, and some of the rest.
+    for place in [in_weights, *range(0, directory, 29), *range(directory, len(content))]:
         damaged = bytearray(content)
-        damaged[place] ^= 1 << rng.integers(8)
+        damaged[place] ^= 0x10
         path.write_bytes(damaged)
         try:
             state = load_checkpoint(path)
@@ -157,9 +160,9 @@ def test_a_single_flipped_bit_is_noticed_wherever_it_lies(tmp_path: Path) -> Non
             continue
         # The rest is padding, and time stamps.
         assert place != in_weights
-        assert torch.equal(state.pop("weights"), good["weights"])
-        assert state == {key: value for key, value in good.items() if key != "weights"}
-    assert refused > 30
+        assert torch.equal(state.pop("weights"), good["weights"]), place
+        assert state == {key: value for key, value in good.items() if key != "weights"}, place
+    assert refused > 100
 
 
 def test_an_interrupt_while_a_checkpoint_is_written_is_no_fault_of_the_disk(
@@ -200,6 +203,12 @@ def test_another_programs_tensors_are_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / LATEST)
 
 
+def test_the_state_of_another_version_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": 1, "network": {}}, tmp_path / LATEST)
+    with pytest.raises(CheckpointError, match="another version"):
+        load_checkpoint(tmp_path / LATEST)
+
+
 class Malicious:
     def __reduce__(self):
         return (os.mkdir, ("harm",))
@@ -207,7 +216,7 @@ class Malicious:
 
 def test_reading_a_checkpoint_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"format": 1, "x": Malicious()}, tmp_path / LATEST)
+    torch.save({"format": checkpoint.FORMAT, "x": Malicious()}, tmp_path / LATEST)
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / LATEST)
     assert not (tmp_path / "harm").exists()
