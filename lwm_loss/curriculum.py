@@ -53,12 +53,39 @@ def threshold(weight_map: Tensor, progress: float | Tensor, mask: Tensor | None)
 
 def lower_median(values: Tensor, counted: Tensor) -> Tensor:
     """Median over the counted entries of each row, the lower one of two, as `torch.median`."""
-    if values.device.type != "cuda":
-        return torch.where(counted, values, torch.nan).nanmedian(1).values
-    # nanmedian with indices has no deterministic kernel on CUDA; a sort has one. NaN sorts last.
-    values = torch.where(counted, values, torch.nan).sort(1).values
-    middle = ((~values.isnan()).sum(1, keepdim=True) - 1).clamp(min=0) // 2
-    return values.gather(1, middle).squeeze(1)
+    if values.device.type == "cuda":
+        return median_by_digits(values, counted)
+    return torch.where(counted, values, torch.nan).nanmedian(1).values
+
+
+def median_by_digits(values: Tensor, counted: Tensor) -> Tensor:
+    """The lower median found digit by digit: the form for CUDA, of (B, N) values.
+
+    `median` and `kthvalue` have no deterministic kernel there, and a sort moves every value many
+    times. Of each digit of 16 bits, the highest first, integer counts tell which one the median has.
+    """
+    integer, bits = (torch.int64, 64) if values.dtype == torch.float64 else (torch.int32, 32)
+    counted = counted & ~values.isnan()
+    rank = (counted.sum(1, keepdim=True) - 1).clamp(min=0) // 2
+    order = _ordered(values.view(integer), bits)
+    median = torch.zeros_like(rank)
+    for shift in range(bits - 16, -1, -16):
+        digit = order >> shift
+        # The highest digit has the sign.
+        lowest = -(1 << 15) if shift == bits - 16 else 0
+        digit = (digit - lowest if lowest else digit & 0xFFFF).long()
+        counts = digit.new_zeros(len(digit), 1 << 16).scatter_add(1, digit, counted.long())
+        up_to = counts.cumsum(1)
+        own = torch.searchsorted(up_to, rank, right=True).clamp(max=(1 << 16) - 1)
+        rank = rank - (up_to - counts).gather(1, own)
+        counted = counted & (digit == own)
+        median = median | ((own + lowest) << shift)
+    return _ordered(median.to(integer), bits).view(values.dtype).squeeze(1)
+
+
+def _ordered(pattern: Tensor, bits: int) -> Tensor:
+    """Integers in the order of the floats of these bits, and back: negative floats run backwards."""
+    return pattern ^ ((pattern >> (bits - 1)) & ((1 << (bits - 1)) - 1))
 
 
 def curriculum_threshold(

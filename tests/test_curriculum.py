@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
+from lwm_loss.curriculum import median_by_digits
 from lwm_loss.testing import reference as ref
 from lwm_loss.testing.strategies import masks, sizes
 
@@ -47,6 +48,38 @@ def test_threshold_is_the_oracles(
         weight, torch.tensor(progress, dtype=torch.float64), mask=mask if masked else None
     )
     np.testing.assert_array_equal(as_tensor.numpy(), truth)
+
+
+@given(st.data(), st.sampled_from([torch.float32, torch.float64]))
+def test_the_median_by_digits_is_the_sorted_middle(data: st.DataObject, dtype: torch.dtype) -> None:
+    width = 32 if dtype == torch.float32 else 64
+    # Neighbours that differ in the last digit only, besides anything that is a number.
+    near = st.integers(0, 3).map(lambda steps: float(1 + steps * torch.finfo(dtype).eps))
+    numbers = near | st.floats(width=width, allow_nan=False)
+    rows, columns = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 12))
+    count = rows * columns
+    values = data.draw(st.lists(numbers, min_size=count, max_size=count))
+    inside = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
+    table = torch.tensor(values, dtype=dtype).reshape(rows, columns)
+    mask = torch.tensor(inside).reshape(rows, columns)
+    medians = median_by_digits(table, mask)
+    assert medians.dtype == dtype
+    for median, row, kept in zip(medians.tolist(), table.tolist(), mask.tolist(), strict=True):
+        chosen = sorted(value for value, keep in zip(row, kept, strict=True) if keep)
+        if chosen:
+            assert median == chosen[(len(chosen) - 1) // 2]
+
+
+def test_the_median_by_digits_passes_over_nan() -> None:
+    values = torch.tensor([[torch.nan, 3.0, 1.0, 2.0, torch.nan]])
+    assert median_by_digits(values, torch.ones(1, 5, dtype=torch.bool)).tolist() == [2.0]
+
+
+def test_a_large_map_has_the_same_median_by_digits() -> None:
+    values = torch.randn(3, 100_000, generator=torch.Generator().manual_seed(0)).abs()
+    mask = torch.rand(values.shape, generator=torch.Generator().manual_seed(1)) < 0.9
+    expected = torch.stack([row[kept].median() for row, kept in zip(values, mask, strict=True)])
+    assert torch.equal(median_by_digits(values, mask), expected)
 
 
 def test_the_median_is_the_lower_one() -> None:
