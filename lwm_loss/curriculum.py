@@ -70,10 +70,9 @@ def median_by_digits(values: Tensor, counted: Tensor) -> Tensor:
     order = _ordered(values.view(integer), bits)
     median = torch.zeros_like(rank)
     for shift in range(bits - 16, -1, -16):
-        digit = order >> shift
         # The highest digit has the sign.
         lowest = -(1 << 15) if shift == bits - 16 else 0
-        digit = (digit - lowest if lowest else digit & 0xFFFF).long()
+        digit = (((order >> shift) - lowest) & 0xFFFF).long()
         counts = digit.new_zeros(len(digit), 1 << 16).scatter_add(1, digit, counted.long())
         up_to = counts.cumsum(1)
         own = torch.searchsorted(up_to, rank, right=True).clamp(max=(1 << 16) - 1)

@@ -53,6 +53,24 @@ def _share_below(position, index, source, size):
 
 
 @triton.jit
+def _corners(plane, top, bottom, left, right, mask):
+    """The scores of four neighbours: top left and right, bottom left and right."""
+    a = tl.load(plane + (top + left)[None, :], mask=mask, other=0.0).to(tl.float32)
+    b = tl.load(plane + (top + right)[None, :], mask=mask, other=0.0).to(tl.float32)
+    c = tl.load(plane + (bottom + left)[None, :], mask=mask, other=0.0).to(tl.float32)
+    d = tl.load(plane + (bottom + right)[None, :], mask=mask, other=0.0).to(tl.float32)
+    return a, b, c, d
+
+
+@triton.jit
+def _blend(a, b, c, d, across, down, present):
+    """The score between four neighbours: -inf for a class that is none."""
+    upper = a + (b - a) * across
+    lower = c + (d - c) * across
+    return tl.where(present, upper + (lower - upper) * down, -float("inf"))
+
+
+@triton.jit
 def _scores(
     base, cls, classes, stride_c, stride_h, stride_w, row, column, inside,
     h, w, height, width, UPSAMPLE: tl.constexpr,
@@ -71,13 +89,8 @@ def _scores(
     bottom = bottom.to(tl.int64) * stride_h
     left = left.to(tl.int64) * stride_w
     right = right.to(tl.int64) * stride_w
-    a = tl.load(plane + (top + left)[None, :], mask=mask, other=0.0).to(tl.float32)
-    b = tl.load(plane + (top + right)[None, :], mask=mask, other=0.0).to(tl.float32)
-    c = tl.load(plane + (bottom + left)[None, :], mask=mask, other=0.0).to(tl.float32)
-    d = tl.load(plane + (bottom + right)[None, :], mask=mask, other=0.0).to(tl.float32)
-    upper = a + (b - a) * across[None, :]
-    lower = c + (d - c) * across[None, :]
-    return tl.where(present, upper + (lower - upper) * down[None, :], -float("inf"))
+    a, b, c, d = _corners(plane, top, bottom, left, right, mask)
+    return _blend(a, b, c, d, across[None, :], down[None, :], present)
 
 
 @triton.jit
@@ -177,6 +190,14 @@ def _class_scale(weight, cls, classes, smoothing, WEIGHTED: tl.constexpr):
 
 
 @triton.jit
+def _gradient(x, cls, label, labelled, lse, scale, true_scale, total_scale, class_scale):
+    """The gradient of scores at the size of the labels, from what the two functions above give."""
+    value = tl.exp(x - lse[None, :]) * total_scale[None, :]
+    value -= tl.where(cls.to(tl.int64)[:, None] == label[None, :], true_scale[None, :], 0.0)
+    return tl.where(labelled[None, :], value - class_scale[:, None] * scale[None, :], 0.0)
+
+
+@triton.jit
 def backward_kernel(
     grad, logits, target, weight, weight_sum, log_sum_exp, result,
     classes, height, width, stride_b, stride_c, stride_h, stride_w,
@@ -201,10 +222,9 @@ def backward_kernel(
         at = image * stride_b + cls.to(tl.int64)[:, None] * stride_c + place[None, :]
         mask = (cls < classes)[:, None] & inside[None, :]
         x = tl.load(logits + at, mask=mask, other=0.0).to(tl.float32)
-        value = tl.exp(x - lse[None, :]) * total_scale[None, :]
-        value -= tl.where(cls.to(tl.int64)[:, None] == label[None, :], true_scale[None, :], 0.0)
-        value -= _class_scale(weight, cls, classes, smoothing, WEIGHTED)[:, None] * scale[None, :]
-        tl.store(result + at, tl.where(labelled[None, :], value, 0.0), mask=mask)
+        even = _class_scale(weight, cls, classes, smoothing, WEIGHTED)
+        value = _gradient(x, cls, label, labelled, lse, scale, true_scale, total_scale, even)
+        tl.store(result + at, value, mask=mask)
 
 
 @triton.jit
@@ -231,16 +251,13 @@ def upsampled_backward_kernel(
     bottom = tl.minimum(i + 1, h - 1).to(tl.int64) * stride_h
     right = tl.minimum(j + 1, w - 1).to(tl.int64) * stride_w
     plane = logits + image * stride_b + cls.to(tl.int64)[:, None] * stride_c
-    a = tl.load(plane + (top + left)[None, :], mask=mask, other=0.0).to(tl.float32)
-    b = tl.load(plane + (top + right)[None, :], mask=mask, other=0.0).to(tl.float32)
-    c = tl.load(plane + (bottom + left)[None, :], mask=mask, other=0.0).to(tl.float32)
-    d = tl.load(plane + (bottom + right)[None, :], mask=mask, other=0.0).to(tl.float32)
+    a, b, c, d = _corners(plane, top, bottom, left, right, mask)
 
     first_row, end_row = _patch(i, h, height)
     first_column, end_column = _patch(j, w, width)
     rows = tl.max(tl.where(exists, end_row - first_row, 0), axis=0)
     columns = tl.max(tl.where(exists, end_column - first_column, 0), axis=0)
-    even = _class_scale(weight, cls, classes, smoothing, WEIGHTED)[:, None]
+    even = _class_scale(weight, cls, classes, smoothing, WEIGHTED)
     given_a = tl.zeros((CHUNK, BLOCK), tl.float32)
     given_b = tl.zeros((CHUNK, BLOCK), tl.float32)
     given_c = tl.zeros((CHUNK, BLOCK), tl.float32)
@@ -260,12 +277,10 @@ def upsampled_backward_kernel(
                 grad, target, weight, weight_sum, log_sum_exp, at_row + column, inside,
                 classes, ignore_index, smoothing, WEIGHTED,
             )
-            upper = a + (b - a) * across
-            lower = c + (d - c) * across
-            x = tl.where(present, upper + (lower - upper) * down, -float("inf"))
-            value = tl.exp(x - lse[None, :]) * total_scale[None, :]
-            value -= tl.where(cls.to(tl.int64)[:, None] == label[None, :], true_scale[None, :], 0.0)
-            value = tl.where(labelled[None, :], value - even * scale[None, :], 0.0)
+            x = _blend(a, b, c, d, across, down, present)
+            value = _gradient(
+                x, cls, label, labelled, lse, scale, true_scale, total_scale, even,
+            )
             given_left += value * (1.0 - across)
             given_right += value * across
         given_a += given_left * (1.0 - down)

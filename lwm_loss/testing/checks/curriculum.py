@@ -19,6 +19,8 @@ from .._report import CheckSkipped
 
 # A schedule that does not say how long it is is given up after this many steps.
 LONGEST = 1000
+# Epochs in which other weights outside of the mask are tried.
+MASKED_EPOCHS = 3
 
 SETUP = (
     "curriculum = {owner}\n"
@@ -137,7 +139,7 @@ def check_curriculum_masked_pixels_do_not_count(probe: LossProbe) -> None:
     probe.ready()
     after = SETUP.format(owner=_owner(probe)) + (
         "other = torch.where(mask, weight, 5 * weight + 1)\n"
-        f"for _ in range({_EPOCHS}):\n"
+        f"for _ in range({MASKED_EPOCHS}):\n"
         "    kept = copy.deepcopy(curriculum)(weight, mask)\n"
         "    again = copy.deepcopy(curriculum)(other, mask)\n"
         "    assert torch.equal(again[mask], kept[mask])\n"
@@ -149,7 +151,7 @@ def check_curriculum_masked_pixels_do_not_count(probe: LossProbe) -> None:
     weight, mask = _weights()
     other = torch.where(mask, weight, 5 * weight + 1)
     with scenario(probe.code(probe.scene(), after)):
-        for epoch in range(_EPOCHS):
+        for epoch in range(MASKED_EPOCHS):
             # Copies are called, for a call may itself move a curriculum on.
             kept, again = (
                 torch.where(mask, _filtered(probe, copy.deepcopy(curriculum), each, mask), 0)
@@ -159,9 +161,6 @@ def check_curriculum_masked_pixels_do_not_count(probe: LossProbe) -> None:
             if found:
                 breach(f"in epoch {epoch}, with other weights outside of the mask, {found}")
             curriculum.step()
-
-
-_EPOCHS = 3
 
 
 @loss_check(
