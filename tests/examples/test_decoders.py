@@ -9,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from examples.rgbd.networks import (
-    RefineNetDecoder,
-)
+from examples.rgbd.networks import DecoderShape, RefineNetDecoder
 from lwm_loss import MultiTaskOutput
 from tests.examples.network_support import (
     CHANNELS,
@@ -62,9 +60,8 @@ def released_refinenet(weights, features, pool_first):
 
 @pytest.mark.parametrize("pool_first", [True, False])
 def test_decoder_is_the_released_one(pool_first):
-    decoder = RefineNetDecoder(
-        CHANNELS, width=6, top_width=10, pool_first=pool_first, initialisation="scaled"
-    ).double()
+    shape = DecoderShape(width=6, top_width=10, pool_first=pool_first, initialisation="scaled")
+    decoder = RefineNetDecoder(CHANNELS, shape).double()
     for name, parameter in decoder.named_parameters():
         if name.endswith("bias"):
             nn.init.normal_(parameter)
@@ -101,8 +98,9 @@ def test_depth_features_are_added_level_by_level(sum_features):
     ("kernel", "width", "expected"), [(3, 16, 0.04), (3, 256, 0.01), (1, 64, 0.06)]
 )
 def test_scaled_initialisation_has_the_gain_of_the_released_width(kernel, width, expected):
-    decoder = RefineNetDecoder((width,) * 4, width=width, top_width=width, kernel_size=kernel,
-                               adapt_units=0, output_units=0, initialisation="scaled")  # fmt: skip
+    shape = DecoderShape(width=width, top_width=width, kernel_size=kernel,
+                         adapt_units=0, output_units=0, initialisation="scaled")  # fmt: skip
+    decoder = RefineNetDecoder((width,) * 4, shape)
     for layer in (decoder.blocks[0].reduce, decoder.blocks[2].pool.convolutions[1]):
         assert layer.weight.std().item() == pytest.approx(expected, rel=0.1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 import math
 import pickle
@@ -206,6 +207,22 @@ def test_parameter_counts_in_millions(backbone, encoder, decoder, network):
         for part in (built.encoder, built.depth_decoder, built)
     ]
     assert counted == pytest.approx([encoder, decoder, network], abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("refinenet", "24c7f7b23e189983"),
+        ("light_refinenet", "727105d60d6c109c"),
+        ("deeplabv3", "4f9edab357085477"),
+        ("pspnet", "36c85f831f95e38f"),
+    ],
+)
+def test_checkpoints_of_the_first_release_load(name, digest):
+    """The digest is that of the names and shapes that the first release wrote, in their order."""
+    state = make(name).state_dict()
+    layout = repr([(key, tuple(value.shape)) for key, value in state.items()])
+    assert hashlib.sha256(layout.encode()).hexdigest()[:16] == digest
 
 
 def test_parameter_groups_hold_every_trainable_parameter_once():

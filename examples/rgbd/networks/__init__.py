@@ -9,12 +9,12 @@ from examples.rgbd.networks.encoder import (
     FourScaleEncoder,
     ResNetEncoder,
 )
-from examples.rgbd.networks.head import BoundedLogDepth, MultiScaleHead
+from examples.rgbd.networks.head import BoundedLogDepth, DepthOutput, MultiScaleHead
 from examples.rgbd.networks.light_refinenet import MultiTaskLightRefineNet
 from examples.rgbd.networks.multitask import MultiTaskRefineNet
 from examples.rgbd.networks.parameter_groups import parameter_groups
 from examples.rgbd.networks.pspnet import MultiTaskPSPNet
-from examples.rgbd.networks.refinenet import RefineNetDecoder
+from examples.rgbd.networks.refinenet import DecoderShape, RefineNetDecoder
 
 __all__ = [
     "CONVNEXTS",
@@ -22,6 +22,8 @@ __all__ = [
     "RESNETS",
     "BoundedLogDepth",
     "ConvNextEncoder",
+    "DecoderShape",
+    "DepthOutput",
     "FourScaleEncoder",
     "MultiScaleHead",
     "MultiTaskDeepLabV3",

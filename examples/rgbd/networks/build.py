@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -25,30 +26,65 @@ class NetworkKind(NamedTuple):
 
     Attributes:
         network: its class, called with (encoder, num_classes, **options).
-        options: names of the options.
         output_stride: of the encoder that it was published with.
+        fixed: names of options that make the network what it is, and cannot be chosen.
     """
 
     network: type[nn.Module]
-    options: frozenset[str]
     output_stride: int
+    fixed: frozenset[str] = frozenset()
+
+    @property
+    def options(self) -> frozenset[str]:
+        """Names of the options that ``build_network`` takes for this network."""
+        plain, shapes = _options_of(self.network)
+        return plain.union(*(field_names(shape) for shape in shapes.values())) - self.fixed
+
+    def arguments(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Sort ``options`` into the keyword arguments of the network's class."""
+        plain, shapes = _options_of(self.network)
+        arguments = {name: value for name, value in options.items() if name in plain}
+        for name, shape in shapes.items():
+            changes = {key: options[key] for key in field_names(shape) & options.keys()}
+            arguments[name] = replace(shape, **changes)
+        return arguments
 
 
-def _options_of(network: type[nn.Module]) -> frozenset[str]:
-    parameters = inspect.signature(network).parameters.values()
-    return frozenset(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
+def field_names(shape: Any) -> frozenset[str]:
+    """Names of the fields of a dataclass."""
+    return frozenset(each.name for each in fields(shape))
 
 
-_REFINENET_OPTIONS = _options_of(MultiTaskRefineNet)
+def _options_of(network: type[nn.Module]) -> tuple[frozenset[str], dict[str, Any]]:
+    """The keyword-only arguments of a network, of its bases too where it passes them on.
+
+    Returns:
+        The names of plain arguments, and the default of each argument that is a frozen dataclass,
+        such as ``DecoderShape``, by its name.
+    """
+    plain: set[str] = set()
+    shapes: dict[str, Any] = {}
+    for each in network.__mro__:
+        parameters = inspect.signature(each).parameters.values()
+        for parameter in parameters:
+            if parameter.kind is not parameter.KEYWORD_ONLY:
+                continue
+            if is_dataclass(parameter.default):
+                shapes.setdefault(parameter.name, parameter.default)
+            else:
+                plain.add(parameter.name)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return frozenset(plain), shapes
+
+
 NETWORKS = {
-    "refinenet": NetworkKind(MultiTaskRefineNet, _REFINENET_OPTIONS, 32),
+    "refinenet": NetworkKind(MultiTaskRefineNet, 32),
     "light_refinenet": NetworkKind(
-        MultiTaskLightRefineNet,
-        _REFINENET_OPTIONS - {"kernel_size", "adapt_units", "output_units"},
-        32,
+        MultiTaskLightRefineNet, 32, fixed=frozenset({"kernel_size", "adapt_units", "output_units"})
     ),
-    "deeplabv3": NetworkKind(MultiTaskDeepLabV3, _options_of(MultiTaskDeepLabV3), 16),
-    "pspnet": NetworkKind(MultiTaskPSPNet, _options_of(MultiTaskPSPNet), 8),
+    "deeplabv3": NetworkKind(MultiTaskDeepLabV3, 16),
+    "pspnet": NetworkKind(MultiTaskPSPNet, 8),
 }
 
 
@@ -115,8 +151,8 @@ def build_network(
         freeze_norm: freeze the encoder's batch norm; ``None`` freezes pre-trained ones only.
         output_stride: of the encoder; ``None`` is what the network was published with: 32 for the
             two RefineNets, 16 for DeepLabv3, 8 for PSPNet (and 32 for any ConvNeXt).
-        **options: those of the network's class, such as ``width``, ``num_sides``, ``dropout``. An
-            option that is ``None`` is left at its default.
+        **options: those of the network's class and of its shapes, such as ``num_sides``, ``width``,
+            ``predict_depth``. An option that is ``None`` is left at its default.
 
     Returns:
         A module from images (B, 3, H, W) to ``lwm_loss.MultiTaskOutput``, with attributes
@@ -147,4 +183,4 @@ def build_network(
             "Expected `pretrained`, `freeze_norm` and `output_stride` with the name of an encoder "
             f"only, but got them with a {type(backbone).__name__}, which is already made."
         )
-    return kind.network(backbone, num_classes, **chosen)
+    return kind.network(backbone, num_classes, **kind.arguments(chosen))

@@ -7,16 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from examples.rgbd.networks.checks import (
-    check_encoder,
-    check_image,
-    check_norm_can_learn,
-    check_positive,
-)
+from examples.rgbd.networks.checks import check_encoder, check_positive
 from examples.rgbd.networks.encoder import FourScaleEncoder
-from examples.rgbd.networks.head import BoundedLogDepth, DepthBound
-from examples.rgbd.networks.layers import conv_norm_relu, upsample
-from lwm_loss import MultiTaskOutput
+from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput
+from examples.rgbd.networks.layers import conv_norm_relu
+from examples.rgbd.networks.one_map import OneMapNetwork
 
 RATES_OF_STRIDE = {8: (12, 24, 36), 16: (6, 12, 18)}
 
@@ -53,7 +48,7 @@ class AtrousSpatialPyramidPooling(nn.Module):
         return projected
 
 
-class MultiTaskDeepLabV3(nn.Module):
+class MultiTaskDeepLabV3(OneMapNetwork):
     """DeepLabv3 and a 1x1 convolution that predicts log-depth "after the last pooling layer".
 
     The last pooling layer is the pyramid (ASPP) with its projection: labels and depth are each one
@@ -66,12 +61,9 @@ class MultiTaskDeepLabV3(nn.Module):
         width: channels of the pyramid.
         rates: dilation in the pyramid; ``None`` takes the published rates of the encoder's
             ``output_stride``: (12, 24, 36) at 8, (6, 12, 18) at 16 and above.
-        predict_depth: ``False`` leaves depth out; ``log_depth`` is then ``None``.
-        depth_range, depth_bound: see ``BoundedLogDepth``.
+        depth: the predicted log-depth.
         dropout: share of values dropped before the last layers.
     """
-
-    num_sides = 0
 
     def __init__(
         self,
@@ -80,45 +72,19 @@ class MultiTaskDeepLabV3(nn.Module):
         *,
         width: int = 256,
         rates: Sequence[int] | None = None,
-        predict_depth: bool = True,
-        depth_range: tuple[float, float] = (1.0, 256.0),
-        depth_bound: DepthBound = "clamp",
+        depth: DepthOutput = LOG_DEPTH,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
         check_encoder(encoder)
         check_positive(num_classes=num_classes, width=width)
         if rates is None:
             rates = RATES_OF_STRIDE.get(getattr(encoder, "output_stride", 16), (6, 12, 18))
-        self.num_classes = num_classes
-        self.predict_depth = predict_depth
-        self.encoder = encoder
-        self.pyramid = AtrousSpatialPyramidPooling(encoder.channels[-1], width, rates)
-        self.dropout = nn.Dropout(dropout)
-        self.segmentation_head = nn.Conv2d(width, num_classes, kernel_size=1)
-        if predict_depth:
-            self.depth_head = nn.Conv2d(width, 1, kernel_size=1)
-            self.bound_log_depth = BoundedLogDepth(depth_range, depth_bound)
-
-    def forward(self, image: Tensor) -> MultiTaskOutput:
-        """Predict labels and log-depth from the image alone.
-
-        Args:
-            image: (B, 3, H, W), any size from 32 x 32.
-
-        Returns:
-            ``logits`` (B, num_classes, H, W), ``log_depth`` (B, H, W) or ``None``, and no
-            ``side_logits``.
-        """
-        check_image(image)
-        coarsest = self.encoder(image)[-1]
-        if self.training:
-            check_norm_can_learn(coarsest)
-        feature = self.dropout(self.pyramid(coarsest))
-        size = (image.shape[-2], image.shape[-1])
-        return MultiTaskOutput(
-            logits=upsample(self.segmentation_head(feature), size),
-            log_depth=self.bound_log_depth(upsample(self.depth_head(feature), size))
-            if self.predict_depth
-            else None,
+        super().__init__(
+            encoder,
+            num_classes,
+            pyramid=AtrousSpatialPyramidPooling(encoder.channels[-1], width, rates),
+            channels=width,
+            segmentation_head=nn.Conv2d(width, num_classes, kernel_size=1),
+            depth=depth,
+            dropout=dropout,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -11,6 +12,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 DepthBound = Literal["sigmoid", "clamp", "none"]
+
+
+@dataclass(frozen=True)
+class DepthOutput:
+    """Describe the predicted log-depth of a network.
+
+    Attributes:
+        predict_depth: ``False`` leaves depth out; ``log_depth`` is then ``None``.
+        depth_range: (lo, hi) of the rescaled depth, whose log bounds the prediction.
+        depth_bound: how: ``"clamp"``, ``"sigmoid"`` or ``"none"``, see ``BoundedLogDepth``.
+    """
+
+    predict_depth: bool = True
+    depth_range: tuple[float, float] = (1.0, 256.0)
+    depth_bound: DepthBound = "clamp"
+
+    def bound(self) -> BoundedLogDepth:
+        """Make the layer that turns a raw prediction into log-depth."""
+        return BoundedLogDepth(self.depth_range, self.depth_bound)
+
+
+LOG_DEPTH = DepthOutput()
+"""The paper's: log-depth in [0, log 256]."""
 
 
 class MultiScaleHead(nn.Module):

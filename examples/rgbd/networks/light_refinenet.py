@@ -6,6 +6,10 @@ from typing import Any
 
 from examples.rgbd.networks.encoder import FourScaleEncoder
 from examples.rgbd.networks.multitask import MultiTaskRefineNet
+from examples.rgbd.networks.refinenet import DecoderShape
+
+LIGHT_DECODER = DecoderShape(kernel_size=1, adapt_units=0, output_units=0, initialisation="scaled")
+"""1x1 convolutions and no residual units. N(0, 0.01) is meant for 3x3 kernels, hence "scaled"."""
 
 
 class MultiTaskLightRefineNet(MultiTaskRefineNet):
@@ -18,12 +22,16 @@ class MultiTaskLightRefineNet(MultiTaskRefineNet):
     Args:
         encoder: any module of the form ``FourScaleEncoder``.
         num_classes: channels of the logits.
-        **options: the other options of ``MultiTaskRefineNet``. ``initialisation`` is ``"scaled"``
-            by default, for N(0, 0.01) is meant for 3x3 kernels.
+        decoder: shape of both decoders.
+        **options: the other options of ``MultiTaskRefineNet``.
     """
 
-    def __init__(self, encoder: FourScaleEncoder, num_classes: int, **options: Any) -> None:
-        options.setdefault("initialisation", "scaled")
-        super().__init__(
-            encoder, num_classes, kernel_size=1, adapt_units=0, output_units=0, **options
-        )
+    def __init__(
+        self,
+        encoder: FourScaleEncoder,
+        num_classes: int,
+        *,
+        decoder: DecoderShape = LIGHT_DECODER,
+        **options: Any,
+    ) -> None:
+        super().__init__(encoder, num_classes, decoder=decoder, **options)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from examples.rgbd.networks.checks import check_encoder, check_image, check_positive
 from examples.rgbd.networks.encoder import FourScaleEncoder
-from examples.rgbd.networks.head import BoundedLogDepth, DepthBound, MultiScaleHead
+from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput, MultiScaleHead
 from examples.rgbd.networks.refinenet import (
-    Initialisation,
+    RELEASED_DECODER,
+    DecoderShape,
     RefineNetDecoder,
     initialise_convolutions,
 )
@@ -32,23 +33,16 @@ class MultiTaskRefineNet(nn.Module):
     Args:
         encoder: any module of the form ``FourScaleEncoder``.
         num_classes: channels of the logits.
-        width: channels of the decoders' blocks at 1/4, 1/8 and 1/16. A small run can be narrow.
-        top_width: channels of the blocks at 1/32; ``None`` means twice the width, as in RefineNet.
+        decoder: shape of both decoders. The last layers are always drawn from N(0, 0.01).
+        depth: without ``predict_depth`` the whole depth branch is left out: the RefineNet of the
+            row "L_s" of Table II.
         num_sides: number of side outputs, from the finest level down: 4 in the paper, 0 for none.
-        predict_depth: ``False`` leaves out the whole depth branch: the RefineNet of the row "L_s"
-            of Table II, whose ``log_depth`` is ``None``.
         sum_features: where the sum with the depth features goes. The paper adds to "the output
             feature maps of segmentation decoder blocks". ``"onward"`` (default) takes this by the
             letter: the sum is the output, for the heads and for the next finer block. ``"output"``
             gives the sum to the heads alone, and each decoder feeds itself.
-        depth_range: (lo, hi) of the rescaled depth, whose log bounds the prediction.
-        depth_bound: how: ``"clamp"``, ``"sigmoid"`` or ``"none"``, see ``BoundedLogDepth``.
         dropout: share of values dropped from the encoder's two coarsest maps. The paper names
             none, so the default is 0; the released RefineNet has 0.5.
-        kernel_size, adapt_units, output_units: of the decoders' blocks, see ``RefineNetBlock``.
-        pooling_links, pool_first: chained residual pooling, see ``ChainedResidualPooling``.
-        initialisation: of the decoders, see ``initialise_convolutions``: ``"normal"`` as released,
-            ``"scaled"`` for a narrow decoder. The last layers are always drawn from N(0, 0.01).
 
     Raises:
         TypeError: an encoder that does not fit the protocol.
@@ -60,62 +54,38 @@ class MultiTaskRefineNet(nn.Module):
         encoder: FourScaleEncoder,
         num_classes: int,
         *,
-        width: int = 256,
-        top_width: int | None = None,
+        decoder: DecoderShape = RELEASED_DECODER,
+        depth: DepthOutput = LOG_DEPTH,
         num_sides: int = 4,
-        predict_depth: bool = True,
         sum_features: SumFeatures = "onward",
-        depth_range: tuple[float, float] = (1.0, 256.0),
-        depth_bound: DepthBound = "clamp",
         dropout: float = 0.0,
-        kernel_size: int = 3,
-        adapt_units: int = 2,
-        output_units: int = 3,
-        pooling_links: int = 4,
-        pool_first: bool = True,
-        initialisation: Initialisation = "normal",
     ) -> None:
         super().__init__()
-        top_width = 2 * width if top_width is None else top_width
         check_encoder(encoder)
-        check_positive(num_classes=num_classes, width=width, top_width=top_width)
+        check_positive(num_classes=num_classes)
         if not 0 <= num_sides <= 4:
             raise ValueError(f"Expected `num_sides` to be 0 to 4, but got {num_sides}.")
         if sum_features not in ("onward", "output"):
             raise ValueError(
                 f"Expected `sum_features` to be 'onward' or 'output', but got {sum_features!r}."
             )
-
-        def decoder() -> RefineNetDecoder:
-            return RefineNetDecoder(
-                encoder.channels,
-                width=width,
-                top_width=top_width,
-                kernel_size=kernel_size,
-                adapt_units=adapt_units,
-                output_units=output_units,
-                pooling_links=pooling_links,
-                pool_first=pool_first,
-                initialisation=initialisation,
-            )
-
+        channels = decoder.channels
         self.num_classes = num_classes
         self.num_sides = num_sides
-        self.predict_depth = predict_depth
+        self.predict_depth = depth.predict_depth
         self.sum_features = sum_features
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
-        self.segmentation_decoder = decoder()
-        channels = self.segmentation_decoder.channels
+        self.segmentation_decoder = RefineNetDecoder(encoder.channels, decoder)
         self.segmentation_head = MultiScaleHead(channels, num_classes)
         self.side_heads = nn.ModuleList(
             nn.Conv2d(count, num_classes, kernel_size=1) for count in channels[:num_sides]
         )
         initialise_convolutions(self.side_heads, "normal")
-        if predict_depth:
-            self.depth_decoder = decoder()
+        if depth.predict_depth:
+            self.depth_decoder = RefineNetDecoder(encoder.channels, decoder)
             self.depth_head = MultiScaleHead(channels, 1)
-            self.bound_log_depth = BoundedLogDepth(depth_range, depth_bound)
+            self.bound_log_depth = depth.bound()
 
     def forward(self, image: Tensor, *, side_outputs: bool | None = None) -> MultiTaskOutput:
         """Predict labels and log-depth from the image alone.

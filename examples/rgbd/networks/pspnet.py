@@ -7,16 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from examples.rgbd.networks.checks import (
-    check_encoder,
-    check_image,
-    check_norm_can_learn,
-    check_positive,
-)
+from examples.rgbd.networks.checks import check_encoder, check_positive
 from examples.rgbd.networks.encoder import FourScaleEncoder
-from examples.rgbd.networks.head import BoundedLogDepth, DepthBound
+from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput
 from examples.rgbd.networks.layers import conv_norm_relu, upsample
-from lwm_loss import MultiTaskOutput
+from examples.rgbd.networks.one_map import OneMapNetwork
 
 
 class PyramidPooling(nn.Module):
@@ -50,7 +45,7 @@ def _reduce(in_channels: int, out_channels: int, side: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), nn.ReLU())
 
 
-class MultiTaskPSPNet(nn.Module):
+class MultiTaskPSPNet(OneMapNetwork):
     """PSPNet and a 1x1 convolution that predicts log-depth "after the last pooling layer".
 
     Depth is one 1x1 convolution of what the pyramid pooling returns; the labels have PSPNet's own
@@ -63,12 +58,9 @@ class MultiTaskPSPNet(nn.Module):
         num_classes: channels of the logits.
         width: channels of the 3x3 convolution.
         bins: grids of the pyramid.
-        predict_depth: ``False`` leaves depth out; ``log_depth`` is then ``None``.
-        depth_range, depth_bound: see ``BoundedLogDepth``.
+        depth: the predicted log-depth.
         dropout: share of values dropped before the classifier.
     """
-
-    num_sides = 0
 
     def __init__(
         self,
@@ -77,46 +69,21 @@ class MultiTaskPSPNet(nn.Module):
         *,
         width: int = 512,
         bins: Sequence[int] = (1, 2, 3, 6),
-        predict_depth: bool = True,
-        depth_range: tuple[float, float] = (1.0, 256.0),
-        depth_bound: DepthBound = "clamp",
+        depth: DepthOutput = LOG_DEPTH,
         dropout: float = 0.1,
     ) -> None:
-        super().__init__()
         check_encoder(encoder)
         check_positive(num_classes=num_classes, width=width)
-        self.num_classes = num_classes
-        self.predict_depth = predict_depth
-        self.encoder = encoder
-        self.pyramid = PyramidPooling(encoder.channels[-1], bins)
-        self.segmentation_head = nn.Sequential(
-            conv_norm_relu(self.pyramid.out_channels, width, 3),
-            nn.Dropout(dropout),
-            nn.Conv2d(width, num_classes, kernel_size=1),
-        )
-        if predict_depth:
-            self.depth_head = nn.Conv2d(self.pyramid.out_channels, 1, kernel_size=1)
-            self.bound_log_depth = BoundedLogDepth(depth_range, depth_bound)
-
-    def forward(self, image: Tensor) -> MultiTaskOutput:
-        """Predict labels and log-depth from the image alone.
-
-        Args:
-            image: (B, 3, H, W), any size from 32 x 32.
-
-        Returns:
-            ``logits`` (B, num_classes, H, W), ``log_depth`` (B, H, W) or ``None``, and no
-            ``side_logits``.
-        """
-        check_image(image)
-        coarsest = self.encoder(image)[-1]
-        if self.training:
-            check_norm_can_learn(coarsest)
-        feature = self.pyramid(coarsest)
-        size = (image.shape[-2], image.shape[-1])
-        return MultiTaskOutput(
-            logits=upsample(self.segmentation_head(feature), size),
-            log_depth=self.bound_log_depth(upsample(self.depth_head(feature), size))
-            if self.predict_depth
-            else None,
+        pyramid = PyramidPooling(encoder.channels[-1], bins)
+        super().__init__(
+            encoder,
+            num_classes,
+            pyramid=pyramid,
+            channels=pyramid.out_channels,
+            segmentation_head=nn.Sequential(
+                conv_norm_relu(pyramid.out_channels, width, 3),
+                nn.Dropout(dropout),
+                nn.Conv2d(width, num_classes, kernel_size=1),
+            ),
+            depth=depth,
         )

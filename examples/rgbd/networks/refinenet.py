@@ -2,22 +2,68 @@
 
 No batch norm anywhere. Convolutions have no bias but the first of each residual unit, as released.
 The light-weight RefineNet is the same network with 1x1 kernels and no residual units, so the kernel
-size and the numbers of units are arguments.
+size and the numbers of units are part of the shape.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from examples.rgbd.networks.checks import check_positive
+
 RELEASED_STD = 0.01
 RELEASED_INPUTS = 256 * 3 * 3
 
 Initialisation = Literal["normal", "scaled"]
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Describe a RefineNet decoder. The defaults are those of the released networks.
+
+    Attributes:
+        width: channels of the blocks at 1/4, 1/8 and 1/16. A small run can be narrow.
+        top_width: channels of the block at 1/32; ``None`` means twice the width, as released.
+        kernel_size: of all convolutions outside the residual units.
+        adapt_units: residual units of a block after the reduction.
+        output_units: residual units at the end of a block.
+        pooling_links: length of the pooling chain: 2 in the RefineNet paper, 4 as released.
+        pool_first: pool before the convolution (the paper), or after it (the "improved" order of
+            the released training code).
+        initialisation: see ``initialise_convolutions``: ``"normal"`` as released, ``"scaled"`` for
+            a narrow decoder.
+
+    Raises:
+        ValueError: a width below 1.
+    """
+
+    width: int = 256
+    top_width: int | None = None
+    kernel_size: int = 3
+    adapt_units: int = 2
+    output_units: int = 3
+    pooling_links: int = 4
+    pool_first: bool = True
+    initialisation: Initialisation = "normal"
+
+    def __post_init__(self) -> None:
+        check_positive(width=self.width, top_width=self.channels[-1])
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Channels of the four blocks, finest first."""
+        top_width = 2 * self.width if self.top_width is None else self.top_width
+        return (self.width, self.width, self.width, top_width)
+
+
+RELEASED_DECODER = DecoderShape()
+"""The decoder of the released RefineNet."""
 
 
 def convolution(
@@ -46,19 +92,14 @@ class ChainedResidualPooling(nn.Module):
 
     Args:
         channels: channels in and out.
-        links: length of the chain: 2 in the RefineNet paper, 4 in the released networks.
-        pool_first: pool before the convolution (the paper), or after it (the "improved" order of
-            the released training code).
-        kernel_size: of the convolutions.
+        shape: its ``pooling_links``, ``pool_first`` and ``kernel_size`` are used.
     """
 
-    def __init__(
-        self, channels: int, *, links: int = 4, pool_first: bool = True, kernel_size: int = 3
-    ) -> None:
+    def __init__(self, channels: int, shape: DecoderShape) -> None:
         super().__init__()
-        self.pool_first = pool_first
+        self.pool_first = shape.pool_first
         self.convolutions = nn.ModuleList(
-            convolution(channels, channels, kernel_size) for _ in range(links)
+            convolution(channels, channels, shape.kernel_size) for _ in range(shape.pooling_links)
         )
 
     def forward(self, feature: Tensor) -> Tensor:
@@ -99,39 +140,24 @@ class RefineNetBlock(nn.Module):
         channels: width of the block.
         coarser_channels: width of the coarser block, or ``None`` for the coarsest, which fuses
             nothing.
-        kernel_size: of all convolutions outside the residual units.
-        adapt_units: residual units after the reduction.
-        output_units: residual units at the end.
-        pooling_links: see ``ChainedResidualPooling``.
-        pool_first: see ``ChainedResidualPooling``.
+        shape: kernel sizes, units and pooling.
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        coarser_channels: int | None = None,
-        *,
-        kernel_size: int = 3,
-        adapt_units: int = 2,
-        output_units: int = 3,
-        pooling_links: int = 4,
-        pool_first: bool = True,
+        self, in_channels: int, channels: int, coarser_channels: int | None, shape: DecoderShape
     ) -> None:
         super().__init__()
-        self.reduce = convolution(in_channels, channels, kernel_size)
-        self.adapt = nn.Sequential(*(ResidualConvUnit(channels) for _ in range(adapt_units)))
+        self.reduce = convolution(in_channels, channels, shape.kernel_size)
+        self.adapt = _residual_units(channels, shape.adapt_units)
         self.fuse = (
             None
             if coarser_channels is None
             else MultiResolutionFusion(
-                channels, coarser_channels, channels, kernel_size=kernel_size
+                channels, coarser_channels, channels, kernel_size=shape.kernel_size
             )
         )
-        self.pool = ChainedResidualPooling(
-            channels, links=pooling_links, pool_first=pool_first, kernel_size=kernel_size
-        )
-        self.output = nn.Sequential(*(ResidualConvUnit(channels) for _ in range(output_units)))
+        self.pool = ChainedResidualPooling(channels, shape)
+        self.output = _residual_units(channels, shape.output_units)
 
     def forward(self, feature: Tensor, coarser: Tensor | None = None) -> Tensor:
         """Refine the encoder's map (B, in_channels, h, w) to (B, channels, h, w)."""
@@ -142,45 +168,27 @@ class RefineNetBlock(nn.Module):
         return refined
 
 
+def _residual_units(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualConvUnit(channels) for _ in range(count)))
+
+
 class RefineNetDecoder(nn.Module):
     """Four RefineNet blocks, from the coarsest map to the finest.
 
     Args:
         in_channels: channels of the encoder's maps, finest first.
-        width: channels of the blocks at 1/4, 1/8 and 1/16.
-        top_width: channels of the block at 1/32; 512 for a width of 256 in the released networks.
-        kernel_size, adapt_units, output_units, pooling_links, pool_first: see ``RefineNetBlock``.
-        initialisation: see ``initialise_convolutions``.
+        shape: of the blocks.
     """
 
-    def __init__(
-        self,
-        in_channels: Sequence[int],
-        *,
-        width: int = 256,
-        top_width: int = 512,
-        kernel_size: int = 3,
-        adapt_units: int = 2,
-        output_units: int = 3,
-        pooling_links: int = 4,
-        pool_first: bool = True,
-        initialisation: Initialisation = "normal",
-    ) -> None:
+    def __init__(self, in_channels: Sequence[int], shape: DecoderShape) -> None:
         super().__init__()
-        self.channels = (width, width, width, top_width)
+        self.channels = shape.channels
         coarser_channels = (*self.channels[1:], None)
         self.blocks = nn.ModuleList(
-            RefineNetBlock(
-                *block_channels,
-                kernel_size=kernel_size,
-                adapt_units=adapt_units,
-                output_units=output_units,
-                pooling_links=pooling_links,
-                pool_first=pool_first,
-            )
+            RefineNetBlock(*block_channels, shape)
             for block_channels in zip(in_channels, self.channels, coarser_channels, strict=True)
         )
-        initialise_convolutions(self, initialisation)
+        initialise_convolutions(self, shape.initialisation)
 
     def forward(
         self,
