@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import checks, reference, strategies
-    from ._objective import mining_loss
-    from ._report import CheckResult, CheckSkipped, ContractError, Report
-    from ._resized import Resized
-    from ._warm_up import warm_up
+    from .mining_loss import mining_loss
+    from .report import CheckResult, CheckSkipped, ContractError, Report
+    from .resized import Resized
     from .runner import check_backbone, check_loss, parametrize_with_checks
+    from .warm_up import warm_up
 
 if find_spec("hypothesis") is None:
     raise ImportError(
@@ -45,13 +45,13 @@ __all__ = [
 
 # Loaded on first use: the oracle alone needs neither torch nor hypothesis.
 _HOMES = {
-    "CheckResult": "_report",
-    "CheckSkipped": "_report",
-    "ContractError": "_report",
-    "Report": "_report",
-    "Resized": "_resized",
-    "warm_up": "_warm_up",
-    "mining_loss": "_objective",
+    "CheckResult": "report",
+    "CheckSkipped": "report",
+    "ContractError": "report",
+    "Report": "report",
+    "Resized": "resized",
+    "warm_up": "warm_up",
+    "mining_loss": "mining_loss",
     "check_backbone": "runner",
     "check_loss": "runner",
     "parametrize_with_checks": "runner",

@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
-from ._property import breach
-from ._report import CheckSkipped
+from .report import CheckSkipped
+from .search import breach
 
 
 def require_compiler() -> None:

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from torch import nn
 
 from . import checks  # noqa: F401  fills the registry
-from ._backbone import BackboneProbe
-from ._criterion import LossProbe
-from ._registry import BACKBONE_CHECKS, LOSS_CHECKS, Check
-from ._report import CheckResult, CheckSkipped, Report
+from .registry import BACKBONE_CHECKS, LOSS_CHECKS, Check
+from .report import CheckResult, CheckSkipped, Report
+from .subjects.loss import LossProbe
+from .subjects.network import BackboneProbe
 
 Expected = Mapping[str, str]
 

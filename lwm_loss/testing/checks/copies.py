@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._backbone import OUTPUTS, BackboneProbe, parts
 from .._compare import difference
-from .._hidden_state import lost_values
-from .._inputs import Scene
-from .._likeness import LIKENESS, graph_leaves, unlike
-from .._property import breach, scenario
-from .._registry import backbone_check
-from .._report import CheckSkipped
+from .._copies import LIKENESS, graph_leaves, unlike
+from ..registry import backbone_check
+from ..report import CheckSkipped
+from ..scenes import Scene
+from ..search import breach, scenario
+from ..subjects.hidden_state import lost_values
+from ..subjects.network import OUTPUTS, BackboneProbe, parts
 from .gradients import projection
 
 
@@ -105,7 +105,7 @@ def check_deep_copy(probe: BackboneProbe) -> None:
         "    for parameter in model.parameters():\n"
         "        parameter.add_(0.1)\n"
         "assert gap(outputs(twin, image), before) <= 1e-5\n"
-        "from lwm_loss.testing._likeness import graph_leaves\n"
+        "from lwm_loss.testing._copies import graph_leaves\n"
         "used = [graph_leaves(MultiTaskOutput.of(x(image)).logits) for x in (model, twin)]\n"
         "assert not used[0] & used[1]"
     )

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from .._compare import tensor_difference
-from .._criterion import LossProbe
-from .._inputs import Scene
-from .._property import breach, scenario
-from .._registry import loss_check
-from .._report import CheckSkipped
+from ..registry import loss_check
+from ..report import CheckSkipped
+from ..scenes import Scene
+from ..search import breach, scenario
+from ..subjects.loss import LossProbe
 
 # A schedule that does not say how long it is is given up after this many steps.
 LONGEST = 1000

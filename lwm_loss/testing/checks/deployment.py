@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from .._backbone import BackboneProbe, parts
 from .._compare import difference
 from .._compilation import require_compiler, require_no_readback, trace
-from .._inputs import Picture, pictures
-from .._objective import LOSS, mining_loss, truth
-from .._property import breach, for_all, scenario
-from .._registry import backbone_check
+from ..mining_loss import LOSS, mining_loss, truth
+from ..registry import backbone_check
+from ..scenes import Picture, pictures
+from ..search import breach, for_all, scenario
+from ..subjects.network import BackboneProbe, parts
 from .outputs import not_finite
 
 

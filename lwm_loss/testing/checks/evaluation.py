@@ -8,12 +8,12 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from .._backbone import OUTPUTS, BackboneProbe, parts
 from .._compare import difference
-from .._inputs import Picture, pictures
-from .._property import breach, for_all, scenario
-from .._registry import backbone_check
-from .._report import CheckSkipped
+from ..registry import backbone_check
+from ..report import CheckSkipped
+from ..scenes import Picture, pictures
+from ..search import breach, for_all, scenario
+from ..subjects.network import OUTPUTS, BackboneProbe, parts
 
 LIVELY = ("noise", "bright", "half black", "one black", "unlike")
 

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from lwm_loss import MultiTaskOutput
 
-from .._backbone import BackboneProbe, parts
-from .._inputs import CORNERS, Picture, pictures
-from .._objective import LOSS, mining_loss, truth
-from .._property import breach, for_all, scenario
-from .._registry import backbone_check
-from .._report import CheckSkipped
-from .._warm_up import stir
+from ..mining_loss import LOSS, mining_loss, truth
+from ..registry import backbone_check
+from ..report import CheckSkipped
+from ..scenes import CORNERS, Picture, pictures
+from ..search import breach, for_all, scenario
+from ..subjects.network import BackboneProbe, parts
+from ..warm_up import stir
 from .outputs import not_finite
 
 # Whose unused parameters their user can neither connect nor remove.

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from lwm_loss import MultiTaskOutput
 
-from .._backbone import BackboneProbe, parts
-from .._objective import LOSS, mining_loss, truth
-from .._property import breach, scenario
-from .._registry import backbone_check
-from .._report import CheckSkipped
+from ..mining_loss import LOSS, mining_loss, truth
+from ..registry import backbone_check
+from ..report import CheckSkipped
+from ..search import breach, scenario
+from ..subjects.network import BackboneProbe, parts
 from .gradients import trainable
 
 _STEPS = 8

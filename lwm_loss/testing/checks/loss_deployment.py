@@ -11,10 +11,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from .._compare import tensor_difference
 from .._compilation import require_compiler, require_no_readback, trace
-from .._criterion import Inputs, LossProbe
-from .._inputs import Scene
-from .._property import breach, scenario
-from .._registry import loss_check
+from ..registry import loss_check
+from ..scenes import Scene
+from ..search import breach, scenario
+from ..subjects.loss import Inputs, LossProbe
 from .loss_values import require_no_chance, value_and_gradients
 
 # The most digits that a result in each dtype can be asked for.

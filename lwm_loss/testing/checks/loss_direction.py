@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from .._criterion import LossProbe
-from .._inputs import Scene
-from .._property import breach, for_any, scenario
-from .._registry import loss_check
-from .._report import CheckSkipped
-from .._weighting import has_weights, weight_code, weight_map, weights_use_depth
+from ..registry import loss_check
+from ..report import CheckSkipped
+from ..scenes import Scene
+from ..search import breach, for_any, scenario
+from ..subjects.loss import LossProbe
+from ..subjects.weights import has_weights, weight_code, weight_map, weights_use_depth
 from .loss_values import value_and_gradients
 
 # Scores that are sure of the label, or of the class after it.

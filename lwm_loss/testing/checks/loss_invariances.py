@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from .._compare import tensor_difference
-from .._criterion import Inputs, LossProbe
-from .._inputs import Scene, loss_batches
-from .._property import breach, for_all, scenario
-from .._registry import loss_check
-from .._report import CheckSkipped
-from .._signature import class_weight
+from ..registry import loss_check
+from ..report import CheckSkipped
+from ..scenes import Scene, loss_batches
+from ..search import breach, for_all, scenario
+from ..subjects.loss import Inputs, LossProbe
+from ..subjects.signature import class_weight
 from .loss_values import (
     CLOSE,
     modules_of,

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from .._compare import tensor_difference
-from .._criterion import LossProbe
-from .._inputs import Scene, loss_batches
-from .._property import breach, for_all, scenario
-from .._registry import loss_check
-from .._report import CheckSkipped
-from .._weighting import has_weights, weight_code, weight_map
+from ..registry import loss_check
+from ..report import CheckSkipped
+from ..scenes import Scene, loss_batches
+from ..search import breach, for_all, scenario
+from ..subjects.loss import LossProbe
+from ..subjects.weights import has_weights, weight_code, weight_map
 from .loss_values import CLOSE, scenes, value_and_gradients
 
 MISSING = ("nan", "0.0", "-1.0", "inf", "-inf")

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from .._compare import tensor_difference
-from .._criterion import LossProbe
-from .._inputs import Scene, loss_batches
-from .._likeness import LIKENESS, unlike
-from .._property import breach, for_all, scenario
-from .._registry import loss_check
+from .._copies import LIKENESS, unlike
+from ..registry import loss_check
+from ..scenes import Scene, loss_batches
+from ..search import breach, for_all, scenario
+from ..subjects.loss import LossProbe
 from .loss_values import scenes, value_and_gradients
 from .side_effects import GLOBAL_STATE, changed_state
 

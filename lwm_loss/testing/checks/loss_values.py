@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from .._compare import tensor_difference
-from .._criterion import Inputs, LossProbe
-from .._inputs import Scene, loss_batches
 from .._isolation import seed_all
-from .._property import breach, for_all, scenario
-from .._registry import loss_check
-from .._report import CheckSkipped
-from .._signature import class_weight
+from ..registry import loss_check
+from ..report import CheckSkipped
+from ..scenes import Scene, loss_batches
+from ..search import breach, for_all, scenario
+from ..subjects.loss import Inputs, LossProbe
+from ..subjects.signature import class_weight
 
 CLOSE = 1e-5
 

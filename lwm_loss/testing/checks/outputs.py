@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from lwm_loss import MultiTaskOutput
 
-from .._backbone import BackboneProbe, parts
-from .._inputs import CORNERS, Picture, pictures
-from .._property import breach, for_all, scenario
-from .._registry import backbone_check
-from .._report import CheckSkipped
+from ..registry import backbone_check
+from ..report import CheckSkipped
+from ..scenes import CORNERS, Picture, pictures
+from ..search import breach, for_all, scenario
+from ..subjects.network import BackboneProbe, parts
 
 
 @backbone_check(

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 import lwm_loss.functional as LF
 from lwm_loss import MultiTaskOutput
 
-from .._backbone import BackboneProbe, parts
 from .._compare import difference
-from .._inputs import Scene
-from .._objective import LOSS, mining_loss, truth
-from .._property import breach, for_all, scenario
-from .._registry import backbone_check
-from .._report import CheckSkipped
+from ..mining_loss import LOSS, mining_loss, truth
+from ..registry import backbone_check
+from ..report import CheckSkipped
+from ..scenes import Scene
+from ..search import breach, for_all, scenario
+from ..subjects.network import BackboneProbe, parts
 from .gradients import trainable
 
 

@@ -9,11 +9,11 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from .._backbone import BackboneProbe
-from .._inputs import Picture, pictures
 from .._isolation import global_settings, random_states, restore_settings, seed_all
-from .._property import breach, for_all, scenario
-from .._registry import backbone_check
+from ..registry import backbone_check
+from ..scenes import Picture, pictures
+from ..search import breach, for_all, scenario
+from ..subjects.network import BackboneProbe
 
 
 @backbone_check(

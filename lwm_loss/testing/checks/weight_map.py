@@ -12,12 +12,12 @@ from lwm_loss import LossWeightModule
 
 from .. import reference
 from .._compare import tensor_difference
-from .._criterion import LossProbe
-from .._inputs import Scene, loss_batches
-from .._property import breach, for_all, for_any, scenario
-from .._registry import loss_check
-from .._report import CheckSkipped
-from .._weighting import (
+from ..registry import loss_check
+from ..report import CheckSkipped
+from ..scenes import Scene, loss_batches
+from ..search import breach, for_all, for_any, scenario
+from ..subjects.loss import LossProbe
+from ..subjects.weights import (
     weight_bound,
     weight_code,
     weight_map,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lwm_loss import MultiTaskOutput
-from tests.testing.backbones.healthy import CLASSES, Healthy, LogitsAlone
+from tests.kit.backbones.healthy import CLASSES, Healthy, LogitsAlone
 
 
 class IndexAdd(LogitsAlone):

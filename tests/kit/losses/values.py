@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import lwm_loss.functional as LF
-from tests.testing.losses.healthy import Base, Plain, labelled, mean, pixel_loss
+from tests.kit.losses.healthy import Base, Plain, labelled, mean, pixel_loss
 
 
 class ReturnsANumber(Base):

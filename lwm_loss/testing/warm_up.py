@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lwm_loss import MultiTaskOutput
 
-from ._inputs import Picture, Scene
 from ._isolation import isolated
+from .scenes import Picture, Scene
 
 
 def warm_up(model: nn.Module, image_size: tuple[int, int] = (48, 64)) -> nn.Module:
@@ -95,6 +95,7 @@ def stir(model: nn.Module) -> None:
 
 
 def placement(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Device and dtype of the first floating point tensor of a network."""
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.testing.losses.healthy import Base, labelled, mean, pixel_loss
+from tests.kit.losses.healthy import Base, labelled, mean, pixel_loss
 
 
 class IgnoredBecomesClassZero(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lwm_loss import HardPixelMiningLoss, LossTerms, LossWeightModule, MultiTaskOutput
 
-from ._inputs import Scene
+from .scenes import Scene
 
 IGNORED = 255
 # The first line of a snippet that computes it.

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._criterion import Inputs, LossProbe
-from ._report import CheckSkipped
-from ._signature import candidate_roles
+from ..report import CheckSkipped
+from .loss import Inputs, LossProbe
+from .signature import candidate_roles
 
 # The largest weight by fusion.
 BOUNDS = {"sum": 2.0, "product": 1.0, "max": 1.0, "dpe": 1.0, "dse": 1.0}

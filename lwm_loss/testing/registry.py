@@ -8,11 +8,11 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from torch import nn
 
-from ._backbone import BackboneProbe
-from ._criterion import LossProbe
 from ._isolation import isolated
-from ._property import Breach
-from ._report import ContractError
+from .report import ContractError
+from .search import Breach
+from .subjects.loss import LossProbe
+from .subjects.network import BackboneProbe
 
 Probe = TypeVar("Probe", BackboneProbe, LossProbe)
 

@@ -12,7 +12,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
-from ._report import CheckSkipped
+from .report import CheckSkipped
 
 T = TypeVar("T")
 

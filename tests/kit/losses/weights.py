@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
-from tests.testing.losses.healthy import IGNORED, Base, labelled, mean, pixel_loss
+from tests.kit.losses.healthy import IGNORED, Base, labelled, mean, pixel_loss
 
 
 class WeightKeepsItsGradient(lwm.LossWeightModule):

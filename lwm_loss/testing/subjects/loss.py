@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ._inputs import Scene, Settings, scene_code
-from ._isolation import isolated
-from ._property import Effort
-from ._report import CheckSkipped
-from ._signature import (
+from .._isolation import isolated
+from ..report import CheckSkipped
+from ..scenes import Scene, Settings, scene_code
+from ..search import Effort
+from .signature import (
     Roles,
     candidate_roles,
     declared_classes,

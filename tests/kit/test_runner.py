@@ -23,10 +23,10 @@ from lwm_loss.testing import (
     checks,
     parametrize_with_checks,
 )
-from lwm_loss.testing._property import Breach, Effort, for_all
-from lwm_loss.testing._registry import BACKBONE_CHECKS, LOSS_CHECKS
+from lwm_loss.testing.registry import BACKBONE_CHECKS, LOSS_CHECKS
 from lwm_loss.testing.runner import is_backbone
-from tests.testing import backbones, losses
+from lwm_loss.testing.search import Breach, Effort, for_all
+from tests.kit import backbones, losses
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (24, 32)

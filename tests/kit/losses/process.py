@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import lwm_loss.functional as LF
-from tests.testing.losses.healthy import Base, Plain, labelled, mean, pixel_loss
+from tests.kit.losses.healthy import Base, Plain, labelled, mean, pixel_loss
 
 
 class HalfMean(Base):

@@ -8,8 +8,8 @@ from torch import nn
 
 from lwm_loss.testing import ContractError, check_backbone, checks
 from lwm_loss.testing._isolation import isolated
-from lwm_loss.testing._registry import BACKBONE_CHECKS
-from tests.testing import backbones as zoo
+from lwm_loss.testing.registry import BACKBONE_CHECKS
+from tests.kit import backbones as zoo
 
 SIZE = (24, 32)
 
@@ -177,10 +177,10 @@ def test_snippet_of_a_healthy_network_runs(name, monkeypatch):
 
 def _snippets(name, monkeypatch):
     """The distinct snippets that a check would print, at most four of them."""
-    from lwm_loss.testing import _property
+    from lwm_loss.testing import search
 
     seen = []
-    original = _property.scenario
+    original = search.scenario
 
     def recording(code):
         seen.append(code)

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from lwm_loss import MultiTaskOutput
 
-from ._inputs import Picture, Scene
-from ._isolation import global_settings, isolated, restore_settings, seed_all
-from ._likeness import is_tied
-from ._property import Effort
-from ._report import CheckSkipped
-from ._resized import Resized
-from ._warm_up import on_model, placement, warm_up
+from .._copies import is_tied
+from .._isolation import global_settings, isolated, restore_settings, seed_all
+from ..report import CheckSkipped
+from ..resized import Resized
+from ..scenes import Picture, Scene
+from ..search import Effort
+from ..warm_up import on_model, placement, warm_up
 
 # Pixels of an image that more than one thread would not help with.
 LARGEST_SMALL = 128 * 128

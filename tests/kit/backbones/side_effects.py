@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lwm_loss import MultiTaskOutput
-from tests.testing.backbones.healthy import Healthy
+from tests.kit.backbones.healthy import Healthy
 
 
 class WritesToTheImage(Healthy):

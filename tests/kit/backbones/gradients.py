@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lwm_loss import MultiTaskOutput
-from tests.testing.backbones.healthy import Healthy, LogitsAlone
+from tests.kit.backbones.healthy import Healthy, LogitsAlone
 
 
 class UnusedLayer(Healthy):

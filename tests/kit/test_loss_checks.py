@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 import lwm_loss as lwm
 from lwm_loss.testing import CheckSkipped, ContractError, check_loss, checks
-from lwm_loss.testing._criterion import LossProbe
 from lwm_loss.testing._isolation import isolated
-from lwm_loss.testing._registry import LOSS_CHECKS
-from tests.testing import losses as zoo
+from lwm_loss.testing.registry import LOSS_CHECKS
+from lwm_loss.testing.subjects.loss import LossProbe
+from tests.kit import losses as zoo
 
 CLASSES = 6
 IGNORED = zoo.IGNORED
@@ -276,10 +276,10 @@ SHOWN = {
 )
 def test_snippet_of_a_healthy_loss_runs(subject, name, monkeypatch):
     """What a check prints is no fault of its own: it runs to its end on a healthy loss."""
-    from lwm_loss.testing import _property
+    from lwm_loss.testing import search
 
     snippets = []
-    original = _property.scenario
+    original = search.scenario
 
     def recording(code):
         snippets.append(code)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lwm_loss import MultiTaskOutput
-from tests.testing.backbones.healthy import CLASSES, Healthy, LogitsAlone
+from tests.kit.backbones.healthy import CLASSES, Healthy, LogitsAlone
 
 
 class UpsamplesByAFactor(LogitsAlone):

@@ -1,0 +1,1 @@
+"""What the checks know of the network or the loss under test."""
