@@ -9,9 +9,9 @@ from .curriculum import SelfPacedCurriculum
 from .depth_error import DepthPredictionError, LogDepthMSELoss
 from .fusion import Fusion
 from .hard_pixel_loss import HardPixelLoss
-from .mining import FocalWeighting, LossMaxPoolingWeighting, OHEMWeighting
 from .objective import HardPixelMiningLoss, LossTerms
 from .output import MultiTaskOutput
+from .rivals import FocalWeighting, LossMaxPoolingWeighting, OHEMWeighting
 from .segmentation_error import DepthAwareSegmentationError
 from .weighting import LossWeightModule, WeightMaps, validate
 
