@@ -11,7 +11,7 @@ from benchmarks.losses import Loss, NotMeasuredError, half_way, objective, plain
 from benchmarks.measure import Rival, race
 from benchmarks.report import Table, milliseconds, percent
 from benchmarks.tables import Setting
-from lwm_loss._checks import check_batch
+from lwm_loss._batch import BatchRules
 from lwm_loss._pixels import map_dtype
 from lwm_loss.cross_entropy import pixel_cross_entropy
 from lwm_loss.depth_error import log_depth_gap
@@ -40,27 +40,26 @@ def parts_of(batch: Batch) -> list[Rival]:
     curriculum = half_way().to(batch.logits.device)
     dtype = map_dtype(batch.logits)
     with torch.no_grad():
-        checked = check_batch(
-            batch.logits, batch.target, batch.log_depth, batch.depth, None, ignore_index=VOID
-        )
-        depth, known = checked.true()
+        rules = BatchRules(VOID)
+        checked = rules.check(batch.logits, batch.target, batch.log_depth, batch.depth)
+        depth, known = checked.require_target_depth()
         gap = log_depth_gap(batch.log_depth, depth, known, True)
-        prepared = weighting.prepare(checked, gap)
+        shared = weighting._share(checked, gap)
         errors = [
             pixel_cross_entropy(scores, batch.target, ignore_index=VOID)[1]
             for scores in (batch.logits, *batch.sides)
         ]
-        weights = [weighting.weigh(wrong, prepared, dtype).weight for wrong in errors]
+        weights = [weighting._weigh(wrong, shared, batch.logits).weight for wrong in errors]
 
     def tables() -> list[Tensor]:
-        return [prepared.counts.error_rate(wrong, dtype) for wrong in errors]
+        return [shared.slots.error_rate(wrong, dtype) for wrong in errors]
 
     def thresholds() -> list[Tensor]:
         return [curriculum(weight, checked.labelled) for weight in weights]
 
     maps = len(errors)
     return [
-        Rival("R, its maximum, and the regions", lambda: weighting.prepare(checked, gap)),
+        Rival("R, its maximum, and the regions", lambda: weighting._share(checked, gap)),
         Rival(f"region tables and Z, {maps} maps", tables),
         Rival(f"medians, thresholds and kept weights, {maps} maps", thresholds),
     ]

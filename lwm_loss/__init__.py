@@ -13,7 +13,8 @@ from .objective import HardPixelMiningLoss, LossTerms
 from .output import MultiTaskOutput
 from .rivals import FocalWeighting, LossMaxPoolingWeighting, OHEMWeighting
 from .segmentation_error import DepthAwareSegmentationError
-from .weighting import LossWeightModule, WeightMaps, validate
+from .validation import validate
+from .weighting import LossWeightModule, Weighting, WeightMaps
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ __all__ = [
     "OHEMWeighting",
     "SelfPacedCurriculum",
     "WeightMaps",
+    "Weighting",
     "functional",
     "validate",
 ]

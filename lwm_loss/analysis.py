@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._checks import check_batch, fail
-from ._pixels import depth_pixels
+from ._batch import BatchRules
+from ._checks import fail
 from .depth_error import log_depth_gap
 from .segmentation_error import misclassified
 
@@ -116,20 +116,11 @@ def segmentation_error_by_depth_gap(
         >>> binned.total.tolist(), binned.rate.tolist()
         ([2, 2], [0.0, 1.0])
     """
-    batch = check_batch(
-        input,
-        target,
-        pred_depth,
-        target_depth,
-        depth_mask,
-        ignore_index=ignore_index,
-        log_input=log_input,
-    )
-    if batch.pred_depth is None or batch.target_depth is None:
-        raise TypeError("Expected `pred_depth` and `target_depth` to be tensors, but got None.")
+    rules = BatchRules(ignore_index, log_input)
+    batch = rules.check(input, target, pred_depth, target_depth, depth_mask)
+    pred_depth, target_depth, known = batch.require_depths()
     borders = _check_edges(edges, target.device)
-    known = depth_pixels(batch.target_depth)
-    gap = log_depth_gap(batch.pred_depth.detach(), batch.target_depth, known, log_input).abs()
+    gap = log_depth_gap(pred_depth.detach(), target_depth, known, log_input).abs()
     wrong = misclassified(input.detach(), batch.target)
     bins = len(borders) - 1
     # Pixels that do not count go to one more bin behind the others.

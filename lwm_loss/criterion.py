@@ -6,31 +6,29 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ._checks import fail, require_int, shape_of
-from ._pixels import labelled_pixels, map_dtype
-from .cross_entropy import pixel_cross_entropy
-from .segmentation_error import misclassified
+from ._batch import Batch
+from ._checks import fail, require_int, require_object, shape_of
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 NOT_SET = -100  # torch's own default, which no data set uses by choice
 
 
 def name_of(criterion: Any) -> str:
-    """The name by which a message calls a criterion."""
+    """Find the name by which a message calls a criterion."""
     wrapped = getattr(criterion, "func", criterion)  # functools.partial
     return getattr(wrapped, "__name__", None) or type(wrapped).__name__
 
 
 def declared(criterion: Any, option: str) -> Any:
-    """An option of a loss module, or of a functools.partial of a loss function; else None."""
+    """Read an option of a loss module, or of a functools.partial of a loss function; else None."""
     keywords = getattr(criterion, "keywords", {})
     return keywords.get(option, getattr(criterion, option, None))
 
 
 def resolve_ignore_index(criterion: Any, *others: int | None) -> int:
-    """The one label to ignore, from all who have a say: the criterion, the caller, the weighting.
+    """Find the one label to ignore, from the criterion, the caller and the weighting.
 
     -100 counts as not set; two different labels that were set cannot both be right.
     """
@@ -53,9 +51,11 @@ def resolve_ignore_index(criterion: Any, *others: int | None) -> int:
 
 
 def check_criterion(criterion: Any) -> None:
-    """Refuses what cannot give one value per pixel as soon as that can be told."""
-    if not callable(criterion):
-        raise TypeError(f"Expected `criterion` to be callable, but got {type(criterion).__name__}.")
+    """Raise at construction if the criterion is known to reduce.
+
+    What it really returns is checked on the first call.
+    """
+    require_object(criterion, "criterion", "callable")
     reduction = declared(criterion, "reduction")
     if isinstance(reduction, str) and reduction != "none":
         raise fail(
@@ -64,42 +64,23 @@ def check_criterion(criterion: Any) -> None:
         )
 
 
-def is_cross_entropy(criterion: Any) -> bool:
-    """Whether the one-pass cross-entropy computes just what this criterion does."""
-    return type(criterion) is nn.CrossEntropyLoss
-
-
 def pixel_loss(
-    criterion: Criterion,
-    logits: Tensor,
-    target: Tensor,
-    ignore_index: int,
-    sum_classes: bool = False,
-) -> tuple[Tensor, Tensor]:
-    r"""The criterion's value at each pixel (0 where ignored), and Delta.
+    criterion: Criterion, logits: Tensor, batch: Batch, ignore_index: int, sum_classes: bool
+) -> Tensor:
+    r"""Compute the criterion's value at each pixel, 0 where ignored.
 
-    Logits narrower than float32 are widened first. A criterion that knows nothing of ignored
-    labels gets class 0 in their place, so that they never reach an index.
+    A criterion that knows nothing of ignored labels gets class 0 in their place, so that they
+    never reach an index.
 
     Raises:
         TypeError: the criterion does not return a tensor.
         ValueError: it does not return one value per pixel.
     """
-    if isinstance(criterion, nn.CrossEntropyLoss) and is_cross_entropy(criterion):
-        return pixel_cross_entropy(
-            logits,
-            target,
-            ignore_index=ignore_index,
-            weight=criterion.weight,
-            label_smoothing=criterion.label_smoothing,
-        )
-    labelled = labelled_pixels(target, ignore_index)
     knows_ignored = declared(criterion, "ignore_index") is not None
-    label = target if knows_ignored else torch.where(labelled, target, 0)
-    wide = logits.to(map_dtype(logits))
-    loss = _one_per_pixel(criterion, criterion(wide, label), wide, target, sum_classes)
+    label = batch.target if knows_ignored else torch.where(batch.labelled, batch.target, 0)
+    loss = _one_per_pixel(criterion, criterion(logits, label), logits, batch.target, sum_classes)
     # Replaced, not multiplied by 0: a criterion may well be NaN where there is nothing to learn.
-    return torch.where(labelled, loss, 0), labelled & misclassified(logits.detach(), target)
+    return torch.where(batch.labelled, loss, 0)
 
 
 def _one_per_pixel(

@@ -40,7 +40,7 @@ def check_weight_map(weight_map: Tensor, mask: Tensor | None) -> None:
 
 
 def threshold(weight_map: Tensor, progress: float | Tensor, mask: Tensor | None) -> Tensor:
-    """Eq. 8's pace of checked maps."""
+    """Threshold of Eq. 8, one for each image. Arguments must already be checked."""
     values = weight_map.detach()
     values = values.to(torch.promote_types(values.dtype, torch.float32)).flatten(1)
     counted = torch.ones_like(values, dtype=torch.bool) if mask is None else mask.flatten(1)
@@ -59,10 +59,11 @@ def lower_median(values: Tensor, counted: Tensor) -> Tensor:
 
 
 def median_by_digits(values: Tensor, counted: Tensor) -> Tensor:
-    """The lower median found digit by digit: the form for CUDA, of (B, N) values.
+    """Find the lower median of (B, N) values digit by digit: the form for CUDA.
 
     `median` and `kthvalue` have no deterministic kernel there, and a sort moves every value many
-    times. Of each digit of 16 bits, the highest first, integer counts tell which one the median has.
+    times. Radix selection: for each 16-bit digit, most significant first, an integer histogram tells
+    which value that digit of the median has.
     """
     integer, bits = (torch.int64, 64) if values.dtype == torch.float64 else (torch.int32, 32)
     counted = counted & ~values.isnan()
@@ -123,7 +124,7 @@ def curriculum_threshold(
 
 
 class SelfPacedCurriculum(nn.Module):
-    r"""Keeps the weight map below a threshold that rises from epoch to epoch (Eq. 8).
+    r"""Keep the weights below a threshold that rises from epoch to epoch (Eq. 8).
 
     .. math:: \hat M_i = \delta(M_i < \eta_e)\, M_i
 
@@ -165,15 +166,15 @@ class SelfPacedCurriculum(nn.Module):
         return min(1.0, int(self.epoch) / int(self.epochs))
 
     def step(self) -> None:
-        """Goes on to the next epoch."""
+        """Go on to the next epoch."""
         self.epoch += 1
 
     def reset(self) -> None:
-        """Goes back to the first epoch."""
+        """Go back to the first epoch."""
         self.epoch.zero_()
 
     def forward(self, weight_map: Tensor, mask: Tensor | None = None) -> Tensor:
-        r"""Sets to 0 what is too hard for the current epoch.
+        r"""Set to 0 the weights that are too hard for the current epoch.
 
         Args:
             weight_map: M (B, \*S), floating point.
@@ -187,6 +188,10 @@ class SelfPacedCurriculum(nn.Module):
             ValueError: shapes or devices differ.
         """
         check_weight_map(weight_map, mask)
+        return self._keep(weight_map, mask)
+
+    def _keep(self, weight_map: Tensor, mask: Tensor | None) -> Tensor:
+        """Compute what forward returns. Arguments must already be checked."""
         dtype = torch.promote_types(weight_map.dtype, torch.float32)
         progress = self.epoch.to(dtype) / self.epochs.to(dtype)
         pace = threshold(weight_map, progress, mask)

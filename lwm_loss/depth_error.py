@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ._batch import Batch, check_depths, check_positive
 from ._checks import (
     can_read,
     check_depth_range,
-    check_depths,
-    check_positive,
     fail,
     require_choice,
     require_finite,
     require_tensor,
 )
 from ._pixels import count_pixels, depth_pixels, map_dtype
+from .normalizers import divisor
 
 __all__ = [
     "DepthPredictionError",
@@ -31,7 +31,7 @@ REDUCTIONS = ("none", "mean", "sum")
 def rescale_depth(
     depth: Tensor, near: float, far: float, depth_range: tuple[float, float] = (1.0, 256.0)
 ) -> Tensor:
-    """Maps metres linearly to levels: ``near`` to the lowest of them, ``far`` to the highest.
+    """Map metres linearly to levels: ``near`` to the lowest of them, ``far`` to the highest.
 
     The paper works on depths in [1, 256] (section III-A) and does not say how metres get there;
     this is the plainest way. Depth outside of [near, far] is clamped; missing depth (zero,
@@ -73,7 +73,7 @@ def rescale_depth(
 
 
 def log_depth_gap(input: Tensor, target_depth: Tensor, known: Tensor, log_input: bool) -> Tensor:
-    """Log D - log D* on the pixels of ``known`` (V_d), 0 elsewhere; differentiable in ``input``.
+    """Compute log D - log D* on V_d (``known``), 0 elsewhere; differentiable in ``input``.
 
     Unknown depth is replaced before its log is taken as well as after: `where` alone would let
     the NaN of the branch not taken into the gradient.
@@ -85,8 +85,17 @@ def log_depth_gap(input: Tensor, target_depth: Tensor, known: Tensor, log_input:
     return torch.where(known, log_depth - log_target, 0)
 
 
+def depth_loss(
+    batch: Batch, log_input: bool, normalizer: Tensor | float | None
+) -> tuple[Tensor, Tensor]:
+    """Compute L_d of a checked batch, and the map log D - log D* that it is made of."""
+    pred_depth, target_depth, known = batch.require_depths()
+    gap = log_depth_gap(pred_depth, target_depth, known, log_input)
+    return gap.square().sum() / divisor(normalizer, known, gap.dtype), gap
+
+
 def normalized_error(gap: Tensor) -> Tensor:
-    """R of a log-depth gap: its size over the largest of the image, which may be 0."""
+    """Compute R from a log-depth gap: its magnitude over the largest of the image, which may be 0."""
     error = gap.detach().abs()
     peak = error.flatten(1).amax(1).reshape(-1, *[1] * (error.ndim - 1))
     return error / torch.where(peak == 0, 1, peak)

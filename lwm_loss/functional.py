@@ -1,4 +1,4 @@
-"""The library as pure functions; each stands beside its Module in the room of its idea."""
+"""The library as pure functions. Each is defined in the same file as its Module form."""
 
 from .curriculum import curriculum_threshold
 from .depth_error import depth_prediction_error, log_depth_mse_loss, rescale_depth

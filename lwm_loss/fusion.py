@@ -11,15 +11,19 @@ from ._checks import fail, require_choice, require_same_device, require_tensor, 
 
 __all__ = ["Fusion", "fuse"]
 
+# M of (R, Z). The Loss Weight Module takes all of them; `fuse` takes those that read both.
 FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sum": torch.add,
     "product": torch.mul,
     "max": torch.maximum,
+    "dpe": lambda dpe, dse: dpe,
+    "dse": lambda dpe, dse: dse,
 }
+MODES = ("sum", "product", "max")
 
 
 def fuse(dpe: Tensor, dse: Tensor, mode: str = "sum") -> Tensor:
-    """Fuses R and Z pixel by pixel, M = F(R, Z) (section III-B3; the paper found the sum best).
+    """Fuse R and Z pixel by pixel, M = F(R, Z) (section III-B3; the paper found the sum best).
 
     Args:
         dpe: R, any shape, values in [0, 1].
@@ -37,7 +41,7 @@ def fuse(dpe: Tensor, dse: Tensor, mode: str = "sum") -> Tensor:
         >>> fuse(torch.tensor([0.25, 1.0]), torch.tensor([0.5, 0.5]), mode="max")
         tensor([0.5000, 1.0000])
     """
-    require_choice(mode, "mode", FUSIONS)
+    require_choice(mode, "mode", MODES)
     require_tensor(dpe, "dpe")
     require_tensor(dse, "dse")
     require_same_device(dpe, "dpe", dse=dse)
@@ -56,7 +60,7 @@ class Fusion(nn.Module):
 
     def __init__(self, mode: str = "sum") -> None:
         super().__init__()
-        require_choice(mode, "mode", FUSIONS)
+        require_choice(mode, "mode", MODES)
         self.mode = mode
 
     def forward(self, dpe: Tensor, dse: Tensor) -> Tensor:

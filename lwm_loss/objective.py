@@ -1,4 +1,4 @@
-"""The whole objective: every term of Eqs. 5 and 9."""
+"""The paper's whole objective: every term of Eqs. 5 and 9."""
 
 from __future__ import annotations
 
@@ -6,24 +6,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ._checks import (
-    Batch,
-    fail,
-    require_choice,
-    require_finite,
-    require_int,
-    require_same_device,
-    require_scores,
-    shape_of,
-)
+from ._batch import Batch, check_sides
+from ._checks import require_choice, require_finite, require_int
 from ._pixels import count_pixels
-from .criterion import NOT_SET, Criterion, check_criterion, resolve_ignore_index
+from ._weighted_loss import PixelWeightedLoss
+from .criterion import Criterion
 from .curriculum import SelfPacedCurriculum
-from .depth_error import log_depth_gap
-from .hard_pixel_loss import Weighed, divisor
-from .weighting import LossWeightModule, PreparedBatch
+from .depth_error import depth_loss
+from .normalizers import divisor
+from .weighting import SharedMaps, Weighting
 
 __all__ = ["HardPixelMiningLoss", "LossTerms"]
 
@@ -50,7 +43,7 @@ class LossTerms(NamedTuple):
     weight: Tensor
 
 
-class HardPixelMiningLoss(Weighed):
+class HardPixelMiningLoss(PixelWeightedLoss):
     r"""The paper's whole objective: Eq. 5, and with a curriculum Eq. 9.
 
     .. math:: L = L_s + L_d + \alpha L_h + \beta \sum_{k} L_{hk}
@@ -99,7 +92,7 @@ class HardPixelMiningLoss(Weighed):
         num_sides: int = 4,
         alpha: float = 1.0,
         beta: float = 0.1,
-        weighting: nn.Module | None = None,
+        weighting: Weighting | None = None,
         curriculum: SelfPacedCurriculum | None = None,
         criterion: Criterion | None = None,
         ignore_index: int = -100,
@@ -108,28 +101,20 @@ class HardPixelMiningLoss(Weighed):
         sum_classes: bool = False,
         upsample_logits: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            criterion,
+            weighting,
+            curriculum,
+            ignore_index=require_int(ignore_index, "ignore_index"),
+            sum_classes=sum_classes,
+            upsample_logits=upsample_logits,
+            defaults=True,
+        )
         self.num_sides = require_int(num_sides, "num_sides", minimum=0)
         self.alpha = require_finite(alpha, "alpha")
         self.beta = require_finite(beta, "beta")
         require_choice(resize, "resize", RESIZES)
         self.resize = resize
-        if criterion is None:
-            chosen = [require_int(ignore_index, "ignore_index")]
-            chosen.append(getattr(weighting, "ignore_index", NOT_SET))
-            index = resolve_ignore_index(None, *chosen)
-            criterion = nn.CrossEntropyLoss(ignore_index=index, reduction="none")
-        check_criterion(criterion)
-        self.criterion = criterion
-        self.ignore_index = resolve_ignore_index(
-            criterion, ignore_index, getattr(weighting, "ignore_index", None)
-        )
-        if weighting is None:
-            weighting = LossWeightModule(ignore_index=self.ignore_index)
-        self.weighting = weighting
-        self.curriculum = curriculum
-        self.sum_classes = sum_classes
-        self.upsample_logits = upsample_logits
 
     def forward(
         self,
@@ -143,7 +128,7 @@ class HardPixelMiningLoss(Weighed):
         normalizer: Tensor | float | None = None,
         depth_normalizer: Tensor | float | None = None,
     ) -> LossTerms:
-        r"""All terms of the objective.
+        r"""Compute all terms of the objective.
 
         Args:
             logits: scores (B, C, \*S).
@@ -167,19 +152,17 @@ class HardPixelMiningLoss(Weighed):
             ValueError: shapes, devices or the number of side outputs do not fit, the criterion
                 does not return one value per pixel, or (on the CPU) a label is out of range.
         """
-        batch = self._check(logits, target, pred_depth, target_depth, depth_mask)
-        sides = self._check_sides(logits, side_logits)
-        target_depth, known = batch.true()
-        log_input = getattr(self.weighting, "log_input", True)
-        gap = log_depth_gap(batch.predicted(), target_depth, known, log_input)
-        prepared = self._prepare(batch, gap)
-        loss, weight = self._loss_and_weight(logits, batch, prepared)
+        rules = self._rules
+        batch = rules.check(logits, target, pred_depth, target_depth, depth_mask, scores_only=True)
+        sides = check_sides(side_logits, logits, self.num_sides)
+        depth, gap = depth_loss(batch, self.log_input, depth_normalizer)
+        shared = self._share(batch, gap)
+        loss, weight = self._loss_and_weight(logits, batch, shared)
         n = divisor(normalizer, batch.labelled, loss.dtype)
         segmentation = loss.sum() / n
         hard = (weight * loss).sum() / n
-        depth = gap.square().sum() / divisor(depth_normalizer, known, gap.dtype)
         total = segmentation + depth + self.alpha * hard
-        side_terms = [self._side_loss(side, batch, prepared, n, normalizer) for side in sides]
+        side_terms = [self._side_loss(side, batch, shared, n, normalizer) for side in sides]
         side_losses = torch.stack(side_terms) if side_terms else loss.new_zeros(0)
         return LossTerms(
             total + self.beta * side_losses.sum(),
@@ -194,65 +177,24 @@ class HardPixelMiningLoss(Weighed):
         self,
         side: Tensor,
         batch: Batch,
-        prepared: PreparedBatch | None,
+        shared: SharedMaps | None,
         n: Tensor,
         normalizer: Tensor | float | None,
     ) -> Tensor:
-        """L_hk of one side output."""
+        """Compute L_hk of one side output."""
         if self.resize == "target":
             full = batch.target.numel()
-            batch = nearest(batch, side.shape[2:])
-            prepared = self._prepare(batch)
+            batch = batch.nearest(side.shape[2:])
+            shared = self._share(batch)
             if normalizer is None:
                 n = count_pixels(batch.labelled, n.dtype)
             else:
                 n = n * (batch.target.numel() / full)
-        loss, weight = self._loss_and_weight(side, batch, prepared)
+        loss, weight = self._loss_and_weight(side, batch, shared)
         return (weight * loss).sum() / n
-
-    def _check_sides(
-        self, logits: Tensor, side_logits: Sequence[Tensor] | None
-    ) -> Sequence[Tensor]:
-        sides = () if side_logits is None else side_logits
-        if isinstance(sides, Tensor):
-            raise TypeError("Expected `side_logits` to be a list of tensors, but got a tensor.")
-        if len(sides) != self.num_sides:
-            raise fail(
-                f"{self.num_sides} `side_logits`",
-                f"{len(sides)}",
-                f"did you mean HardPixelMiningLoss(num_sides={len(sides)})?",
-            )
-        for side in sides:
-            require_scores(side)
-            require_same_device(logits, "logits", side_logits=side)
-            if side.ndim != logits.ndim or side.shape[:2] != logits.shape[:2]:
-                raise fail(
-                    f"`side_logits` of shape {tuple(logits.shape[:2])} + any size",
-                    shape_of(side),
-                )
-        return sides
 
     def extra_repr(self) -> str:
         return (
             f"num_sides={self.num_sides}, alpha={self.alpha:g}, beta={self.beta:g}, "
             f"ignore_index={self.ignore_index}, resize={self.resize!r}"
         )
-
-
-def nearest(batch: Batch, size: torch.Size) -> Batch:
-    """The batch at another size: label and depth at floor(position * full / size)."""
-
-    def pick(values: Tensor) -> Tensor:
-        for axis, length in enumerate(size, 1):
-            full = values.shape[axis]
-            index = torch.arange(length, device=values.device) * full // length
-            values = values.index_select(axis, index)
-        return values
-
-    return Batch(
-        pick(batch.target),
-        pick(batch.labelled),
-        None if batch.pred_depth is None else pick(batch.pred_depth),
-        None if batch.target_depth is None else pick(batch.target_depth),
-        None if batch.known is None else pick(batch.known),
-    )

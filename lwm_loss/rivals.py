@@ -1,27 +1,29 @@
-"""Rivals that mine by the segmentation loss alone (Table IV), as weightings that fit M's place."""
+"""Weightings that mine by the segmentation loss alone, which the paper compares with (Table IV)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from ._checks import check_batch, fail, require_finite, require_int, require_scores
+from ._batch import BatchRules
+from ._checks import fail, require_choice, require_finite, require_int
 from .cross_entropy import pixel_cross_entropy
 
 __all__ = ["FocalWeighting", "LossMaxPoolingWeighting", "OHEMWeighting"]
 
+MEANS = ("labelled", "kept")
+
 
 class LossBasedWeighting(nn.Module):
-    """A weighting that reads the per-pixel cross-entropy alone; depth is accepted, not used."""
+    """Base of weightings that read the per-pixel cross-entropy alone; depth is accepted, not used."""
 
     def __init__(self, ignore_index: int) -> None:
         super().__init__()
         self.ignore_index = require_int(ignore_index, "ignore_index")
 
     def _cross_entropy(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss (B, *S), 0 where ignored, and the labelled pixels."""
-        require_scores(logits)
-        batch = check_batch(logits, target, None, None, None, ignore_index=self.ignore_index)
+        """Compute the loss (B, *S), 0 where ignored, and V_y."""
+        batch = BatchRules(self.ignore_index).check(logits, target, scores_only=True)
         loss, _ = pixel_cross_entropy(logits, batch.target, ignore_index=self.ignore_index)
         return loss, batch.labelled
 
@@ -63,8 +65,7 @@ class OHEMWeighting(LossBasedWeighting):
         if threshold > 1:
             raise fail("`threshold` to be a probability", repr(threshold))
         self.min_kept = require_int(min_kept, "min_kept", minimum=0)
-        if mean_over not in ("labelled", "kept"):
-            raise fail('`mean_over` to be "labelled" or "kept"', repr(mean_over))
+        require_choice(mean_over, "mean_over", MEANS)
         self.mean_over = mean_over
 
     def forward(

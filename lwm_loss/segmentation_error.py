@@ -9,20 +9,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ._batch import BatchRules, check_depths
 from ._checks import (
     PIXEL,
     Cells,
-    can_read,
     check_cells,
     check_depth_range,
-    check_depths,
-    check_labels,
-    check_target,
     fail,
     require_finite,
     require_int,
 )
-from ._pixels import depth_pixels, labelled_pixels, map_dtype
+from ._pixels import depth_pixels, map_dtype
 
 __all__ = [
     "DepthAwareSegmentationError",
@@ -30,8 +27,8 @@ __all__ = [
     "depth_aware_segmentation_error",
 ]
 
-# A region has a slot of its table for each kind of pixel, so that one scatter-add of ones counts
-# them all: (does not count, counts) x (right, wrong).
+# Each region has four slots, (not counted, counted) x (right, wrong), so that one scatter-add of
+# ones fills every count.
 KINDS = (2, 2)
 SLOTS = math.prod(KINDS)
 
@@ -58,9 +55,10 @@ class Regions:
         return math.prod(self.cells) * self.num_bins
 
     def ids(self, target_depth: Tensor) -> Tensor:
-        """Region of every pixel within its image, in [0, number): anyone where depth is missing.
+        """Region of every pixel within its image, in [0, number).
 
-        Narrow integers where they suffice, also for what :func:`count_regions` makes of them.
+        Where depth is missing the value is arbitrary. The integers are narrow where these suffice
+        for the slots of :func:`assign_regions` as well.
         """
         shape, device = target_depth.shape, target_depth.device
         if isinstance(self.cells, str):
@@ -105,14 +103,14 @@ def misclassified(input: Tensor, target: Tensor) -> Tensor:
     return predicted != target
 
 
-class CountedRegions(NamedTuple):
-    """Which pixels count, and where: all of Z that does not depend on a prediction.
+class RegionSlots(NamedTuple):
+    """The part of Z that does not depend on a prediction: which slot counts each pixel.
 
     Attributes:
         counted: bool (B, *S), V_y and V_d.
-        slots: (B, *S), where a pixel that is right lies in its image's table; one that is wrong
-            lies behind it. None if each pixel has a region of its own.
-        number: of regions in an image.
+        slots: (B, *S), index into the image's table for a correctly classified pixel; a
+            misclassified pixel uses the next slot (index + 1). None if each pixel is a region.
+        number: the number of regions in an image.
     """
 
     counted: Tensor
@@ -120,7 +118,7 @@ class CountedRegions(NamedTuple):
     number: int
 
     def error_rate(self, wrong: Tensor, dtype: torch.dtype) -> Tensor:
-        """Eq. 3 for every region at once: scatter-add of ones, one division, gather back.
+        """Compute Eq. 3 for every region at once: scatter-add of ones, one division, gather.
 
         Counts are exact integers, and integer sums are the same in any order. Pixels that do not
         count have slots of their own with the rate 0, so that nothing is indexed by a mask.
@@ -129,7 +127,7 @@ class CountedRegions(NamedTuple):
             return (wrong & self.counted).to(dtype)
         slot = (self.slots + wrong).long().flatten(1)
         one = slot.new_ones(()).expand_as(slot)
-        table = slot.new_zeros(len(slot), SLOTS * self.number).scatter_add(1, slot, one)
+        table = slot.new_zeros(slot.shape[0], SLOTS * self.number).scatter_add(1, slot, one)
         right, wrongs = table.reshape(-1, self.number, *KINDS)[:, :, 1].unbind(-1)
         rate = wrongs.to(dtype) / (right + wrongs).clamp(min=1).to(dtype)
         none = torch.zeros_like(rate)
@@ -137,16 +135,16 @@ class CountedRegions(NamedTuple):
         return rates.gather(1, slot).reshape(wrong.shape)
 
 
-def count_regions(
+def assign_regions(
     labelled: Tensor, target_depth: Tensor, known: Tensor, regions: Regions
-) -> CountedRegions:
-    """Assigns pixels to a table of regions. With one pixel a cell Z is Delta and there is none."""
+) -> RegionSlots:
+    """Assign each pixel its slot. With cells="pixel" Z is Delta itself and there are no slots."""
     counted = labelled & known
     number = regions.number(target_depth.shape)
     if regions.cells == PIXEL:
-        return CountedRegions(counted, None, number)
+        return RegionSlots(counted, None, number)
     slots = regions.ids(target_depth).mul_(SLOTS).add_(counted, alpha=KINDS[1])
-    return CountedRegions(counted, slots, number)
+    return RegionSlots(counted, slots, number)
 
 
 def depth_aware_regions(
@@ -236,16 +234,10 @@ def depth_aware_segmentation_error(
         >>> depth_aware_segmentation_error(predicted, target, depth, cells=(1, 1))
         tensor([[[0.3333, 0.3333, 0.3333, 0.0000]]])
     """
-    regions = Regions(cells, bin_size, depth_range)
-    require_int(ignore_index, "ignore_index")
-    target = check_target(input, target, "input")
-    (target_depth,) = check_depths({"target_depth": target_depth}, depth_mask, tuple(target.shape))
-    labelled = labelled_pixels(target, ignore_index)
-    if can_read(target):
-        num_classes = input.shape[1] if input.is_floating_point() else None
-        check_labels(target, labelled, num_classes, ignore_index)
-    counts = count_regions(labelled, target_depth, depth_pixels(target_depth), regions)
-    return counts.error_rate(misclassified(input.detach(), target), map_dtype(input))
+    measure = DepthAwareSegmentationError(
+        cells=cells, bin_size=bin_size, depth_range=depth_range, ignore_index=ignore_index
+    )
+    return measure.forward(input, target, target_depth, depth_mask=depth_mask)
 
 
 class DepthAwareSegmentationError(nn.Module):
@@ -266,10 +258,7 @@ class DepthAwareSegmentationError(nn.Module):
         ignore_index: int = -100,
     ) -> None:
         super().__init__()
-        regions = Regions(cells, bin_size, depth_range)
-        self.cells = regions.cells
-        self.bin_size = regions.bin_size
-        self.depth_range = regions.depth_range
+        self.regions = Regions(cells, bin_size, depth_range)
         self.ignore_index = require_int(ignore_index, "ignore_index")
 
     def forward(
@@ -281,19 +270,11 @@ class DepthAwareSegmentationError(nn.Module):
         depth_mask: Tensor | None = None,
     ) -> Tensor:
         """See :func:`depth_aware_segmentation_error` for shapes, units and errors."""
-        return depth_aware_segmentation_error(
-            input,
-            target,
-            target_depth,
-            cells=self.cells,
-            bin_size=self.bin_size,
-            depth_range=self.depth_range,
-            ignore_index=self.ignore_index,
-            depth_mask=depth_mask,
-        )
+        rules = BatchRules(self.ignore_index, name="input")
+        batch = rules.check(input, target, None, target_depth, depth_mask)
+        depth, known = batch.require_target_depth()
+        slots = assign_regions(batch.labelled, depth, known, self.regions)
+        return slots.error_rate(misclassified(input.detach(), batch.target), map_dtype(input))
 
     def extra_repr(self) -> str:
-        return (
-            f"cells={self.cells!r}, bin_size={self.bin_size:g}, "
-            f"depth_range={self.depth_range}, ignore_index={self.ignore_index}"
-        )
+        return f"{self.regions!r}, ignore_index={self.ignore_index}"

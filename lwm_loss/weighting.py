@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from ._checks import Batch, Cells, check_batch, require_choice, require_int
+from ._batch import Batch, BatchRules
+from ._checks import Cells, require_bool, require_choice, require_int, require_object
 from ._pixels import map_dtype
 from .depth_error import log_depth_gap, normalized_error
-from .fusion import FUSIONS, fuse
-from .segmentation_error import CountedRegions, Regions, count_regions, misclassified
+from .fusion import FUSIONS
+from .segmentation_error import Regions, RegionSlots, assign_regions, misclassified
 
-__all__ = ["LossWeightModule", "WeightMaps", "validate"]
-
-ALONE = ("dpe", "dse")
+__all__ = ["LossWeightModule", "WeightMaps", "Weighting"]
 
 
 class WeightMaps(NamedTuple):
@@ -32,65 +31,69 @@ class WeightMaps(NamedTuple):
     weight: Tensor
 
 
-class PreparedBatch(NamedTuple):
-    """What an output and its side outputs share: V_y, R, and the region of every pixel."""
+class SharedMaps(NamedTuple):
+    """The part of M that an output and its side outputs share: V_y, R, and every pixel's slot."""
 
     labelled: Tensor
     dpe: Tensor | None
-    counts: CountedRegions
+    slots: RegionSlots
 
 
-def validate(
-    logits: Tensor,
-    target: Tensor,
-    pred_depth: Tensor | None = None,
-    target_depth: Tensor | None = None,
-    *,
-    ignore_index: int = -100,
-    log_input: bool = True,
-    depth_mask: Tensor | None = None,
-) -> None:
-    r"""Checks a batch by its values too, on any device.
+@runtime_checkable
+class Weighting(Protocol):
+    r"""A callable that gives one loss weight per pixel: what a loss asks of its ``weighting``.
 
-    Every loss here checks shapes, dtypes and devices on each call. Values (labels in range,
-    positive depth) are read on each call only on the CPU; on CUDA that would stall the device,
-    so call this once, on a first batch.
+    A :class:`LossWeightModule`, one of its rivals, a module of your own or a plain function all
+    fit. The call gets checked tensors: labels in int64, depths (B, \*S) or None. Its result must
+    be (B, \*S), on any scale; whatever it holds at ignored pixels is replaced by 0. A gradient that
+    it carries reaches the logits.
 
-    Args:
-        logits: (B, C, \*S), or an integer map (B, \*S) of predicted labels.
-        target: integer labels (B, \*S).
-        pred_depth: predicted log-depth (B, \*S) or (B, 1, \*S), or None.
-        target_depth: true depth, same shapes, or None.
-        ignore_index: the label of pixels that do not count.
-        log_input: whether ``pred_depth`` is in logs.
-        depth_mask: bool, same shapes; ``False`` marks pixels as missing.
+    Two more attributes are read where the object has them:
 
-    Raises:
-        TypeError: an argument has the wrong type or kind of dtype.
-        ValueError: shapes or devices do not fit, a label is out of range, or with
-            ``log_input=False`` a predicted depth is not positive where the true one is known.
+    - ``ignore_index`` (int): the label that it takes for ignored. Ignored pixels are handed to it
+      under this label; without the attribute under the label of the loss.
+    - ``log_input`` (bool, ``True`` without the attribute): whether it expects the predicted depth
+      in logs.
 
     Example:
-        >>> try:
-        ...     validate(torch.zeros(1, 3, 2, 2), torch.tensor([[[0, 1], [2, 255]]]))
-        ... except ValueError as error:
-        ...     print(str(error)[-43:])
-        but got 255: did you mean ignore_index=255?
+        >>> def nearer_is_harder(logits, target, pred_depth, target_depth):
+        ...     return 1 / target_depth.clamp(min=1)
+        >>> isinstance(nearer_is_harder, Weighting)
+        True
     """
-    check_batch(
-        logits,
-        target,
-        pred_depth,
-        target_depth,
-        depth_mask,
-        ignore_index=ignore_index,
-        log_input=log_input,
-        read=True,
+
+    def __call__(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        pred_depth: Tensor | None = None,
+        target_depth: Tensor | None = None,
+        /,
+    ) -> Tensor:
+        r"""Compute the weights (B, \*S)."""
+        ...
+
+
+class WeightingTraits(NamedTuple):
+    """The optional attributes of a :class:`Weighting`, with what stands for each if it is absent."""
+
+    ignore_index: int | None = None
+    log_input: bool = True
+
+
+def check_weighting(weighting: Any) -> WeightingTraits:
+    """Refuse a weighting that cannot be called on a batch, and read its optional attributes."""
+    require_object(weighting, "weighting", "a LossWeightModule or another callable")
+    index = getattr(weighting, "ignore_index", None)
+    if index is not None:
+        require_int(index, "weighting.ignore_index")
+    return WeightingTraits(
+        index, require_bool(getattr(weighting, "log_input", True), "weighting.log_input")
     )
 
 
 class LossWeightModule(nn.Module):
-    r"""The paper's Loss Weight Module (section III-B): weights that point at hard pixels.
+    r"""Weight pixels by how hard they are: the paper's Loss Weight Module (section III-B).
 
     R, the error of the predicted depth, and Z, the error rate of the predicted labels within each
     depth-aware region, fused to M = F(R, Z) and set to 0 where there is no label. M is a constant
@@ -128,11 +131,11 @@ class LossWeightModule(nn.Module):
         log_input: bool = True,
     ) -> None:
         super().__init__()
-        require_choice(fusion, "fusion", (*FUSIONS, *ALONE))
+        require_choice(fusion, "fusion", FUSIONS)
         self.regions = Regions(cells, bin_size, depth_range)
         self.fusion = fusion
         self.ignore_index = require_int(ignore_index, "ignore_index")
-        self.log_input = log_input
+        self.log_input = require_bool(log_input, "log_input")
 
     def forward(
         self,
@@ -143,7 +146,7 @@ class LossWeightModule(nn.Module):
         *,
         depth_mask: Tensor | None = None,
     ) -> Tensor:
-        r"""The loss weight map M.
+        r"""Compute the loss weight map M.
 
         Args:
             logits: scores (B, C, \*S), or an integer map (B, \*S) of predicted labels.
@@ -162,9 +165,9 @@ class LossWeightModule(nn.Module):
             ValueError: shapes or devices do not fit, or (on the CPU) a label is out of range or
                 with ``log_input=False`` a predicted depth is not positive.
         """
-        batch = self._check(logits, target, pred_depth, target_depth, depth_mask)
+        batch = self._rules.check(logits, target, pred_depth, target_depth, depth_mask)
         wrong = misclassified(logits.detach(), batch.target)
-        return self.weigh(wrong, self.prepare(batch), map_dtype(logits)).weight
+        return self._weigh(wrong, self._share(batch), logits).weight
 
     def maps(
         self,
@@ -175,55 +178,43 @@ class LossWeightModule(nn.Module):
         *,
         depth_mask: Tensor | None = None,
     ) -> WeightMaps:
-        """R, Z and M by themselves, for eyes and logs; arguments and errors as :meth:`forward`.
+        """Compute R, Z and M one by one, to look at or to log; arguments as in :meth:`forward`.
 
-        Needs the predicted depth with every fusion, for it always returns R.
+        The predicted depth is needed with every fusion, since R is always returned.
         """
-        batch = self._check(logits, target, pred_depth, target_depth, depth_mask)
+        batch = self._rules.check(logits, target, pred_depth, target_depth, depth_mask)
         wrong = misclassified(logits.detach(), batch.target)
-        return self.weigh(wrong, self.prepare(batch, with_dpe=True), map_dtype(logits))
+        return self._weigh(wrong, self._share(batch, with_dpe=True), logits)
 
-    def prepare(
+    @property
+    def _rules(self) -> BatchRules:
+        return BatchRules(self.ignore_index, self.log_input)
+
+    def _share(
         self, batch: Batch, gap: Tensor | None = None, *, with_dpe: bool = False
-    ) -> PreparedBatch:
-        """What of M does not depend on the scores, so that an output and its sides share it.
+    ) -> SharedMaps:
+        """Compute the part of M that does not depend on the scores: R and the regions.
 
-        ``gap`` is log D - log D*, if somebody has computed it already.
+        This is done once for the main and all side outputs. Pass ``gap`` = log D - log D* if it
+        is already at hand.
         """
-        target_depth, known = batch.true()
+        target_depth, known = batch.require_target_depth()
         dpe = None
         if with_dpe or self.fusion != "dse":
             if gap is None:
-                gap = log_depth_gap(batch.predicted().detach(), target_depth, known, self.log_input)
+                depth, target_depth, known = batch.require_depths()
+                gap = log_depth_gap(depth.detach(), target_depth, known, self.log_input)
             dpe = normalized_error(gap)
-        counts = count_regions(batch.labelled, target_depth, known, self.regions)
-        return PreparedBatch(batch.labelled, dpe, counts)
+        slots = assign_regions(batch.labelled, target_depth, known, self.regions)
+        return SharedMaps(batch.labelled, dpe, slots)
 
-    def weigh(self, wrong: Tensor, prepared: PreparedBatch, dtype: torch.dtype) -> WeightMaps:
-        """The maps of one set of scores, from their Delta."""
-        dse = prepared.counts.error_rate(wrong, dtype)
-        dpe = torch.zeros_like(dse) if prepared.dpe is None else prepared.dpe.to(dtype)
-        alone = {"dpe": dpe, "dse": dse}
-        fused = alone[self.fusion] if self.fusion in alone else fuse(dpe, dse, self.fusion)
-        return WeightMaps(dpe, dse, torch.where(prepared.labelled, fused, 0))
-
-    def _check(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        pred_depth: Tensor | None,
-        target_depth: Tensor | None,
-        depth_mask: Tensor | None,
-    ) -> Batch:
-        return check_batch(
-            logits,
-            target,
-            pred_depth,
-            target_depth,
-            depth_mask,
-            ignore_index=self.ignore_index,
-            log_input=self.log_input,
-        )
+    def _weigh(self, wrong: Tensor, shared: SharedMaps, logits: Tensor) -> WeightMaps:
+        """Compute the maps of one set of scores from their Delta; logits give the dtype alone."""
+        dtype = map_dtype(logits)
+        dse = shared.slots.error_rate(wrong, dtype)
+        dpe = torch.zeros_like(dse) if shared.dpe is None else shared.dpe.to(dtype)
+        fused = FUSIONS[self.fusion](dpe, dse)
+        return WeightMaps(dpe, dse, torch.where(shared.labelled, fused, 0))
 
     def extra_repr(self) -> str:
         return (

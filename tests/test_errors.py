@@ -70,7 +70,18 @@ def wrap(result: Callable[[Tensor, Tensor], Any], **options: Any) -> Tensor:
     return lwm.HardPixelLoss(Named(result), MODULE, **options)(LOGITS, TARGET, LOG_DEPTH, DEPTH)
 
 
-def wrap_with(weighting: nn.Module, **options: Any) -> lwm.HardPixelLoss:
+class Ignoring(nn.Module):
+    """A weighting that declares a label to ignore."""
+
+    def __init__(self, ignore_index: Any) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: Tensor, target: Tensor, *depths: Tensor) -> Tensor:
+        return torch.ones_like(target, dtype=logits.dtype)
+
+
+def wrap_with(weighting: Any, **options: Any) -> lwm.HardPixelLoss:
     """A criterion without an ignored label of its own under this weighting."""
     return lwm.HardPixelLoss(Named(lambda logits, target: logits.sum(1)), weighting, **options)
 
@@ -381,6 +392,93 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
         ),
         ValueError,
         ["Named", "a scalar", "(2, 4, 5)", 'reduction="none"'],
+    ),
+    "a criterion's class": (
+        lambda: lwm.HardPixelLoss(nn.CrossEntropyLoss, MODULE),
+        TypeError,
+        ["`criterion`", "the class CrossEntropyLoss", "did you mean CrossEntropyLoss(...)?"],
+    ),
+    "None for a criterion": (
+        lambda: lwm.HardPixelLoss(None, MODULE),  # type: ignore[arg-type]
+        TypeError,
+        ["`criterion`", "None"],
+    ),
+    **{
+        f"{name} for a weighting of {loss.__name__}": (
+            lambda loss=loss, value=value: loss(criterion=CE, weighting=value),
+            TypeError,
+            ["`weighting`", "LossWeightModule", *words],
+        )
+        for loss in (lwm.HardPixelLoss, lwm.HardPixelMiningLoss)
+        for name, value, words in (
+            ("a class", lwm.LossWeightModule, ["did you mean LossWeightModule(...)?"]),
+            ("a string", "dse", ["str 'dse'"]),
+            ("a number", 0.5, ["float 0.5"]),
+            ("a tensor", DEPTH, ["Tensor"]),
+        )
+    },
+    "None for a weighting": (
+        lambda: lwm.HardPixelLoss(CE, None),  # type: ignore[arg-type]
+        TypeError,
+        ["`weighting`", "None"],
+    ),
+    **{
+        f"{name} for a curriculum of {loss.__name__}": (
+            lambda loss=loss, value=value: loss(criterion=CE, weighting=MODULE, curriculum=value),
+            TypeError,
+            ["`curriculum`", "SelfPacedCurriculum", *words],
+        )
+        for loss in (lwm.HardPixelLoss, lwm.HardPixelMiningLoss)
+        for name, value, words in (
+            ("a class", lwm.SelfPacedCurriculum, ["did you mean SelfPacedCurriculum(...)?"]),
+            ("a string", "linear", ["str 'linear'"]),
+            ("a number", 120, ["int 120"]),
+        )
+    },
+    "a weighting with a fraction for a label": (
+        lambda: wrap_with(Ignoring(1.5)),
+        TypeError,
+        ["`weighting.ignore_index`", "float"],
+    ),
+    "a weighting of another shape": (
+        lambda: wrap_with(lambda *_: DEPTH[..., :2])(LOGITS, TARGET),
+        ValueError,
+        ["`weighting`", "(2, 4, 5)", "(2, 4, 2)"],
+    ),
+    "a weighting that returns a number": (
+        lambda: wrap_with(lambda *_: 0.5)(LOGITS, TARGET),
+        TypeError,
+        ["`weighting(...)`", "float"],
+    ),
+    "side outputs as a mapping": (
+        lambda: whole(num_sides=1, side_logits={"a": LOGITS}),
+        TypeError,
+        ["`side_logits`", "dict"],
+    ),
+    "side outputs as a generator": (
+        lambda: whole(num_sides=1, side_logits=(side for side in [LOGITS])),
+        TypeError,
+        ["`side_logits`", "generator"],
+    ),
+    "side outputs of None": (
+        lambda: whole(num_sides=1, side_logits=[None]),
+        TypeError,
+        ["`side_logits`", "NoneType"],
+    ),
+    "a side output without pixels": (
+        lambda: whole(num_sides=1, side_logits=[LOGITS[..., :0]]),
+        ValueError,
+        ["`side_logits`", "(2, 3, 4, 0)"],
+    ),
+    "log_input as a word": (
+        lambda: lwm.LossWeightModule(log_input="no"),  # type: ignore[arg-type]
+        TypeError,
+        ["`log_input`", "'no'"],
+    ),
+    "sum_classes as a word": (
+        lambda: wrap(lambda logits, target: logits, sum_classes="x"),
+        TypeError,
+        ["`sum_classes`", "'x'"],
     ),
     "no criterion": (
         lambda: lwm.HardPixelLoss("ce", MODULE),  # type: ignore[arg-type]

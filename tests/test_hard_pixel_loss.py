@@ -195,3 +195,37 @@ def test_nan_stays_visible_behind_a_curriculum() -> None:
     log_depth[0, 1, 1] = math.nan
     loss = wrapped(lwm.SelfPacedCurriculum(3))
     assert loss(data.logits, data.target, log_depth, data.target_depth).isnan()
+
+
+class Halved(lwm.LossWeightModule):
+    """A weighting that changes what its base computes."""
+
+    def forward(self, *args: Tensor, **options: Tensor) -> Tensor:
+        return super().forward(*args, **options) / 2
+
+
+def test_a_subclass_with_its_own_forward_is_heeded() -> None:
+    data = scene()
+    criterion = nn.CrossEntropyLoss(ignore_index=255, reduction="none")
+    halved = lwm.HardPixelLoss(criterion, Halved(ignore_index=255))
+    torch.testing.assert_close(halved(*data), wrapped()(*data) / 2)
+
+
+def test_a_plain_function_is_a_weighting() -> None:
+    data = scene()
+    criterion = nn.CrossEntropyLoss(ignore_index=255, reduction="none")
+    loss = lwm.HardPixelLoss(criterion, lambda logits, target, *depths: (target == 2).float())
+    each = nn.functional.cross_entropy(data.logits, data.target, ignore_index=255, reduction="none")
+    labelled = data.target != 255
+    expected = each[data.target == 2].sum() / labelled.sum()
+    torch.testing.assert_close(loss(*data), expected)
+    assert loss.ignore_index == 255
+
+
+def test_a_function_filters_like_a_curriculum() -> None:
+    data = scene()
+    criterion = nn.CrossEntropyLoss(ignore_index=255, reduction="none")
+    weighting = lwm.LossWeightModule(ignore_index=255)
+    schedule = lwm.SelfPacedCurriculum(3)
+    by_function = lwm.HardPixelLoss(criterion, weighting, lambda m, mask: schedule(m, mask))
+    assert torch.equal(by_function(*data), wrapped(schedule)(*data))
