@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-MILLIMETRE = 0.001
+from examples.rgbd.data.units import MILLIMETRE
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from typing import TypedDict
 
 from examples.rgbd.data.errors import DataError
 from examples.rgbd.data.images import read_depth_png, read_image, read_indices
-from examples.rgbd.data.layouts import MILLIMETRE
 from examples.rgbd.data.sample import Sample
 from examples.rgbd.data.sources import DepthKind, Files, Split, read_lines
-from examples.rgbd.data.units import check_sizes, to_classes, to_metres
+from examples.rgbd.data.units import MILLIMETRE, check_sizes, to_classes, to_metres
 
 MANIFEST = "dataset.json"
 

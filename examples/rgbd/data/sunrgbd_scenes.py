@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from examples.rgbd.data.errors import DataError
 from examples.rgbd.data.images import read_depth_png
-from examples.rgbd.data.layouts import MILLIMETRE
 from examples.rgbd.data.matlab import load_mat
 from examples.rgbd.data.sources import DepthKind, Split
-from examples.rgbd.data.units import to_metres
+from examples.rgbd.data.units import MILLIMETRE, to_metres
 
 ARCHIVE = "SUNRGBD"
 FARTHEST = 8

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from examples.rgbd.data.errors import DataError
 from examples.rgbd.data.sample import VOID
 
+MILLIMETRE = 0.001  # in metres
 _FARTHEST = 30.0  # metres; no room is that deep, but one read in the wrong unit is
 _NEAREST = 0.1
 
