@@ -22,15 +22,15 @@ from torch import Tensor
 
 import lwm_loss.functional as LF
 from examples.nyudv2.recipe import PIPELINE as NYUDV2
-from examples.rgbd.checkpoint import write_atomically
 from examples.rgbd.cli import guarded, parse
-from examples.rgbd.config import OptionError
 from examples.rgbd.data import VOID, Resized, RGBDDataset, Split
-from examples.rgbd.evaluation import predict, upsample
-from examples.rgbd.frames import open_split
-from examples.rgbd.panels import draw_curriculum, draw_panels
+from examples.rgbd.evaluation.scoring import predict, upsample
+from examples.rgbd.options.groups import OptionError
 from examples.rgbd.progress import progress_bar
-from examples.rgbd.trained import Trained, load_trained, pick_device
+from examples.rgbd.report.panels import draw_curriculum, draw_panels
+from examples.rgbd.run.checkpoint import write_atomically
+from examples.rgbd.run.trained import Trained, load_trained, pick_device
+from examples.rgbd.splits import open_split
 from examples.sunrgbd.recipe import PIPELINE as SUNRGBD
 from lwm_loss.analysis import BinnedErrors, segmentation_error_by_depth_gap
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from examples.nyudv2.recipe import PIPELINE
-from examples.rgbd.evaluating import run_evaluate
+from examples.rgbd.commands.evaluate import run_evaluate
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -5,8 +5,8 @@ python -m examples.nyudv2.prepare SOURCE DESTINATION
 
 from __future__ import annotations
 
+from examples.rgbd.commands.data import run_prepare
 from examples.rgbd.data import NYUDv2
-from examples.rgbd.data.commands import run_prepare
 
 if __name__ == "__main__":
     run_prepare(NYUDv2, "python -m examples.nyudv2.prepare")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from examples.rgbd.config import ROOMS, TrainConfig
 from examples.rgbd.data import NYUDv2
-from examples.rgbd.evaluation import Crop
-from examples.rgbd.frames import Pipeline
+from examples.rgbd.evaluation.scoring import Crop
+from examples.rgbd.options.groups import ROOMS, TrainConfig
+from examples.rgbd.splits import Pipeline
 
 # The toolbox's crop: rows 45 to 471 and columns 41 to 601 of 480 x 640, counted from 1.
 _INSIDE_FRAME = Crop(size=(480, 640), rows=slice(44, 471), columns=slice(40, 601))

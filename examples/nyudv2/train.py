@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from examples.nyudv2.recipe import PIPELINE
-from examples.rgbd.training import train
+from examples.rgbd.commands.train import train
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -5,8 +5,8 @@ python -m examples.nyudv2.verify DATA
 
 from __future__ import annotations
 
+from examples.rgbd.commands.data import run_verify
 from examples.rgbd.data import NYUDv2
-from examples.rgbd.data.commands import run_verify
 
 if __name__ == "__main__":
     run_verify(NYUDv2, "python -m examples.nyudv2.verify")

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import tyro
 
-from examples.rgbd.config import OptionError
 from examples.rgbd.data import DataError
+from examples.rgbd.options.groups import OptionError
 
 T = TypeVar("T")
 

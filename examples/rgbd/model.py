@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from examples.rgbd.config import NetworkOptions, ObjectiveOptions, OptionError
 from examples.rgbd.networks import NETWORKS, RESNETS, build_network
-from examples.rgbd.objective import ARMS, NUM_SIDES
+from examples.rgbd.objectives import ARMS, NUM_SIDES
+from examples.rgbd.options.groups import NetworkOptions, ObjectiveOptions, OptionError
 
 
 def build_model(

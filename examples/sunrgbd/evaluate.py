@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from examples.rgbd.evaluating import run_evaluate
+from examples.rgbd.commands.evaluate import run_evaluate
 from examples.sunrgbd.recipe import PIPELINE
 
 

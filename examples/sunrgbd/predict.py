@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from examples.rgbd.predicting import run_predict
+from examples.rgbd.commands.predict import run_predict
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -5,8 +5,8 @@ python -m examples.sunrgbd.prepare SOURCE DESTINATION
 
 from __future__ import annotations
 
+from examples.rgbd.commands.data import run_prepare
 from examples.rgbd.data import SUNRGBD
-from examples.rgbd.data.commands import run_prepare
 
 if __name__ == "__main__":
     run_prepare(SUNRGBD, "python -m examples.sunrgbd.prepare")

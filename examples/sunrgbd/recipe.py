@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from examples.rgbd.config import OptimisationOptions, TrainConfig
 from examples.rgbd.data import SUNRGBD
-from examples.rgbd.frames import Pipeline
+from examples.rgbd.options.groups import OptimisationOptions, TrainConfig
+from examples.rgbd.splits import Pipeline
 
 PIPELINE = Pipeline(
     name="sunrgbd",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from examples.rgbd.training import train
+from examples.rgbd.commands.train import train
 from examples.sunrgbd.recipe import PIPELINE
 
 

@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from examples.rgbd.data.errors import DataError
+from examples.rgbd.data.files.errors import DataError
 
 HEIGHT, WIDTH = 12, 16
 

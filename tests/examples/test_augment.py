@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from examples.rgbd.data.augment import Augmentation, Augmented, Resized, augment, resize
-from examples.rgbd.data.rooms import GeneratedRooms
-from examples.rgbd.data.sample import RGBDDataset, Sample, denormalise
+from examples.rgbd.data.frame import RGBDDataset, Sample, denormalise
+from examples.rgbd.data.rooms.dataset import GeneratedRooms
 
 PLAIN = Augmentation(brightness=0, contrast=0, saturation=0, hue=0)
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from examples.rgbd import checkpoint
-from examples.rgbd.checkpoint import (
+from examples.rgbd.run import checkpoint
+from examples.rgbd.run.checkpoint import (
     LATEST,
     PREVIOUS,
     CheckpointError,
@@ -24,7 +24,7 @@ from examples.rgbd.checkpoint import (
     save_checkpoint,
     write_atomically,
 )
-from examples.rgbd.runstate import random_state, restore_random_state
+from examples.rgbd.run.state import random_state, restore_random_state
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,7 +102,7 @@ def test_at_every_moment_of_a_write_there_is_a_whole_checkpoint(
 FULL_DISK = """
 import resource, signal, sys, torch
 from pathlib import Path
-from examples.rgbd.checkpoint import save_checkpoint
+from examples.rgbd.run.checkpoint import save_checkpoint
 path = Path(sys.argv[1])
 save_checkpoint(path, {"number": 1}, keep_previous=True)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from examples.rgbd.data.arrays import read_array
-from examples.rgbd.data.errors import DataError
-from examples.rgbd.data.images import read_depth_png, read_image, read_indices
-from examples.rgbd.data.matlab import load_mat, load_numbers
+from examples.rgbd.data.files.arrays import read_array
+from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.data.files.images import read_depth_png, read_image, read_indices
+from examples.rgbd.data.files.matlab import load_mat, load_numbers
 from tests.examples.layout_writers import refusal, scene
 
 READERS = {"image": read_image, "label": read_indices, "depth": read_depth_png}

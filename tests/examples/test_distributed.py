@@ -15,10 +15,10 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor
 
 from examples.nyudv2.train import main as train
-from examples.rgbd.checkpoint import LATEST, load_checkpoint
-from examples.rgbd.config import OptionError
 from examples.rgbd.data import VOID, GeneratedRooms
-from examples.rgbd.sampling import StepSampler, split_holdout
+from examples.rgbd.data.loading import StepSampler, split_holdout
+from examples.rgbd.options.groups import OptionError
+from examples.rgbd.run.checkpoint import LATEST, load_checkpoint
 from tests.examples.uneven_frames import uneven
 
 ROOT = Path(__file__).resolve().parents[2]

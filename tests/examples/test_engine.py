@@ -18,11 +18,11 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor
 
 from examples.nyudv2.train import main as train
-from examples.rgbd.checkpoint import LATEST, PREVIOUS, load_checkpoint, load_latest
-from examples.rgbd.config import OptimisationOptions
-from examples.rgbd.engine import Engine
-from examples.rgbd.optimisation import Schedule, build_optimizer
-from examples.rgbd.trained import load_trained
+from examples.rgbd.options.groups import OptimisationOptions
+from examples.rgbd.run.checkpoint import LATEST, PREVIOUS, load_checkpoint, load_latest
+from examples.rgbd.run.engine import Engine
+from examples.rgbd.run.schedule import Schedule, build_optimizer
+from examples.rgbd.run.trained import load_trained
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -98,7 +98,7 @@ STEPS = [
 KILLED_IN_A_STEP = """
 import os, signal, sys
 from examples.nyudv2.train import main
-from examples.rgbd.step import TrainingStep
+from examples.rgbd.run.step import TrainingStep
 
 steps, take_step = [], TrainingStep.__call__
 

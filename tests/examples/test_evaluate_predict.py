@@ -17,9 +17,9 @@ from examples.analysis import main as analyse
 from examples.nyudv2.evaluate import main as evaluate
 from examples.nyudv2.predict import main as predict
 from examples.nyudv2.train import main as train
+from examples.rgbd.commands.predict import output_names
 from examples.rgbd.data import normalise
-from examples.rgbd.predicting import output_names
-from examples.rgbd.trained import load_trained
+from examples.rgbd.run.trained import load_trained
 from examples.sunrgbd.evaluate import main as evaluate_sun
 
 TINY = [

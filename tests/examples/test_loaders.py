@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from examples.rgbd.sampling import batches, loader
+from examples.rgbd.data.loading import batches, loader
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lwm_loss as lwm
-from examples.rgbd.config import OptionError
 from examples.rgbd.data import VOID, RGBDDataset, Sample, label_palette
-from examples.rgbd.evaluation import Crop, Evaluation, View, evaluate, predict
-from examples.rgbd.metrics import SplitMetrics, majority_scores, score_table, scores_of
+from examples.rgbd.evaluation.metrics import SplitMetrics, majority_scores, score_table, scores_of
+from examples.rgbd.evaluation.scoring import Crop, Evaluation, View, evaluate, predict
+from examples.rgbd.options.groups import OptionError
 
 
 def by_loops(predicted: np.ndarray, label: np.ndarray, classes: int) -> tuple[float, ...]:

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from examples.rgbd.data.classes import NYU40
-from examples.rgbd.data.layouts import LAYOUTS
-from examples.rgbd.data.nyudv2 import NYUDv2
+from examples.rgbd.data.nyudv2.dataset import NYUDv2
+from examples.rgbd.data.nyudv2.layouts import LAYOUTS
 from tests.examples.layout_writers import (
     HEIGHT,
     WIDTH,

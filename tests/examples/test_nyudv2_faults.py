@@ -13,7 +13,7 @@ import scipy.io
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from examples.rgbd.data.nyudv2 import NYUDv2
+from examples.rgbd.data.nyudv2.dataset import NYUDv2
 from tests.examples.layout_writers import (
     HEIGHT,
     WIDTH,

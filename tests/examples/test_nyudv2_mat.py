@@ -11,7 +11,7 @@ import pytest
 import scipy.io
 from torch.utils.data import DataLoader
 
-from examples.rgbd.data.nyudv2 import NYUDv2
+from examples.rgbd.data.nyudv2.dataset import NYUDv2
 from tests.examples.layout_writers import refusal
 
 HEIGHT, WIDTH, FRAMES = 6, 9, 5

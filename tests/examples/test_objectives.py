@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import lwm_loss as lwm
-from examples.rgbd.config import ObjectiveOptions
 from examples.rgbd.data import VOID
-from examples.rgbd.objective import ARMS, NUM_SIDES, build_objective
+from examples.rgbd.objectives import ARMS, NUM_SIDES, build_objective
+from examples.rgbd.options.groups import ObjectiveOptions
 
 
 def scene(images: int = 2, classes: int = 4) -> dict[str, Any]:
@@ -281,8 +281,8 @@ def test_a_rival_takes_the_place_of_l_s_or_is_added_to_it(mining: str) -> None:
 
 @pytest.mark.parametrize("objective", list(ARMS))
 def test_every_objective_trains_and_gives_every_parameter_a_gradient(objective: str) -> None:
-    from examples.rgbd.config import NetworkOptions
     from examples.rgbd.model import build_model
+    from examples.rgbd.options.groups import NetworkOptions
 
     options = ObjectiveOptions(objective=objective)  # type: ignore[arg-type]
     network = build_model(NetworkOptions(backbone="resnet18", width=8), options, 4)

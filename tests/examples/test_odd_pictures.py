@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples.rgbd.data.errors import DataError
-from examples.rgbd.data.images import read_depth_png, read_image, read_indices
+from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.data.files.images import read_depth_png, read_image, read_indices
 from tests.examples.layout_writers import refusal
 
 READERS = {"image": read_image, "label": read_indices, "depth": read_depth_png}

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import lwm_loss as lwm
-from examples.rgbd.config import NetworkOptions, ObjectiveOptions
 from examples.rgbd.data import VOID, GeneratedRooms
 from examples.rgbd.model import build_model
-from examples.rgbd.panels import draw_curriculum, draw_panels, spread
+from examples.rgbd.options.groups import NetworkOptions, ObjectiveOptions
+from examples.rgbd.report.panels import draw_curriculum, draw_panels, spread
 from lwm_loss.plotting import DROPPED_COLOUR, VOID_COLOUR
 
 ROOMS = GeneratedRooms("test", 5, size=(32, 48))
@@ -75,7 +75,7 @@ def test_the_curriculum_lets_more_of_m_in_from_picture_to_picture(
 ) -> None:
     figures: list[Figure] = []
     monkeypatch.setattr(
-        "examples.rgbd.panels._save", lambda figure, path: (figures.append(figure), path)[1]
+        "examples.rgbd.report.panels._save", lambda figure, path: (figures.append(figure), path)[1]
     )
     (file,) = draw_curriculum(
         network, ROOMS, tmp_path, "test", epochs=(0, 3, 6), length=6, **options_for(1)

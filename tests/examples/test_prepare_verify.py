@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples.rgbd.data import atomic
+from examples.rgbd.commands.data import run_prepare, run_verify
 from examples.rgbd.data.classes import NYU40
-from examples.rgbd.data.commands import run_prepare, run_verify
-from examples.rgbd.data.errors import DataError
-from examples.rgbd.data.frame_facts import fit
-from examples.rgbd.data.frame_pool import for_each_frame
-from examples.rgbd.data.nyudv2 import NYUDv2
+from examples.rgbd.data.files import atomic
+from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.data.frame import Sample
+from examples.rgbd.data.inspect.facts import fit
+from examples.rgbd.data.inspect.pool import for_each_frame
+from examples.rgbd.data.inspect.rules import verify
+from examples.rgbd.data.nyudv2.dataset import NYUDv2
 from examples.rgbd.data.prepare import prepare
-from examples.rgbd.data.rooms import GeneratedRooms
-from examples.rgbd.data.sample import Sample
-from examples.rgbd.data.verify import verify
+from examples.rgbd.data.rooms.dataset import GeneratedRooms
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REAL = REPOSITORY / ".." / "shared" / "data" / "nyudv2"
@@ -273,8 +273,8 @@ def test_a_killed_worker_is_told_in_one_sentence(tmp_path: Path, rooms: list[Sam
 
 WORKER_AND_PARENT = """
 import os, signal, sys
-from examples.rgbd.data.frame_pool import for_each_frame
-from examples.rgbd.data.nyudv2 import NYUDv2
+from examples.rgbd.data.inspect.pool import for_each_frame
+from examples.rgbd.data.nyudv2.dataset import NYUDv2
 from tests.examples.test_prepare_verify import number_of_this_process
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from examples.rgbd.data.room_furniture import build_room
-from examples.rgbd.data.room_paint import class_colours
-from examples.rgbd.data.room_raycast import cast
-from examples.rgbd.data.room_scene import Box, Camera, Room
-from examples.rgbd.data.rooms import GeneratedRooms
-from examples.rgbd.data.sample import to_tensors
+from examples.rgbd.data.frame import to_tensors
+from examples.rgbd.data.rooms.dataset import GeneratedRooms
+from examples.rgbd.data.rooms.furniture import build_room
+from examples.rgbd.data.rooms.paint import class_colours
+from examples.rgbd.data.rooms.raycast import cast
+from examples.rgbd.data.rooms.scene import Box, Camera, Room
 
 SMALL = (24, 32)
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from examples.rgbd.data.sunrgbd import SUNRGBD
-from examples.rgbd.data.sunrgbd_scenes import below_archive, read_all_split, read_rotated_depth
+from examples.rgbd.data.sunrgbd.dataset import SUNRGBD
+from examples.rgbd.data.sunrgbd.scenes import below_archive, read_all_split, read_rotated_depth
 from tests.examples.layout_writers import refusal
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"

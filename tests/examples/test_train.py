@@ -18,13 +18,13 @@ from PIL import Image
 
 from examples.nyudv2.recipe import PIPELINE as NYUDV2
 from examples.nyudv2.train import main as train_nyudv2
-from examples.rgbd.checkpoint import load_checkpoint
 from examples.rgbd.cli import parse
-from examples.rgbd.config import ROOMS, OptionError, TrainConfig
-from examples.rgbd.config_checks import check
-from examples.rgbd.config_json import from_plain, to_plain
 from examples.rgbd.data import Augmented
-from examples.rgbd.runfolder import RunFolder
+from examples.rgbd.options.as_json import from_plain, to_plain
+from examples.rgbd.options.groups import ROOMS, OptionError, TrainConfig
+from examples.rgbd.options.rules import check
+from examples.rgbd.run.checkpoint import load_checkpoint
+from examples.rgbd.run.folder import RunFolder
 from examples.sunrgbd.recipe import PIPELINE as SUNRGBD
 from examples.sunrgbd.train import main as train_sunrgbd
 
@@ -169,7 +169,7 @@ def test_runs_that_are_started_together_never_share_a_folder() -> None:
 CLAIM = """
 import sys
 from pathlib import Path
-from examples.rgbd.runfolder import RunFolder
+from examples.rgbd.run.folder import RunFolder
 RunFolder(Path(sys.argv[1]), begun=True).claim()
 """
 
@@ -304,7 +304,7 @@ def test_an_option_that_cannot_be_read_is_refused_in_one_sentence(
 def test_tensorboard_that_is_not_installed_is_missed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("examples.rgbd.acceleration.is_tensorboard_available", lambda: False)
+    monkeypatch.setattr("examples.rgbd.run.accelerator.is_tensorboard_available", lambda: False)
     assert "not installed" in refusal(capsys, [*TINY, "--tensorboard"])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from examples.nyudv2.train import main
 from examples.rgbd.data import VOID, GeneratedRooms, Sample
-from examples.rgbd.engine import Engine
+from examples.rgbd.run.engine import Engine
 
 SIZE = (32, 48)
 PATIENCE = 200  # seconds before a process that does not get on shows where it stands

@@ -2,10 +2,9 @@
 
 from examples.rgbd.data.augment import Augmentation, Augmented, Resized, augment, resize
 from examples.rgbd.data.classes import NYU40, SUN37, label_palette
-from examples.rgbd.data.errors import DataError
-from examples.rgbd.data.nyudv2 import NYUDv2
-from examples.rgbd.data.rooms import GeneratedRooms
-from examples.rgbd.data.sample import (
+from examples.rgbd.data.dataset import DepthKind, SourceDataset, Split
+from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.data.frame import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     VOID,
@@ -16,8 +15,9 @@ from examples.rgbd.data.sample import (
     normalise,
     to_tensors,
 )
-from examples.rgbd.data.sources import DepthKind, SourceDataset, Split
-from examples.rgbd.data.sunrgbd import SUNRGBD
+from examples.rgbd.data.nyudv2.dataset import NYUDv2
+from examples.rgbd.data.rooms.dataset import GeneratedRooms
+from examples.rgbd.data.sunrgbd.dataset import SUNRGBD
 
 __all__ = [
     "IMAGENET_MEAN",

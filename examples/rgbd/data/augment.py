@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from examples.rgbd.data.sample import IMAGENET_MEAN, VOID, Batch, RGBDDataset, Sample, to_tensors
+from examples.rgbd.data.frame import IMAGENET_MEAN, VOID, Batch, RGBDDataset, Sample, to_tensors
 
 _PADDING = tuple(round(255 * mean) for mean in IMAGENET_MEAN)
 _LUMA = np.array([0.299, 0.587, 0.114])

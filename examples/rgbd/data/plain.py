@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from examples.rgbd.data.errors import DataError
-from examples.rgbd.data.images import read_depth_png, read_image, read_indices
-from examples.rgbd.data.sample import Sample
-from examples.rgbd.data.sources import DepthKind, Files, Split, read_lines
-from examples.rgbd.data.units import MILLIMETRE, check_sizes, to_classes, to_metres
+from examples.rgbd.data.dataset import DepthKind, Files, Split, read_lines
+from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.data.files.images import read_depth_png, read_image, read_indices
+from examples.rgbd.data.files.units import MILLIMETRE, check_sizes, to_classes, to_metres
+from examples.rgbd.data.frame import Sample
 
 MANIFEST = "dataset.json"
 

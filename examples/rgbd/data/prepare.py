@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from examples.rgbd.data.atomic import PARTS, write_atomically
-from examples.rgbd.data.errors import DataError
-from examples.rgbd.data.frame_pool import for_each_frame
+from examples.rgbd.data.dataset import SourceDataset, Split
+from examples.rgbd.data.files.atomic import PARTS, write_atomically
+from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.data.inspect.pool import for_each_frame
 from examples.rgbd.data.plain import MANIFEST, frame_files
-from examples.rgbd.data.sources import SourceDataset, Split
 
 _FOLDERS = ("image", "label", "depth")
 

@@ -1,0 +1,175 @@
+"""The command `predict`: labels and depth of plain colour images. No depth is needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from PIL import Image
+
+from examples.rgbd.cli import guarded, parse
+from examples.rgbd.data import DataError, normalise
+from examples.rgbd.data.files.images import read_image
+from examples.rgbd.evaluation.scoring import View, predict, upsample
+from examples.rgbd.options.groups import OptionError
+from examples.rgbd.progress import progress_bar
+from examples.rgbd.run.checkpoint import write_atomically
+from examples.rgbd.run.trained import Trained, load_trained, pick_device
+
+_SUFFIXES = {".png", ".jpg", ".jpeg"}
+_BLEND = 0.55
+_MILLIMETRES = 1000
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What to predict, and where to write it."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """Folder of a run, whose best weights are taken, or a checkpoint file."""
+    images: tyro.conf.Positional[Path]
+    """Folder of colour images (PNG or JPEG) of any size, or one image."""
+    output: Path = Path("predictions")
+    """Folder to write to. For each image: NAME-labels.png, whose pixels are class numbers (their
+    names are in classes.json), NAME-overlay.png to look at, and NAME-depth.png in millimetres.
+    NAME includes the ending where two images differ in nothing else."""
+    flip: bool = False
+    """Average with the mirror image."""
+    device: Literal["auto", "cpu"] = "auto"
+    """auto takes the GPU if there is one."""
+
+
+class Prediction:
+    """What is predicted of one image, at its own size.
+
+    Attributes:
+        labels: uint8 (H, W), class numbers.
+        metres: float32 (H, W) between near and far, or None without a depth branch.
+    """
+
+    def __init__(self, labels: NDArray[np.uint8], metres: NDArray[np.float32] | None) -> None:
+        self.labels = labels
+        self.metres = metres
+
+
+@torch.no_grad()
+def predict_image(
+    trained: Trained,
+    image: NDArray[np.uint8],
+    device: torch.device | str = "cpu",
+    *,
+    flip: bool = False,
+) -> Prediction:
+    """Predict labels and depth of one image (H, W, 3), uint8 RGB."""
+    height, width = trained.config.data.image_size
+    shown = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    tensor = normalise(np.asarray(shown))[None].to(device)
+    output = predict(trained.network, tensor, View(flip=flip))
+    size = image.shape[:2]
+    labels = upsample(output.logits.float(), size).argmax(1)[0].to(torch.uint8).cpu().numpy()
+    if output.log_depth is None:
+        return Prediction(labels, None)
+    near, far = trained.limits
+    levels = upsample(output.log_depth[:, None].float(), size)[0, 0].exp()
+    metres = near + (levels - 1) * ((far - near) / 255)
+    return Prediction(labels, metres.clamp(near, far).cpu().numpy())
+
+
+def run_predict(prog: str, args: Sequence[str] | None = None) -> None:
+    """Run the command; faults of options and images end in one sentence each."""
+    options = parse(
+        PredictOptions,
+        sys.argv[1:] if args is None else args,
+        prog=prog,
+        description="Predict labels and depth of plain colour images.",
+    )
+    guarded(lambda: _predict(options))
+
+
+def list_images(path: Path) -> list[Path]:
+    """The images of a folder, or the one that is named.
+
+    Raises:
+        DataError: there are none.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError(f"Expected a folder of images at {path}, but there is no such folder.")
+    found = sorted(
+        file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file()
+    )
+    if not found:
+        raise DataError(f"Expected PNG or JPEG images in {path}, but found none.")
+    return found
+
+
+def output_names(files: Sequence[Path]) -> list[str]:
+    """What the predictions of each image are called, all different.
+
+    The name without its ending; with it where another image would be called the same, on systems
+    that do not tell `A` from `a` too.
+    """
+    stems = Counter(file.stem.lower() for file in files)
+    whole = {file.name.lower() for file in files}
+
+    def is_its_own(stem: str) -> bool:
+        return stems[stem] == 1 and stem not in whole
+
+    return [file.stem if is_its_own(file.stem.lower()) else file.name for file in files]
+
+
+def _predict(options: PredictOptions) -> None:
+    trained = load_trained(options.checkpoint)
+    files = list_images(options.images)
+    if options.output.resolve() == files[0].resolve().parent:
+        raise OptionError(
+            f"Expected --output to be another folder than that of the images, {options.output}, "
+            "some of which might be overwritten."
+        )
+    device = pick_device(options.device)
+    trained.network.to(device)
+    options.output.mkdir(parents=True, exist_ok=True)
+    names = json.dumps(dict(enumerate(trained.classes)), indent=2)
+    write_atomically(options.output / "classes.json", lambda file: file.write(names.encode()))
+    refused = 0
+    bar = progress_bar(files, "predicting", unit="image")
+    for file, name in zip(bar, output_names(files)):
+        try:
+            image = read_image(file)
+        except DataError as error:
+            bar.write(f"error: {error}", file=sys.stderr)
+            refused += 1
+            continue
+        prediction = predict_image(trained, image, device, flip=options.flip)
+        for suffix, picture in _pictures(trained, image, prediction):
+            path = options.output / f"{name}-{suffix}.png"
+            write_atomically(path, partial(picture.save, format="PNG"))
+    print(f"{len(files) - refused} images predicted, see {options.output}/")
+    if refused:
+        raise OptionError(
+            f"Expected {len(files)} readable images, but {refused} could not be read."
+        )
+
+
+def _pictures(
+    trained: Trained, image: NDArray[np.uint8], prediction: Prediction
+) -> Iterator[tuple[str, Image.Image]]:
+    labels = Image.fromarray(prediction.labels, "P")
+    labels.putpalette(trained.palette.tobytes())
+    yield "labels", labels
+    colours = trained.palette[prediction.labels].astype(np.float32)
+    blend = _BLEND * colours + (1 - _BLEND) * image
+    yield "overlay", Image.fromarray(blend.round().astype(np.uint8))
+    if prediction.metres is not None:
+        yield "depth", Image.fromarray((_MILLIMETRES * prediction.metres).round().astype(np.uint16))

@@ -1,0 +1,1 @@
+"""Readers of single files, which refuse what they cannot read with certainty."""

@@ -1,0 +1,1 @@
+"""Looking at every frame of a data set before anything is trained on it."""

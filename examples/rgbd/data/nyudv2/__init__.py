@@ -1,0 +1,1 @@
+"""NYUDv2 in the layouts that people have."""

@@ -1,0 +1,1 @@
+"""Generated rooms: the data set of a run without --data."""

@@ -1,0 +1,1 @@
+"""SUN RGB-D, as published and in the lists that people made of it."""

@@ -1,0 +1,239 @@
+"""SUN RGB-D (Song et al., 2015): 5,285 training and 5,050 test frames, 37 classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from examples.rgbd.data.classes import SUN37, label_palette
+from examples.rgbd.data.dataset import (
+    DepthKind,
+    Files,
+    FrameSource,
+    SourceDataset,
+    Split,
+    read_lines,
+)
+from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.data.files.images import read_image
+from examples.rgbd.data.files.units import check_sizes
+from examples.rgbd.data.frame import Sample
+from examples.rgbd.data.plain import MANIFEST, PlainFrames
+from examples.rgbd.data.sunrgbd.labels import (
+    ArrayLabels,
+    ContainerLabels,
+    LabelReader,
+    PictureLabels,
+)
+from examples.rgbd.data.sunrgbd.scenes import (
+    ARCHIVE,
+    archive_folder,
+    below_archive,
+    depth_folder,
+    only_picture,
+    read_all_split,
+    read_rotated_depth,
+)
+
+SUN_SPLIT_SIZES = {"train": 5285, "test": 5050}
+SUN_LAYOUTS = ("plain", "toolbox", "lists", "handa")
+_TOOLBOX = "SUNRGBDtoolbox"
+_LIST_FOLDERS = ("", "list_files", "data")
+_LIST_NAMES = (
+    # of the images and the labels; {} is the split
+    ("img_dir_{}.txt", "label_{}.txt"),  # RedNet, ACNet
+    ("{}_rgb.txt", "{}_label.txt"),  # ESANet
+)
+_HANDA_LISTS = {"train": "sunrgbd_training_images.txt", "test": "sunrgbd_testing_images.txt"}
+
+
+class SUNRGBD(SourceDataset):
+    """SUN RGB-D from the original archives, or with labels that others have extracted.
+
+    The frames have different sizes, from sensor to sensor.
+
+    Args:
+        root: the folder that holds SUNRGBD, and what belongs to the layout.
+        split: "train" or "test".
+        layout: "toolbox" (SUNRGBD/ and SUNRGBDtoolbox/), "lists" (RedNet, ACNet and ESANet: lists
+            of files, labels in label.npy), "handa" (Ankur Handa's lists and img-000001.png ...) or
+            "plain" (written by ``prepare``); None takes the first of plain, toolbox, lists and
+            handa that is there: they hold the same labels.
+        depth: "inpainted" (depth_bfx) or "raw" (depth).
+
+    Raises:
+        DataError: if the layout is unknown, or the folder, a list or a file is missing or
+            unusable; frames are read, and judged, one by one as they are asked for.
+        ValueError: for an unknown split or kind of depth.
+    """
+
+    classes = SUN37
+    palette = label_palette(len(SUN37))
+    depth_limits = (0.5, 8.0)
+    key = "sunrgbd"
+    layouts = SUN_LAYOUTS
+    split_sizes = SUN_SPLIT_SIZES
+
+    @classmethod
+    def open_source(
+        cls, root: Path, split: Split, layout: str | None, depth: DepthKind
+    ) -> FrameSource:
+        """The frames in a layout, named or recognised."""
+        if layout is not None and layout not in cls.layouts:
+            known = ", ".join(cls.layouts)
+            raise DataError(f"Expected `layout` to be one of {known}, but got {layout!r}.")
+        return _open(root, layout or _recognise(root), split, depth)
+
+
+class SceneFrames:
+    """Frames in scene folders, labels from anywhere; see `FrameSource`.
+
+    Args:
+        layout: its name.
+        scenes: the scene folders.
+        labels: where the labels come from, in the order of the scenes.
+        depth: the kind of depth.
+    """
+
+    def __init__(
+        self, layout: str, scenes: list[Path], labels: LabelReader, depth: DepthKind, first: int
+    ) -> None:
+        self.layout = layout
+        self.scenes = scenes
+        self.labels = labels
+        self._depth = depth_folder(depth)
+        # Numbers over both splits, test first: the order of the labels everywhere.
+        self.names = [f"{first + place + 1:06d}" for place in range(len(scenes))]
+
+    def files(self, index: int) -> Files:
+        """Where a frame lies, or a `DataError` if its scene has no image or depth."""
+        scene = self.scenes[index]
+        return Files(
+            image=only_picture(scene / "image", ".jpg", "the image"),
+            label=self.labels.file(index),
+            depth=only_picture(scene / self._depth, ".png", "depth"),
+        )
+
+    def read(self, index: int) -> Sample:
+        """Read a frame, or raise a `DataError` that names the file."""
+        files = self.files(index)
+        image = read_image(files.image)
+        label = self.labels.read(index)
+        depth = read_rotated_depth(files.depth)
+        label_place = f"{files.label} (the label of {files.image})"
+        check_sizes(image, label, depth, label_place, files.depth)
+        return Sample(image, label, depth, self.names[index])
+
+
+def _toolbox(root: Path) -> Path:
+    """The toolbox, in the root or beside it."""
+    inside = root / _TOOLBOX
+    return inside if inside.is_dir() or root.name != "SUNRGBD" else root.parent / _TOOLBOX
+
+
+def _list_files(root: Path, split: Split) -> tuple[Path, Path] | None:
+    for folder in _LIST_FOLDERS:
+        for names in _LIST_NAMES:
+            image, label = (root / folder / name.format(split) for name in names)
+            if image.exists():
+                return image, label
+    return None
+
+
+def _handa_lists(root: Path) -> dict[str, Path] | None:
+    for folder in _LIST_FOLDERS:
+        lists = {split: root / folder / name for split, name in _HANDA_LISTS.items()}
+        if all(path.exists() for path in lists.values()):
+            return lists
+    return None
+
+
+def _recognise(root: Path) -> str:
+    if (root / MANIFEST).exists():
+        return "plain"
+    if (_toolbox(root) / "Metadata" / "SUNRGBD2Dseg.mat").exists():
+        return "toolbox"
+    if _list_files(root, "train") or _list_files(root, "test"):
+        return "lists"
+    if _handa_lists(root):
+        return "handa"
+    raise DataError(
+        f"Expected SUN RGB-D in {root} in one of the layouts {', '.join(SUN_LAYOUTS)}, but found "
+        f"none of them (toolbox, for one, has {_TOOLBOX}/Metadata/SUNRGBD2Dseg.mat beside "
+        "SUNRGBD/): is it the folder above or below?"
+    )
+
+
+def _open(root: Path, layout: str, split: Split, depth: DepthKind) -> FrameSource:
+    if layout == "plain":
+        return PlainFrames(root, split, depth, SUNRGBD.key, SUN37)
+    if layout == "toolbox":
+        return _open_toolbox(root, split, depth)
+    if layout == "lists":
+        return _open_lists(root, split, depth)
+    return _open_handa(root, split, depth)
+
+
+def _open_toolbox(root: Path, split: Split, depth: DepthKind) -> SceneFrames:
+    toolbox = _toolbox(root)
+    scenes = read_all_split(toolbox / "traintestSUNRGBD" / "allsplit.mat")
+    first = 0 if split == "test" else len(scenes["test"])
+    labels = ContainerLabels(
+        toolbox / "Metadata" / "SUNRGBD2Dseg.mat", first, len(scenes["test"]) + len(scenes["train"])
+    )
+    archive = archive_folder(root)
+    folders = [archive / scene for scene in scenes[split]]
+    return SceneFrames("toolbox", folders, labels, depth, first)
+
+
+def _open_lists(root: Path, split: Split, depth: DepthKind) -> SceneFrames:
+    lists = _list_files(root, split)
+    if lists is None:
+        names = " or ".join(name[0].format(split) for name in _LIST_NAMES)
+        raise DataError(
+            f"Expected the list of {split} images in {root} as {names}, but found neither."
+        )
+    images, labels = (list(map(below_archive, read_lines(path))) for path in lists)
+    if len(images) != len(labels):
+        raise DataError(
+            f"Expected as many labels as images in {lists[1]}, but got {len(labels)} for "
+            f"{len(images)}."
+        )
+    # With ESANet's script, labels lie below SUNRGBD/ and images may lie beside it.
+    image_base, label_base = (_base(root, paths[0]) for paths in (images, labels))
+    scenes = [(image_base / image).parent.parent for image in images]
+    first = 0 if split == "test" else SUN_SPLIT_SIZES["test"]
+    arrays = ArrayLabels([label_base / path for path in labels])
+    return SceneFrames("lists", scenes, arrays, depth, first)
+
+
+def _base(root: Path, example: str) -> Path:
+    """The folder that listed paths start from, found by one of them."""
+    for base in (root / ARCHIVE, root):
+        if (base / example).exists():
+            return base
+    return archive_folder(root)
+
+
+def _open_handa(root: Path, split: Split, depth: DepthKind) -> SceneFrames:
+    lists = _handa_lists(root)
+    if lists is None:
+        names = " and ".join(_HANDA_LISTS.values())
+        raise DataError(f"Expected the lists {names} in {root}, but did not find both.")
+    images = {key: list(map(below_archive, read_lines(path))) for key, path in lists.items()}
+    first = 0 if split == "test" else len(images["test"])
+    archive = archive_folder(root)
+    scenes = [(archive / image).parent.parent for image in images[split]]
+    labels = PictureLabels(_handa_labels(root), first)
+    return SceneFrames("handa", scenes, labels, depth, first)
+
+
+def _handa_labels(root: Path) -> Path:
+    """The folder, the root or one right below it, that holds the label pictures."""
+    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+    for folder in folders:
+        if next(folder.glob("img-[0-9]*.png"), None):
+            return folder
+    raise DataError(
+        f"Expected the labels img-000001.png ... in {root} or a folder in it, but found none: is "
+        "sunrgbd_train_test_labels.tar.gz unpacked there?"
+    )

@@ -1,0 +1,1 @@
+"""Running a network over a split, and its scores."""

@@ -1,0 +1,197 @@
+"""Running a network over a split, and what it scores there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Subset
+
+import lwm_loss.functional as LF
+from examples.rgbd.data import VOID, Resized, RGBDDataset
+from examples.rgbd.data.loading import Ragged, batches, collate_ragged, loader
+from examples.rgbd.evaluation.metrics import Scores, SplitMetrics, majority_scores, scores_of
+from examples.rgbd.options.groups import OptionError
+from examples.rgbd.progress import progress_bar
+from lwm_loss import MultiTaskOutput
+
+
+@dataclass(frozen=True)
+class View:
+    """How an image is shown to the network at test time.
+
+    Attributes:
+        scales: multiples of the image size; the probabilities of all are averaged.
+        flip: also show the mirror image.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+
+SINGLE_SCALE = View()
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The part of an image that counts, for images that all have one size.
+
+    Attributes:
+        size: (height, width) of the images.
+        rows: that count.
+        columns: that count.
+    """
+
+    size: tuple[int, int]
+    rows: slice
+    columns: slice
+
+    def outside(self, label: Tensor) -> Tensor:
+        """Where a label map (H, W) does not count, bool.
+
+        Raises:
+            OptionError: it has another size.
+        """
+        if tuple(label.shape) != self.size:
+            raise OptionError(
+                f"Expected label maps of {self.size[0]} x {self.size[1]} for --crop, but got "
+                f"{label.shape[0]} x {label.shape[1]}: is this a shrunk copy?"
+            )
+        mask = torch.ones_like(label, dtype=torch.bool)
+        mask[self.rows, self.columns] = False
+        return mask
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network scores on a split.
+
+    Attributes:
+        scores: of the predicted labels, at each label map's own size.
+        baseline: of calling everything by the most frequent class.
+        loss: cross-entropy, mean over the labelled pixels (L_s).
+        log_depth_rmse: root mean squared error of log-depth; NaN without a depth branch.
+        images: number of images.
+    """
+
+    scores: Scores
+    baseline: Scores
+    loss: float
+    log_depth_rmse: float
+    images: int
+
+
+def predict(network: nn.Module, images: Tensor, view: View = SINGLE_SCALE) -> MultiTaskOutput:
+    """Scores and log-depth of a batch, (B, C, H, W) and (B, H, W).
+
+    With more than one view the scores are the logarithm of the mean probability; the log-depth is
+    always that of the plain image.
+    """
+    plain = MultiTaskOutput.of(network(images))
+    if view == SINGLE_SCALE:
+        return plain
+    size = images.shape[-2:]
+    total = torch.zeros_like(plain.logits, dtype=torch.float32)
+    for scale in view.scales:
+        # The nearest multiple of 32, the stride of the coarsest map.
+        scaled = [max(round(side * scale / 32), 1) * 32 for side in size]
+        shown = (
+            images if scale == 1 else F.interpolate(images, scaled, mode="bilinear", antialias=True)
+        )
+        for flipped in (False, True) if view.flip else (False,):
+            seen = shown.flip(-1) if flipped else shown
+            whole = scale == 1 and not flipped
+            logits = plain.logits if whole else MultiTaskOutput.of(network(seen)).logits
+            logits = logits.flip(-1) if flipped else logits
+            total += upsample(logits.float(), size).softmax(1)
+    return plain._replace(logits=(total / total.sum(1, keepdim=True)).log())
+
+
+def upsample(scores: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear interpolation of (B, C, h, w) to `size`, if it is not there yet."""
+    if tuple(scores.shape[-2:]) == tuple(size):
+        return scores
+    return F.interpolate(scores, tuple(size), mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module,
+    dataset: RGBDDataset | Dataset[object],
+    *,
+    num_classes: int,
+    image_size: tuple[int, int],
+    limits: tuple[float, float],
+    accelerator: Accelerator,
+    batch_size: int = 8,
+    workers: int = 0,
+    view: View = SINGLE_SCALE,
+    crop: Crop | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Run a network over a split, divided among the processes, and score it as one.
+
+    Images are brought to `image_size`; the scores go back to the size of each label map.
+
+    Args:
+        network: not wrapped for training.
+        dataset: the split.
+        num_classes: C.
+        image_size: (height, width) that the network sees.
+        limits: (near, far) in metres, as in training.
+        accelerator: where to run.
+        batch_size: images at a time.
+        workers: processes that read.
+        view: flip and scales.
+        crop: the part of each label map that counts.
+        progress: show a bar.
+    """
+    was_training = network.training
+    network.eval()
+    device = accelerator.device
+    length = len(dataset)  # type: ignore[arg-type]
+    mine = Subset(dataset, range(accelerator.process_index, length, accelerator.num_processes))
+    source = loader(
+        Resized(mine, image_size, resize_target=False),  # type: ignore[arg-type]
+        workers=workers,
+        pin=device.type == "cuda",
+        batch_size=batch_size,
+        collate_fn=collate_ragged,
+    )
+    metrics = SplitMetrics(num_classes, device)
+    sums = torch.zeros(4, dtype=torch.float64, device=device)
+    frames: Iterable[Ragged] = batches(source)
+    bar = progress_bar(frames, "evaluating", total=len(source), unit="batch", disable=not progress)
+    for ragged in bar:
+        output = predict(network, ragged.images().to(device, non_blocking=True), view)
+        for index, frame in enumerate(ragged):
+            label = frame.label.to(device, non_blocking=True)
+            depth = frame.depth.to(device, non_blocking=True)
+            if crop is not None:
+                outside = crop.outside(label)
+                label = label.masked_fill(outside, VOID)
+                depth = depth.masked_fill(outside, 0)
+            logits = upsample(output.logits[index, None].float(), label.shape)
+            metrics.update(logits.argmax(1)[0], label)
+            loss = F.cross_entropy(logits, label[None], ignore_index=VOID, reduction="sum")
+            sums[0] += loss
+            sums[1] += (label != VOID).sum()
+            if output.log_depth is not None:
+                log_depth = upsample(output.log_depth[index, None, None].float(), label.shape)[:, 0]
+                levels = LF.rescale_depth(depth, *limits)[None]
+                sums[2] += LF.log_depth_mse_loss(log_depth, levels, reduction="sum")
+                sums[3] += (levels > 0).sum()
+    network.train(was_training)
+    totals = accelerator.reduce(sums, "sum").tolist()
+    confusion = metrics.confusion()
+    return Evaluation(
+        scores=scores_of(confusion),
+        baseline=majority_scores(confusion),
+        loss=totals[0] / totals[1] if totals[1] else float("nan"),
+        log_depth_rmse=(totals[2] / totals[3]) ** 0.5 if totals[3] else float("nan"),
+        images=length,
+    )

@@ -1,0 +1,319 @@
+"""The training engine: thin over `accelerate`, whole in its checkpoints, the same on any device."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast, set_seed
+from torch import Tensor, nn
+
+import lwm_loss as lwm
+from examples.rgbd.data import Augmented, Batch
+from examples.rgbd.data.loading import StepSampler, batches, collate, loader
+from examples.rgbd.evaluation.scoring import Evaluation, evaluate
+from examples.rgbd.model import build_model
+from examples.rgbd.networks import parameter_groups
+from examples.rgbd.objectives import build_objective, has_hard_term
+from examples.rgbd.options.groups import OptionError, TrainConfig
+from examples.rgbd.progress import progress_bar
+from examples.rgbd.report.panels import draw_panels
+from examples.rgbd.report.text import (
+    TERMS,
+    describe_epoch,
+    figures_of,
+    peak_memory,
+    shown_terms,
+)
+from examples.rgbd.run.checkpoint import BEST, LATEST, load_checkpoint, save_checkpoint
+from examples.rgbd.run.folder import RunFolder
+from examples.rgbd.run.schedule import Schedule, build_optimizer
+from examples.rgbd.run.state import portable_state, whole_state
+from examples.rgbd.run.step import TrainingStep
+from examples.rgbd.splits import Frames
+
+
+class TrainingError(OptionError):
+    """Training that cannot go on, told in one sentence."""
+
+
+class Engine:
+    """One training run. Everything it needs to go on lies in its checkpoint.
+
+    Args:
+        config: all options.
+        frames: the data.
+        folder: where to write.
+        accelerator: where to run.
+        load_pretrained: False leaves all weights to `runstate.restore`.
+
+    Attributes:
+        epoch: epochs that are done.
+        step: steps of the next epoch that are done.
+        history: one row of figures for each epoch.
+        best: score and epoch of the best weights.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        frames: Frames,
+        folder: RunFolder,
+        accelerator: Accelerator,
+        *,
+        load_pretrained: bool = True,
+    ) -> None:
+        self.config = config
+        self.frames = frames
+        self.folder = folder
+        self.accelerator = accelerator
+        self.device = accelerator.device
+        options = config.optimisation
+        self.augmented = Augmented(
+            frames.train, config.data.image_size, config.run.seed, config.augmentation
+        )
+        self.sampler = StepSampler(
+            len(frames.train),
+            options.batch_size,
+            parts=options.accumulation,
+            seed=config.run.seed,
+            process=accelerator.process_index,
+            processes=accelerator.num_processes,
+        )
+        self.loader = loader(
+            self.augmented,
+            workers=config.data.workers,
+            pin=self.device.type == "cuda",
+            passes=True,
+            batch_sampler=self.sampler,
+            collate_fn=collate,
+        )
+        self.objective, self.curriculum = build_objective(config.objective, options.epochs)
+        self.objective.to(self.device)
+        set_seed(config.run.seed)
+        network = build_model(
+            config.network, config.objective, len(frames.classes), load_pretrained=load_pretrained
+        )
+        self.parameters = sum(parameter.numel() for parameter in network.parameters())
+        if options.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if options.compile:
+            network.compile()
+        groups = parameter_groups(network, options.lr, encoder_factor=options.encoder_lr_factor)
+        optimizer = build_optimizer(groups, options)
+        self.schedule = Schedule(optimizer, options, self.sampler.steps * options.epochs)
+        self.model, self.optimizer = accelerator.prepare(network, optimizer)
+        self.take_step = TrainingStep(
+            self.model, self.objective, self.curriculum, self.optimizer, self.schedule, accelerator,
+            limits=frames.limits, clip_norm=options.clip_norm, channels_last=options.channels_last,
+        )  # fmt: skip
+        # Weights are the same in all processes; what they draw from here on is their own.
+        torch.manual_seed(config.run.seed + accelerator.process_index)
+        self.epoch = 0
+        self.step = 0
+        self.sums = torch.zeros(len(TERMS), dtype=torch.float64, device=self.device)
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, float] | None = None
+
+    @property
+    def network(self) -> nn.Module:
+        """The network without what distributes it."""
+        network: nn.Module = self.accelerator.unwrap_model(self.model)
+        return network
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    def fit(self) -> Evaluation:
+        """Train to the last epoch, then evaluate the chosen weights once on the test split.
+
+        Raises:
+            TrainingError: the loss is no longer finite.
+            DataError: a frame cannot be used.
+            OSError: a file cannot be written; the last checkpoint is untouched.
+        """
+        while self.epoch < self.config.optimisation.epochs:
+            row = self._train_epoch()
+            row |= self._validate()
+            self._draw_held_out()
+            self.history.append(row)
+            self._move_on(row)
+            self.save()
+            self._report(row)
+        return self._finish()
+
+    def _train_epoch(self) -> dict[str, float]:
+        self.model.train()
+        self.augmented.set_epoch(self.epoch)
+        first = self.step
+        self.sampler.start(self.epoch, first)
+        every = self.config.run.checkpoint_every
+        parts: list[Batch] = []
+        began = time.perf_counter()
+        bar = progress_bar(
+            total=self.sampler.steps,
+            initial=first,
+            description=f"epoch {self.epoch + 1}/{self.config.optimisation.epochs}",
+            unit="step",
+            disable=not self.accelerator.is_main_process,
+        )
+        with bar:
+            for batch in batches(self.loader):
+                parts.append(self.take_step.prepare(batch))
+                if len(parts) < self.config.optimisation.accumulation:
+                    continue
+                terms = self.take_step(parts)
+                parts = []
+                self.sums += terms
+                self.step += 1
+                self._show(bar, terms)
+                if every and self.step % every == 0 and self.step < self.sampler.steps:
+                    self._check_finite(self.sums.tolist()[0])
+                    self.save()
+        seconds = time.perf_counter() - began
+        means = (self.sums / self.sampler.steps).tolist()
+        self._check_finite(means[0])
+        seen = (self.sampler.steps - first) * self.config.optimisation.batch_size
+        return {
+            "epoch": self.epoch + 1,
+            **dict(zip(TERMS, means)),
+            # Objectives without L_h may have plain side outputs, whose formula names it.
+            "hard": means[TERMS.index("hard")] if has_hard_term(self.config.objective) else 0.0,
+            "curriculum_progress": 1.0 if self.curriculum is None else self.curriculum.progress,
+            "learning_rate": self.optimizer.param_groups[-1]["lr"],
+            "images_per_second": seen / seconds,
+            "memory_mb": peak_memory(self.device),
+        }
+
+    def _show(self, bar: Any, terms: Tensor) -> None:
+        # Reading a loss stalls a GPU until it has caught up, so it is not done at every step.
+        if self.device.type == "cpu" or self.step % 10 == 0:
+            values = dict(zip(TERMS, terms.tolist()))
+            self._check_finite(values["loss"])
+            bar.set_postfix(shown_terms(self.config.objective, values), refresh=False)
+        bar.update()
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"Expected a finite loss, but got {loss} in epoch {self.epoch + 1} by step "
+                f"{self.step}: did you mean a lower --lr, or --clip-norm 1?"
+            )
+
+    # --- between epochs -------------------------------------------------------------------------
+
+    def evaluate(self, dataset: Any) -> Evaluation:
+        """Score the network on a split at a single scale."""
+        if self.accelerator.num_processes > 1:
+            # Each process has moved its own running statistics on; those of the first are saved.
+            for buffer in self.network.buffers():
+                broadcast(buffer)
+        return evaluate(
+            self.network,
+            dataset,
+            num_classes=len(self.frames.classes),
+            image_size=self.config.data.image_size,
+            limits=self.frames.limits,
+            accelerator=self.accelerator,
+            batch_size=self.config.optimisation.batch_size,
+            workers=self.config.data.workers,
+            progress=self.accelerator.is_main_process,
+        )
+
+    def _validate(self) -> dict[str, float]:
+        result = None if self.frames.held is None else self.evaluate(self.frames.held)
+        scores = None if result is None else result.scores
+        return {
+            "val_loss": math.nan if result is None else result.loss,
+            "val_pixel_accuracy": math.nan if scores is None else scores.pixel_accuracy,
+            "val_mean_accuracy": math.nan if scores is None else scores.mean_accuracy,
+            "val_mean_iou": math.nan if scores is None else scores.mean_iou,
+            "val_log_depth_rmse": math.nan if result is None else result.log_depth_rmse,
+        }
+
+    def _move_on(self, row: dict[str, float]) -> None:
+        """Move schedule and curriculum on, keep the best weights, and go to the next epoch."""
+        held_out = self.frames.held is not None
+        # Not the objective: it rises as the curriculum lets harder pixels in.
+        self.schedule.after_epoch(row["val_loss" if held_out else "segmentation"])
+        if self.curriculum is not None:
+            self.curriculum.step()
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums.zero_()
+        # Without held-out frames the last weights are kept.
+        score = row["val_mean_iou"] if held_out else float(self.epoch)
+        if self.best is None or score > self.best["score"]:
+            self.best = {"score": score, "epoch": self.epoch}
+            if self.accelerator.is_main_process:
+                save_checkpoint(self.folder.path / BEST, portable_state(self))
+
+    def _draw_held_out(self) -> None:
+        epoch, every = self.epoch + 1, self.config.run.panels_every
+        if every and epoch % every == 0:
+            held = self.frames.held
+            dataset, kind = (
+                (self.frames.train, "trained on") if held is None else (held, "held out")
+            )
+            caption = f"{kind}, after epoch {epoch}"
+            # A copy: the curriculum itself counts what it keeps, and panels are no training.
+            shown = self.curriculum and self.curriculum.copy()
+            self._draw(dataset, f"epoch-{epoch:03d}", caption, shown)
+
+    def _draw(
+        self,
+        dataset: Any,
+        prefix: str,
+        caption: str,
+        curriculum: lwm.SelfPacedCurriculum | None = None,
+    ) -> None:
+        if not self.accelerator.is_main_process or not self.config.run.panels:
+            return
+        draw_panels(
+            self.network,
+            dataset,
+            self.folder.panels,
+            prefix,
+            caption,
+            count=self.config.run.panels,
+            image_size=self.config.data.image_size,
+            limits=self.frames.limits,
+            objective=self.config.objective,
+            classes=self.frames.classes,
+            palette=self.frames.test.palette,
+            curriculum=curriculum,
+            device=self.device,
+        )
+
+    def _report(self, row: dict[str, float]) -> None:
+        if self.config.run.tensorboard:
+            self.accelerator.log(row, step=self.epoch)
+        if self.accelerator.is_main_process:
+            self.folder.write_metrics(self.history)
+            print(describe_epoch(self.config, row), flush=True)
+
+    def _finish(self) -> Evaluation:
+        self.accelerator.wait_for_everyone()
+        state = load_checkpoint(self.folder.path / BEST)
+        self.network.load_state_dict(state["network"])
+        result = self.evaluate(self.frames.test)
+        self._draw(self.frames.test, "test", f"test split, weights of epoch {state['epoch']}")
+        if self.accelerator.is_main_process:
+            self.folder.write_metrics(self.history)
+            figures = figures_of(result, self.frames.classes)
+            self.folder.write_json(
+                "results.json", {"split": "test", "epoch": state["epoch"], **figures}
+            )
+        self.accelerator.end_training()
+        return result
+
+    def save(self) -> None:
+        """Write the whole state to the folder of the run, keeping the checkpoint before.
+
+        Raises:
+            OSError: it cannot be written; the checkpoint before is untouched.
+        """
+        state = whole_state(self)
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.folder.path / LATEST, state, keep_previous=True)

@@ -1,0 +1,127 @@
+"""One step of the optimiser: the gradient of a whole batch, wherever its parts are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+import lwm_loss as lwm
+import lwm_loss.functional as LF
+from examples.rgbd.data import VOID, Batch
+from examples.rgbd.objectives import Curriculum
+from examples.rgbd.report.text import TERMS
+from examples.rgbd.run.schedule import Schedule
+
+
+class TrainingStep:
+    """A step over all accumulated parts of all processes, with the true normalisers.
+
+    However a batch is divided, the gradient is that of the undivided one.
+
+    Args:
+        model: the network, as accelerate prepared it.
+        objective: called like `lwm_loss.HardPixelMiningLoss`, with both normalisers.
+        curriculum: of the objective, if it has one.
+        optimizer: as accelerate prepared it.
+        schedule: moved on after the step.
+        accelerator: where to run.
+        limits: (near, far) in metres.
+        clip_norm: largest norm of the gradient; 0 does not clip.
+        channels_last: memory order of the images.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: nn.Module,
+        curriculum: Curriculum | None,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        accelerator: Accelerator,
+        *,
+        limits: tuple[float, float],
+        clip_norm: float = 0.0,
+        channels_last: bool = False,
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.curriculum = curriculum
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.accelerator = accelerator
+        self.limits = limits
+        self.clip_norm = clip_norm
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._values_checked = False
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Bring a part to the device, with depth in levels."""
+        device = self.accelerator.device
+        depth = batch.depth.to(device, non_blocking=True)
+        return batch._replace(
+            image=batch.image.to(device, non_blocking=True, memory_format=self._layout),
+            label=batch.label.to(device, non_blocking=True),
+            depth=LF.rescale_depth(depth, *self.limits),
+        )
+
+    def __call__(self, parts: Sequence[Batch]) -> Tensor:
+        """Take the step.
+
+        Args:
+            parts: this process' share of the batch, prepared.
+
+        Returns:
+            The terms of the whole batch, in the order of `TERMS`, float64.
+        """
+        accelerator = self.accelerator
+        counts = torch.stack(
+            [torch.stack([(part.label != VOID).sum(), (part.depth > 0).sum()]) for part in parts]
+        )
+        # The true normaliser: the pixels of the whole step, wherever they are.
+        labelled, known = accelerator.reduce(counts.sum(0), "sum").unbind()
+        # DDP averages over processes and accelerate over parts, but these terms are to be summed.
+        undo_mean = accelerator.num_processes * len(parts)
+        total = torch.zeros(len(TERMS), dtype=torch.float64, device=accelerator.device)
+        for part, (mine, _) in zip(parts, counts, strict=True):
+            with accelerator.accumulate(self.model):
+                output = lwm.MultiTaskOutput.of(self.model(part.image))
+                self._check_values_once(output, part)
+                terms = self.objective(
+                    output.logits,
+                    part.label,
+                    output.log_depth,
+                    part.depth,
+                    output.side_logits,
+                    normalizer=labelled,
+                    depth_normalizer=known,
+                )
+                accelerator.backward(terms.total * undo_mean)
+                if accelerator.sync_gradients and self.clip_norm:
+                    accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            kept = mine if self.curriculum is None else self.curriculum.pop_kept()
+            total += torch.stack(
+                [
+                    terms.total.detach(),
+                    terms.segmentation,
+                    terms.depth,
+                    terms.hard,
+                    terms.sides.sum(),
+                    kept / labelled.clamp(min=1),
+                ]
+            )
+        self.schedule.after_step()
+        summed: Tensor = accelerator.reduce(total, "sum")
+        return summed
+
+    def _check_values_once(self, output: lwm.MultiTaskOutput, part: Batch) -> None:
+        """Read the values of a first batch: on a GPU the losses never do."""
+        if self._values_checked:
+            return
+        lwm.validate(output.logits, part.label, output.log_depth, part.depth, ignore_index=VOID)
+        self._values_checked = True

@@ -1,0 +1,85 @@
+"""A trained network, from the folder of a run or a checkpoint file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from examples.rgbd.model import build_model
+from examples.rgbd.options.as_json import from_plain
+from examples.rgbd.options.groups import TrainConfig
+from examples.rgbd.run.checkpoint import BEST, LATEST, CheckpointError, load_checkpoint
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network and what it was trained on.
+
+    Attributes:
+        network: in evaluation mode, on the CPU.
+        config: the options of its run.
+        name: of the data set: "nyudv2", "sunrgbd" or "rooms".
+        classes: class names.
+        palette: uint8 (C, 3).
+        limits: (near, far) in metres.
+        epoch: epochs that the weights have seen.
+        path: of the checkpoint.
+    """
+
+    network: nn.Module
+    config: TrainConfig
+    name: str
+    classes: tuple[str, ...]
+    palette: NDArray[np.uint8]
+    limits: tuple[float, float]
+    epoch: int
+    path: Path
+
+
+def load_trained(path: Path) -> Trained:
+    """The best weights of a run, the last ones if there are no best ones yet, or a given file.
+
+    Args:
+        path: folder of a run, or a checkpoint in it.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+        OptionError: its options are not those of this version.
+    """
+    if path.is_dir():
+        path = next(
+            (file for name in (BEST, LATEST) if (file := path / name).exists()), path / BEST
+        )
+    state = load_checkpoint(path)
+    config = from_plain(TrainConfig, json.loads(state["config"]))
+    dataset = state["dataset"]
+    classes = tuple(dataset["classes"])
+    network = build_model(config.network, config.objective, len(classes), load_pretrained=False)
+    try:
+        network.load_state_dict(state["network"])
+    except RuntimeError:
+        raise CheckpointError(
+            f"Expected weights that fit the options stored with them in {path}, but they do not: "
+            "was it written by another version?"
+        ) from None
+    return Trained(
+        network=network.eval(),
+        config=config,
+        name=dataset["name"],
+        classes=classes,
+        palette=dataset["palette"].numpy(),
+        limits=(dataset["near"], dataset["far"]),
+        epoch=state["epoch"],
+        path=path,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `--device` names: "auto" takes the GPU if there is one."""
+    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else "cpu")
