@@ -225,7 +225,7 @@ def _plot_correlation(curves: dict[str, BinnedErrors]) -> Figure:
     axes.set_ylabel("segmentation error (%)")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(loc="upper right", frameon=False)
     return figure
 
 
