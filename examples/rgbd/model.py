@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from examples.rgbd.networks import NETWORKS, RESNETS, build_network
+from examples.rgbd.networks import CONVNEXTS, NETWORKS, build_network
 from examples.rgbd.objectives import ARMS, NUM_SIDES
 from examples.rgbd.options.groups import NetworkOptions, ObjectiveOptions, OptionError
 
@@ -37,7 +37,7 @@ def build_model(
             f"has none, but got --objective {objective.objective}: did you mean sd+rz?"
         )
     frozen = options.freeze_norm
-    if frozen is None and options.pretrained is not None and options.backbone in RESNETS:
+    if frozen is None and options.pretrained is not None and options.backbone not in CONVNEXTS:
         frozen = True  # also where the weights come from a checkpoint
     try:
         return build_network(
@@ -46,6 +46,7 @@ def build_model(
             num_classes=num_classes,
             pretrained=options.pretrained if load_pretrained else None,
             freeze_norm=frozen,
+            fold_norm=options.fold_norm,
             output_stride=options.output_stride,
             width=options.width,
             num_sides=sides if "num_sides" in kind.options else None,

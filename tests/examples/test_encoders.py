@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import (
     ConvNextBackbone,
@@ -180,3 +182,60 @@ def test_pretrained_weights_must_be_complete(tmp_path):
     model.save_pretrained(tmp_path, state_dict=weights)
     with pytest.raises(ValueError, match="to hold all weights of a tiny, but got none for"):
         ResNetEncoder("tiny", pretrained=str(tmp_path))
+
+
+def as_torchvision(encoder):
+    """The encoder's weights under torchvision's names, translated by text alone."""
+    renamed = {}
+    for key, value in encoder.state_dict().items():
+        key = re.sub(r"^embedder\.embedder\.convolution", "conv1", key)
+        key = re.sub(r"^embedder\.embedder\.normalization", "bn1", key)
+        key = re.sub(r"^stages\.(\d+)\.layers", lambda m: f"layer{int(m[1]) + 1}", key)
+        key = re.sub(r"\.layer\.(\d)\.convolution", lambda m: f".conv{int(m[1]) + 1}", key)
+        key = re.sub(r"\.layer\.(\d)\.normalization", lambda m: f".bn{int(m[1]) + 1}", key)
+        key = key.replace("shortcut.convolution", "downsample.0")
+        renamed[key.replace("shortcut.normalization", "downsample.1")] = value
+    return renamed
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_bottleneck"])
+def test_torchvision_file_gives_its_weights(tmp_path, caplog, name):
+    saved = ResNetEncoder(name)
+    randomise_norms(saved)
+    weights = as_torchvision(saved) | {
+        "fc.weight": torch.zeros(10, 512),
+        "fc.bias": torch.zeros(10),
+    }
+    # Keys as torchvision has them, so that the translation above is not all that is relied on.
+    assert {"conv1.weight", "bn1.running_mean", "layer2.0.downsample.1.bias"} <= weights.keys()
+    assert "layer4.0.conv2.weight" in weights
+    torch.save(weights, tmp_path / "weights.pth")
+    save_file({k: v.contiguous() for k, v in weights.items()}, tmp_path / "weights.safetensors")
+    for ending in ("pth", "safetensors"):
+        loaded = ResNetEncoder(name, pretrained=str(tmp_path / f"weights.{ending}"))
+        expected = dict(saved.state_dict())
+        torch.testing.assert_close(dict(loaded.state_dict()), expected, rtol=0, atol=0)
+        assert "without a place for fc.bias, fc.weight." in caplog.text
+        caplog.clear()
+
+
+def test_torchvision_file_that_does_not_fit_is_refused(tmp_path):
+    weights = as_torchvision(ResNetEncoder("tiny"))
+    path = tmp_path / "weights.pth"
+
+    def refused(match, content, name="tiny"):
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=match) as caught:
+            ResNetEncoder(name, pretrained=str(path))
+        assert "\n" not in str(caught.value)
+
+    refused("layer1.0.conv1.weight is .* in place of .*backbone match", weights, "tiny_bottleneck")
+    first = {key: value for key, value in weights.items() if "layer4" not in key}
+    refused("all weights of a tiny, .*'layer4.0.conv1.weight' being the first: does", first)
+    renamed = {key.replace("layer1", "first"): value for key, value in weights.items()}
+    refused("are not there.*without a place for first.0.bn1", renamed)
+    refused("a dict of tensors", {"epoch": 3})
+    refused("a dict of tensors", [1, 2])
+    path.write_bytes(b"no weights")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        ResNetEncoder("tiny", pretrained=str(path))

@@ -2,6 +2,7 @@
 
 from examples.rgbd.networks.build import NETWORKS, build_encoder, build_network
 from examples.rgbd.networks.deeplabv3 import MultiTaskDeepLabV3
+from examples.rgbd.networks.efficientnet_lite import EFFICIENTNET_LITES, EfficientNetLiteEncoder
 from examples.rgbd.networks.encoder import (
     CONVNEXTS,
     RESNETS,
@@ -18,12 +19,14 @@ from examples.rgbd.networks.refinenet import DecoderShape, RefineNetDecoder
 
 __all__ = [
     "CONVNEXTS",
+    "EFFICIENTNET_LITES",
     "NETWORKS",
     "RESNETS",
     "BoundedLogDepth",
     "ConvNextEncoder",
     "DecoderShape",
     "DepthOutput",
+    "EfficientNetLiteEncoder",
     "FourScaleEncoder",
     "MultiScaleHead",
     "MultiTaskDeepLabV3",

