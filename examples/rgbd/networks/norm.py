@@ -79,5 +79,7 @@ def fold_norms(module: nn.Module) -> None:
                 convolution.weight, convolution.bias, cast(Tensor, norm.running_mean),
                 cast(Tensor, norm.running_var), norm.eps, norm.weight, norm.bias,
             )  # fmt: skip
-        convolution.weight, convolution.bias = weight, bias
+        convolution.weight = weight
+        # It learns like the weight, also where the norm was frozen before.
+        convolution.bias = bias.requires_grad_(weight.requires_grad)
         layer.normalization = nn.Identity()
