@@ -54,7 +54,7 @@ def straightforward(
     """The same in PIL and numpy, step by step, as recipes for such data usually go."""
     height, width = size
     image = Image.open(root / f"RGB/{number}.jpg").convert("RGB")
-    label = Image.open(root / f"Label/{number}.png")
+    label: Image.Image = Image.open(root / f"Label/{number}.png")
     depth = Image.fromarray(np.asarray(Image.open(root / f"Depth/{number}.png")) / np.float32(1000))
 
     if rng.random() < options.flip:

@@ -219,7 +219,7 @@ class Augmented(Dataset[Batch]):
         self.seed = seed
         self.options = options or Augmentation()
         self._epoch = torch.zeros((), dtype=torch.int64)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+        self._epoch.share_memory_()
 
     @property
     def epoch(self) -> int:
