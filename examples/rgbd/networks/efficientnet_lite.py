@@ -200,10 +200,13 @@ class EfficientNetLiteEncoder(NormEncoder):
                 channels = stage.channels
             self.stages.append(blocks)
         first, second, third, fourth = (
-            self.stages[tap][-1].project.normalization.num_features for tap in _TAPS
+            self.stages[tap][-1].project.normalization.num_features  # type: ignore[index]
+            for tap in _TAPS
         )
         self.channels = (first, second, third, fourth)
         mean, std = (torch.tensor(each).view(3, 1, 1) for each in (_MEAN, _STD))
+        self._scale: Tensor
+        self._shift: Tensor
         self.register_buffer("_scale", 255 * std / _SPREAD, persistent=False)
         self.register_buffer("_shift", (255 * mean - _CENTRE) / _SPREAD, persistent=False)
         self._initialise()
@@ -242,7 +245,7 @@ class EfficientNetLiteEncoder(NormEncoder):
     def _names(self) -> dict[str, str]:
         """The published names of all layers, and the names here."""
         pairs = [("_conv_stem", "_bn0", "stem")]
-        blocks: Iterator[tuple[str, InvertedResidual]] = (
+        blocks: Iterator[tuple[str, InvertedResidual]] = (  # type: ignore[var-annotated]
             (f"stages.{stage}.{index}", block)
             for stage, blocks in enumerate(self.stages)
             for index, block in enumerate(blocks)  # type: ignore[arg-type]

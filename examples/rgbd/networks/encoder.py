@@ -230,7 +230,7 @@ def _torchvision_names(encoder: ResNetEncoder) -> dict[str, str]:
     """Map torchvision's names of a ResNet's layers to ``transformers``' names of them."""
     layers = [("conv1", "bn1", "embedder.embedder")]
     for index, stage in enumerate(encoder.stages):
-        for number, block in enumerate(stage.layers):  # type: ignore[arg-type,union-attr]
+        for number, block in enumerate(stage.layers):
             there, here = f"layer{index + 1}.{number}", f"stages.{index}.layers.{number}"
             layers += [
                 (f"{there}.conv{each + 1}", f"{there}.bn{each + 1}", f"{here}.layer.{each}")

@@ -6,6 +6,7 @@ import logging
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -98,7 +99,7 @@ def _not_placed(keys: list[str], most: int = 12) -> str:
 def _read(path: Path, network: str) -> dict[str, Tensor]:
     try:
         if path.suffix.lower() == ".safetensors":
-            content = load_file(path)
+            content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
