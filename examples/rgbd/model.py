@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from examples.rgbd.networks import CONVNEXTS, NETWORKS, build_network
+from examples.rgbd.networks import build_network, freezes_norm, kind_of
 from examples.rgbd.objectives import ARMS, NUM_SIDES
 from examples.rgbd.options.groups import NetworkOptions, ObjectiveOptions, OptionError
 
@@ -29,7 +29,7 @@ def build_model(
             it cannot serve, or weights that cannot be loaded.
     """
     arm = ARMS[objective.objective]
-    kind = NETWORKS[options.network]
+    kind = kind_of(options.network, options.backbone)
     sides = NUM_SIDES if arm.sides else 0
     if sides and "num_sides" not in kind.options:
         raise OptionError(
@@ -37,9 +37,9 @@ def build_model(
             f"has none, but got --objective {objective.objective}: did you mean sd+rz?"
         )
     frozen = options.freeze_norm
-    if frozen is None and options.pretrained is not None and options.backbone not in CONVNEXTS:
-        frozen = True  # also where the weights come from a checkpoint
     try:
+        if frozen is None and options.pretrained is not None and freezes_norm(options.backbone):
+            frozen = True  # also where the weights come from a checkpoint
         return build_network(
             options.network,
             options.backbone,

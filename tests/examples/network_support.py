@@ -11,9 +11,11 @@ from torch import nn
 from examples.rgbd.networks import (
     CONVNEXTS,
     RESNETS,
+    VGGS,
     build_network,
 )
 from examples.rgbd.networks.encoder import Architecture
+from examples.rgbd.networks.vgg import VGGArchitecture
 
 CHANNELS = (8, 12, 16, 24)
 NUM_CLASSES = 5
@@ -21,11 +23,12 @@ SIZE = (64, 80)
 
 
 def register_tiny_encoders(monkeypatch):
-    """Make "tiny", "tiny_bottleneck" and "tiny_convnext" names of encoders."""
+    """Make "tiny", "tiny_bottleneck", "tiny_convnext" and "tiny_vgg" names of encoders."""
     monkeypatch.setitem(RESNETS, "tiny", Architecture((1, 1, 1, 1), CHANNELS, "basic"))
     bottleneck = Architecture((2, 2, 2, 2), CHANNELS, "bottleneck")
     monkeypatch.setitem(RESNETS, "tiny_bottleneck", bottleneck)
     monkeypatch.setitem(CONVNEXTS, "tiny_convnext", Architecture((1, 1, 1, 1), CHANNELS))
+    monkeypatch.setitem(VGGS, "tiny_vgg", VGGArchitecture((1, 1, 1, 2, 1), (6, *CHANNELS)))
 
 
 def make(name="refinenet", backbone="tiny", **options):

@@ -1,7 +1,10 @@
-"""Networks that predict labels and, as a second task, depth: from an image alone."""
+"""Networks that predict labels and, as a second task, depth: the rows of the paper's Table I."""
 
-from examples.rgbd.networks.build import NETWORKS, build_encoder, build_network
+from examples.rgbd.networks.acnet import ACNet
+from examples.rgbd.networks.build import FAMILIES, build_encoder, build_network, freezes_norm
 from examples.rgbd.networks.deeplabv3 import MultiTaskDeepLabV3
+from examples.rgbd.networks.depth_aware import depth_aware_avg_pool2d, depth_aware_conv2d
+from examples.rgbd.networks.depth_aware_cnn import DepthAwareCNN
 from examples.rgbd.networks.efficientnet_lite import EFFICIENTNET_LITES, EfficientNetLiteEncoder
 from examples.rgbd.networks.encoder import (
     CONVNEXTS,
@@ -10,32 +13,59 @@ from examples.rgbd.networks.encoder import (
     FourScaleEncoder,
     ResNetEncoder,
 )
-from examples.rgbd.networks.head import BoundedLogDepth, DepthOutput, MultiScaleHead
+from examples.rgbd.networks.fcn import FCN
+from examples.rgbd.networks.head import BoundedLogDepth, DepthOutput, LogDepthHead, MultiScaleHead
+from examples.rgbd.networks.inputs import DepthFromImage, InputKind
+from examples.rgbd.networks.kinds import NETWORKS, kind_of
 from examples.rgbd.networks.light_refinenet import MultiTaskLightRefineNet
+from examples.rgbd.networks.mobilenet import MOBILENETS, MobileNetV2Encoder
 from examples.rgbd.networks.multitask import MultiTaskRefineNet
 from examples.rgbd.networks.parameter_groups import parameter_groups
 from examples.rgbd.networks.pspnet import MultiTaskPSPNet
+from examples.rgbd.networks.rdfnet import RDFNet
 from examples.rgbd.networks.refinenet import DecoderShape, RefineNetDecoder
+from examples.rgbd.networks.shared_light_refinenet import SharedLightRefineNet
+from examples.rgbd.networks.streams import MultiStreamEncoder
+from examples.rgbd.networks.vgg import VGGS, FullyConnected, VGGEncoder
 
 __all__ = [
     "CONVNEXTS",
     "EFFICIENTNET_LITES",
+    "FAMILIES",
+    "FCN",
+    "MOBILENETS",
     "NETWORKS",
     "RESNETS",
+    "VGGS",
+    "ACNet",
     "BoundedLogDepth",
     "ConvNextEncoder",
     "DecoderShape",
+    "DepthAwareCNN",
+    "DepthFromImage",
     "DepthOutput",
     "EfficientNetLiteEncoder",
     "FourScaleEncoder",
+    "FullyConnected",
+    "InputKind",
+    "LogDepthHead",
+    "MobileNetV2Encoder",
     "MultiScaleHead",
+    "MultiStreamEncoder",
     "MultiTaskDeepLabV3",
     "MultiTaskLightRefineNet",
     "MultiTaskPSPNet",
     "MultiTaskRefineNet",
+    "RDFNet",
     "RefineNetDecoder",
     "ResNetEncoder",
+    "SharedLightRefineNet",
+    "VGGEncoder",
     "build_encoder",
     "build_network",
+    "depth_aware_avg_pool2d",
+    "depth_aware_conv2d",
+    "freezes_norm",
+    "kind_of",
     "parameter_groups",
 ]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
-from examples.rgbd.networks.deeplabv3 import MultiTaskDeepLabV3
 from examples.rgbd.networks.efficientnet_lite import EFFICIENTNET_LITES, EfficientNetLiteEncoder
 from examples.rgbd.networks.encoder import (
     CONVNEXTS,
@@ -17,76 +15,43 @@ from examples.rgbd.networks.encoder import (
     FourScaleEncoder,
     ResNetEncoder,
 )
-from examples.rgbd.networks.light_refinenet import MultiTaskLightRefineNet
-from examples.rgbd.networks.multitask import MultiTaskRefineNet
-from examples.rgbd.networks.pspnet import MultiTaskPSPNet
+from examples.rgbd.networks.kinds import NetworkKind, kind_of
+from examples.rgbd.networks.mobilenet import MOBILENETS, MobileNetV2Encoder
+from examples.rgbd.networks.streams import MultiStreamEncoder, change_stem
+from examples.rgbd.networks.vgg import VGGS, VGGEncoder
 
+Encoder = (
+    ResNetEncoder | ConvNextEncoder | EfficientNetLiteEncoder | MobileNetV2Encoder | VGGEncoder
+)
 
-class NetworkKind(NamedTuple):
-    """A network by name.
-
-    Attributes:
-        network: its class, called with (encoder, num_classes, **options).
-        output_stride: of the encoder that it was published with.
-        fixed: names of options that make the network what it is, and cannot be chosen.
-    """
-
-    network: type[nn.Module]
-    output_stride: int
-    fixed: frozenset[str] = frozenset()
-
-    @property
-    def options(self) -> frozenset[str]:
-        """Names of the options that ``build_network`` takes for this network."""
-        plain, shapes = _options_of(self.network)
-        return plain.union(*(field_names(shape) for shape in shapes.values())) - self.fixed
-
-    def arguments(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Sort ``options`` into the keyword arguments of the network's class."""
-        plain, shapes = _options_of(self.network)
-        arguments = {name: value for name, value in options.items() if name in plain}
-        for name, shape in shapes.items():
-            changes = {key: options[key] for key in field_names(shape) & options.keys()}
-            arguments[name] = replace(shape, **changes)
-        return arguments
-
-
-def field_names(shape: Any) -> frozenset[str]:
-    """Names of the fields of a dataclass."""
-    return frozenset(each.name for each in fields(shape))
-
-
-def _options_of(network: type[nn.Module]) -> tuple[frozenset[str], dict[str, Any]]:
-    """The keyword-only arguments of a network, of its bases too where it passes them on.
-
-    Returns:
-        The names of plain arguments, and the default of each argument that is a frozen dataclass,
-        such as ``DecoderShape``, by its name.
-    """
-    plain: set[str] = set()
-    shapes: dict[str, Any] = {}
-    for each in network.__mro__:
-        parameters = inspect.signature(each).parameters.values()
-        for parameter in parameters:
-            if parameter.kind is not parameter.KEYWORD_ONLY:
-                continue
-            if is_dataclass(parameter.default):
-                shapes.setdefault(parameter.name, parameter.default)
-            else:
-                plain.add(parameter.name)
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return frozenset(plain), shapes
-
-
-NETWORKS = {
-    "refinenet": NetworkKind(MultiTaskRefineNet, 32),
-    "light_refinenet": NetworkKind(
-        MultiTaskLightRefineNet, 32, fixed=frozenset({"kernel_size", "adapt_units", "output_units"})
-    ),
-    "deeplabv3": NetworkKind(MultiTaskDeepLabV3, 16),
-    "pspnet": NetworkKind(MultiTaskPSPNet, 8),
+FAMILIES: Mapping[str, Any] = {
+    "resnet": RESNETS,
+    "convnext": CONVNEXTS,
+    "efficientnet": EFFICIENTNET_LITES,
+    "mobilenet": MOBILENETS,
+    "vgg": VGGS,
 }
+"""Names of encoders, by family."""
+WITH_STRIDES = ("resnet", "vgg")
+WITH_BATCH_NORM = ("resnet", "efficientnet", "mobilenet")
+
+
+def family_of(backbone: str) -> str:
+    """The family of an encoder.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    for family, names in FAMILIES.items():
+        if backbone in names:
+            return family
+    known = [name for names in FAMILIES.values() for name in names]
+    raise ValueError(f"Expected `backbone` to be one of {', '.join(known)}, but got {backbone!r}.")
+
+
+def freezes_norm(backbone: str) -> bool:
+    """Whether the encoder has a batch norm that is frozen when it is pre-trained."""
+    return family_of(backbone) in WITH_BATCH_NORM
 
 
 def build_encoder(
@@ -96,50 +61,53 @@ def build_encoder(
     freeze_norm: bool | None = None,
     fold_norm: bool = False,
     output_stride: int = 32,
-) -> ResNetEncoder | ConvNextEncoder | EfficientNetLiteEncoder:
+    vgg: Mapping[str, Any] | None = None,
+) -> Encoder:
     """Make an encoder by name.
 
     Args:
-        name: a key of ``RESNETS``, ``CONVNEXTS`` or ``EFFICIENTNET_LITES``.
+        name: a name of ``FAMILIES``.
         pretrained: where its weights are, see the encoder; ``None`` starts from random ones.
         freeze_norm: freeze the batch norm; ``None`` freezes pre-trained ones only.
         fold_norm: fold the batch norm into the convolutions.
-        output_stride: 32, or 16 or 8 for a ResNet.
+        output_stride: 32, 16 or 8 for a ResNet, 32 or 8 for VGG; the others have 32 only.
+        vgg: further settings of ``VGGEncoder``.
 
     Raises:
         ValueError: an unknown name, weights that cannot be used, or an option that the encoder
             does not have.
     """
-    known = [*RESNETS, *CONVNEXTS, *EFFICIENTNET_LITES]
-    if name not in known:
-        raise ValueError(f"Expected `backbone` to be one of {', '.join(known)}, but got {name!r}.")
-    if output_stride != 32 and name not in RESNETS:
+    family = family_of(name)
+    if output_stride != 32 and family not in WITH_STRIDES:
         raise ValueError(
             f"Expected `output_stride` to be 32 for {name!r}, but got {output_stride}: did you "
             "mean a ResNet?"
         )
-    if name in CONVNEXTS:
+    if family not in WITH_BATCH_NORM:
         if freeze_norm or fold_norm:
             option = "freeze_norm" if freeze_norm else "fold_norm"
             raise ValueError(
                 f"Expected `{option}` for an encoder with batch norm, but got it for {name!r}, "
-                "which has layer norm."
+                f"which has {'layer norm' if family == 'convnext' else 'no norm'}."
             )
-        return ConvNextEncoder(name, pretrained=pretrained)
-    frozen = pretrained is not None if freeze_norm is None else freeze_norm
-    if name in EFFICIENTNET_LITES:
-        return EfficientNetLiteEncoder(
-            name, pretrained=pretrained, freeze_norm=frozen, fold_norm=fold_norm
-        )
-    return ResNetEncoder(
-        name, pretrained=pretrained, freeze_norm=frozen, fold_norm=fold_norm,
-        output_stride=output_stride,
-    )  # fmt: skip
+        if family == "convnext":
+            return ConvNextEncoder(name, pretrained=pretrained)
+        settings = {"output_stride": output_stride, **(vgg or {})}
+        return VGGEncoder(name, pretrained=pretrained, **settings)
+    norm = {
+        "freeze_norm": pretrained is not None if freeze_norm is None else freeze_norm,
+        "fold_norm": fold_norm,
+    }
+    if family == "efficientnet":
+        return EfficientNetLiteEncoder(name, pretrained=pretrained, **norm)
+    if family == "mobilenet":
+        return MobileNetV2Encoder(name, pretrained=pretrained, **norm)
+    return ResNetEncoder(name, pretrained=pretrained, output_stride=output_stride, **norm)
 
 
 def build_network(
     name: str = "refinenet",
-    backbone: str | FourScaleEncoder = "resnet50",
+    backbone: str | FourScaleEncoder | None = None,
     *,
     num_classes: int,
     pretrained: str | None = None,
@@ -148,49 +116,88 @@ def build_network(
     output_stride: int | None = None,
     **options: Any,
 ) -> nn.Module:
-    """Make a multi-task network by name.
+    """Make a network by name.
 
     Args:
-        name: a key of ``NETWORKS``: ``refinenet`` (the paper's), ``light_refinenet``,
-            ``deeplabv3`` or ``pspnet``.
-        backbone: name of an encoder, see ``build_encoder``, or an encoder of your own.
+        name: a key of ``NETWORKS``, such as ``refinenet`` (the paper's).
+        backbone: name of an encoder, see ``build_encoder``, or an encoder of your own; ``None`` is
+            what the network was published with.
         num_classes: channels of the logits.
         pretrained: model name or folder of the encoder's weights; ``None`` starts from random ones.
+            Of a network of several encoders all get them.
         freeze_norm: freeze the encoder's batch norm; ``None`` freezes pre-trained ones only.
         fold_norm: fold the encoder's batch norm into its convolutions.
-        output_stride: of the encoder; ``None`` is what the network was published with: 32 for the
-            two RefineNets, 16 for DeepLabv3, 8 for PSPNet (and 32 for any encoder but a ResNet).
+        output_stride: of the encoder; ``None`` is what the network was published with (and 32 for
+            an encoder that has no other).
         **options: those of the network's class and of its shapes, such as ``num_sides``, ``width``,
-            ``predict_depth``. An option that is ``None`` is left at its default.
+            ``predict_depth``, ``input``. An option that is ``None`` is left at its default.
 
     Returns:
-        A module from images (B, 3, H, W) to ``lwm_loss.MultiTaskOutput``, with attributes
-        ``encoder``, ``num_classes`` and ``num_sides``.
+        A module from images (B, 3, H, W), and depth where ``input`` is not ``"rgb"``, to
+        ``lwm_loss.MultiTaskOutput``, with attributes ``encoder``, ``num_classes``, ``num_sides``
+        and ``input``.
 
     Raises:
         ValueError: an unknown network, encoder or option, or weights that cannot be used.
-        TypeError: an encoder of your own that does not fit ``FourScaleEncoder``.
+        TypeError: an encoder of your own that does not fit.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"Expected `name` to be one of {', '.join(NETWORKS)}, but got {name!r}.")
-    kind = NETWORKS[name]
+    kind = kind_of(name, backbone)
     chosen = {key: value for key, value in options.items() if value is not None}
+    if chosen.get("input") == "rgb" and kind.inputs == ("rgb",):
+        del chosen["input"]  # it reads nothing else
     unknown = sorted(chosen.keys() - kind.options)
     if unknown:
         raise ValueError(
             f"Expected the options of {name!r} to be among {', '.join(sorted(kind.options))}, "
             f"but got {', '.join(unknown)}."
         )
-    if isinstance(backbone, str):
-        if output_stride is None:
-            output_stride = kind.output_stride if backbone in RESNETS else 32
-        backbone = build_encoder(
-            backbone, pretrained=pretrained, freeze_norm=freeze_norm, fold_norm=fold_norm,
+    if backbone is None or isinstance(backbone, str):
+        backbone = _encoder_of(
+            kind,
+            name,
+            kind.backbone if backbone is None else backbone,
+            chosen,
+            pretrained=pretrained,
+            freeze_norm=freeze_norm,
+            fold_norm=fold_norm,
             output_stride=output_stride,
-        )  # fmt: skip
+        )
     elif (pretrained, freeze_norm, fold_norm, output_stride) != (None, None, False, None):
         raise ValueError(
             "Expected `pretrained`, `freeze_norm`, `fold_norm` and `output_stride` with the name "
             f"of an encoder only, but got them with a {type(backbone).__name__}, which is already made."
         )
     return kind.network(backbone, num_classes, **kind.arguments(chosen))
+
+
+def _encoder_of(
+    kind: NetworkKind,
+    name: str,
+    backbone: str,
+    options: Mapping[str, Any],
+    *,
+    output_stride: int | None,
+    **settings: Any,
+) -> Any:
+    """Make the encoder, or the encoders, that a network needs."""
+    family = family_of(backbone)
+    if kind.families and family not in kind.families:
+        fitting = [each for key in kind.families for each in FAMILIES[key]]
+        raise ValueError(
+            f"Expected `backbone` of {name!r} to be one of {', '.join(fitting)}, but got "
+            f"{backbone!r}."
+        )
+    if output_stride is None:
+        output_stride = kind.output_stride if family in WITH_STRIDES else 32
+    vgg = dict(kind.vgg)
+    if "fully_connected" in vgg and "width" in options:
+        vgg["fully_connected"] = vgg["fully_connected"]._replace(width=options["width"])
+    streams = {}
+    wanted = kind.streams.get(options.get("input", kind.input), {"rgb": 3})
+    for stream, channels in wanted.items():
+        encoder = build_encoder(backbone, output_stride=output_stride, vgg=vgg, **settings)
+        change_stem(encoder, channels)
+        streams[stream] = encoder
+    if "merge" in streams:
+        del streams["merge"].embedder  # it is fed by the others
+    return streams["rgb"] if len(streams) == 1 else MultiStreamEncoder(**streams)

@@ -102,7 +102,7 @@ class ResNetEncoder(NormEncoder):
         backbone = (
             ResNetBackbone(config)
             if pretrained is None or from_file
-            else _load_weights(ResNetBackbone, name, config, pretrained)
+            else load_weights(ResNetBackbone, name, config, pretrained)
         )
         self.channels = architecture.channels
         self.output_stride = output_stride
@@ -147,7 +147,7 @@ class ConvNextEncoder(nn.Module):
         model = (
             ConvNextModel(config)
             if pretrained is None
-            else _load_weights(ConvNextModel, name, config, pretrained)
+            else load_weights(ConvNextModel, name, config, pretrained)
         )
         self.channels = architecture.channels
         self.embeddings = model.embeddings
@@ -193,8 +193,9 @@ def _config(config_type: Any, architecture: Architecture, **settings: Any) -> An
     )
 
 
-def _load_weights(model_type: Any, name: str, config: Any, source: str) -> Any:
+def load_weights(model_type: Any, name: str, config: Any, source: str) -> Any:
     """Load the weights of ``source``; make sure that they are those of ``name``, all of them."""
+    taps = {"out_features": STAGES} if hasattr(config, "out_features") else {}
     try:
         settings = type(config).get_config_dict(source)[0]
         if "model_type" not in settings:
@@ -209,7 +210,7 @@ def _load_weights(model_type: Any, name: str, config: Any, source: str) -> Any:
                     f"{found!r}: does the backbone match the weights?"
                 )
         model, loading = model_type.from_pretrained(
-            source, out_features=STAGES, dtype=torch.float32, output_loading_info=True
+            source, dtype=torch.float32, output_loading_info=True, **taps
         )
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]

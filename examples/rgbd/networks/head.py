@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from examples.rgbd.networks.layers import upsample
+
 DepthBound = Literal["sigmoid", "clamp", "none"]
 
 
@@ -175,3 +177,22 @@ class BoundedLogDepth(nn.Module):
             return self.log_low + (self.log_high - self.log_low) * value.sigmoid()
         bounded = value.clamp(self.log_low, self.log_high).detach()
         return bounded + (value - value.detach())  # adds an exact 0 that carries the gradient
+
+
+class LogDepthHead(nn.Conv2d):
+    """A 1x1 convolution that predicts bounded log-depth: the depth branch of Table V.
+
+    Args:
+        channels: channels of the map that it reads.
+        depth: range and bound of the prediction.
+    """
+
+    def __init__(self, channels: int, depth: DepthOutput) -> None:
+        super().__init__(channels, 1, kernel_size=1)
+        self.bound_log_depth = depth.bound()
+
+    def forward(self, input: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Map (B, channels, h, w) to log-depth (B, H, W), upsampled to ``size`` if it is given."""
+        raw = super().forward(input)
+        bounded: Tensor = self.bound_log_depth(raw if size is None else upsample(raw, size))
+        return bounded

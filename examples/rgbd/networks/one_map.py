@@ -9,7 +9,7 @@ from examples.rgbd.networks.checks import (
     check_norm_can_learn,
 )
 from examples.rgbd.networks.encoder import FourScaleEncoder
-from examples.rgbd.networks.head import DepthOutput
+from examples.rgbd.networks.head import DepthOutput, LogDepthHead
 from examples.rgbd.networks.layers import upsample
 from lwm_loss import MultiTaskOutput
 
@@ -51,8 +51,7 @@ class OneMapNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.segmentation_head = segmentation_head
         if depth.predict_depth:
-            self.depth_head = nn.Conv2d(channels, 1, kernel_size=1)
-            self.bound_log_depth = depth.bound()
+            self.depth_head = LogDepthHead(channels, depth)
 
     def forward(self, image: Tensor) -> MultiTaskOutput:
         """Predict labels and log-depth from the image alone.
@@ -72,7 +71,5 @@ class OneMapNetwork(nn.Module):
         size = (image.shape[-2], image.shape[-1])
         return MultiTaskOutput(
             logits=upsample(self.segmentation_head(feature), size),
-            log_depth=self.bound_log_depth(upsample(self.depth_head(feature), size))
-            if self.predict_depth
-            else None,
+            log_depth=self.depth_head(feature, size) if self.predict_depth else None,
         )

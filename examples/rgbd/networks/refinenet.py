@@ -36,6 +36,7 @@ class DecoderShape:
         pooling_links: length of the pooling chain: 2 in the RefineNet paper, 4 as released.
         pool_first: pool before the convolution (the paper), or after it (the "improved" order of
             the released training code).
+        resize: how a coarse map is brought to the size of the finer one; RDFNet has "bicubic".
         initialisation: see ``initialise_convolutions``: ``"normal"`` as released, ``"scaled"`` for
             a narrow decoder.
 
@@ -50,6 +51,7 @@ class DecoderShape:
     output_units: int = 3
     pooling_links: int = 4
     pool_first: bool = True
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
     initialisation: Initialisation = "normal"
 
     def __post_init__(self) -> None:
@@ -105,28 +107,28 @@ class ChainedResidualPooling(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         link = total = F.relu(feature)
         for conv in self.convolutions:
-            link = conv(_pool(link)) if self.pool_first else _pool(conv(link))
+            link = conv(max_pool(link)) if self.pool_first else max_pool(conv(link))
             total = total + link
         return total
 
 
-def _pool(feature: Tensor) -> Tensor:
+def max_pool(feature: Tensor) -> Tensor:
+    """Max-pool over 5x5 at a stride of 1."""
     return F.max_pool2d(feature, kernel_size=5, stride=1, padding=2)
 
 
 class MultiResolutionFusion(nn.Module):
-    """One convolution a path, bilinear upsampling to the finest path, sum."""
+    """One convolution a path, upsampling to the finest path, sum."""
 
-    def __init__(
-        self, fine_channels: int, coarse_channels: int, channels: int, *, kernel_size: int = 3
-    ) -> None:
+    def __init__(self, channels: int, coarse_channels: int, shape: DecoderShape) -> None:
         super().__init__()
-        self.fine = convolution(fine_channels, channels, kernel_size)
-        self.coarse = convolution(coarse_channels, channels, kernel_size)
+        self.resize = shape.resize
+        self.fine = convolution(channels, channels, shape.kernel_size)
+        self.coarse = convolution(coarse_channels, channels, shape.kernel_size)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         upsampled = F.interpolate(
-            self.coarse(coarse), size=fine.shape[-2:], mode="bilinear", align_corners=False
+            self.coarse(coarse), size=fine.shape[-2:], mode=self.resize, align_corners=False
         )
         fused: Tensor = self.fine(fine) + upsampled
         return fused
@@ -136,7 +138,8 @@ class RefineNetBlock(nn.Module):
     """Reduce, adapt, fuse with the coarser block, chained residual pooling, output units.
 
     Args:
-        in_channels: channels of the encoder's map.
+        in_channels: channels of the encoder's map; ``None`` for a map that has the block's width
+            already and is not reduced.
         channels: width of the block.
         coarser_channels: width of the coarser block, or ``None`` for the coarsest, which fuses
             nothing.
@@ -144,20 +147,26 @@ class RefineNetBlock(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, coarser_channels: int | None, shape: DecoderShape
+        self,
+        in_channels: int | None,
+        channels: int,
+        coarser_channels: int | None,
+        shape: DecoderShape,
     ) -> None:
         super().__init__()
-        self.reduce = convolution(in_channels, channels, shape.kernel_size)
-        self.adapt = _residual_units(channels, shape.adapt_units)
+        self.reduce = (
+            nn.Identity()
+            if in_channels is None
+            else convolution(in_channels, channels, shape.kernel_size)
+        )
+        self.adapt = residual_units(channels, shape.adapt_units)
         self.fuse = (
             None
             if coarser_channels is None
-            else MultiResolutionFusion(
-                channels, coarser_channels, channels, kernel_size=shape.kernel_size
-            )
+            else MultiResolutionFusion(channels, coarser_channels, shape)
         )
         self.pool = ChainedResidualPooling(channels, shape)
-        self.output = _residual_units(channels, shape.output_units)
+        self.output = residual_units(channels, shape.output_units)
 
     def forward(self, feature: Tensor, coarser: Tensor | None = None) -> Tensor:
         """Refine the encoder's map (B, in_channels, h, w) to (B, channels, h, w)."""
@@ -168,7 +177,8 @@ class RefineNetBlock(nn.Module):
         return refined
 
 
-def _residual_units(channels: int, count: int) -> nn.Sequential:
+def residual_units(channels: int, count: int) -> nn.Sequential:
+    """``count`` residual units, one after the other."""
     return nn.Sequential(*(ResidualConvUnit(channels) for _ in range(count)))
 
 
@@ -176,11 +186,12 @@ class RefineNetDecoder(nn.Module):
     """Four RefineNet blocks, from the coarsest map to the finest.
 
     Args:
-        in_channels: channels of the encoder's maps, finest first.
+        in_channels: channels of the encoder's maps, finest first; ``None`` for a map that has its
+            block's width already.
         shape: of the blocks.
     """
 
-    def __init__(self, in_channels: Sequence[int], shape: DecoderShape) -> None:
+    def __init__(self, in_channels: Sequence[int | None], shape: DecoderShape) -> None:
         super().__init__()
         self.channels = shape.channels
         coarser_channels = (*self.channels[1:], None)

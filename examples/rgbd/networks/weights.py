@@ -61,6 +61,9 @@ def load_weights_file(
         if target not in expected:
             unplaced.append(key)
             continue
+        if value.ndim == 2 and value.numel() == expected[target].numel():
+            # A fully connected layer there is a convolution over the whole map here.
+            value = value.reshape(expected[target].shape)
         if value.shape != expected[target].shape:
             raise ValueError(
                 f"Expected {str(path)!r} to hold a {network}, but {key} is "
