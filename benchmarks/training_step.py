@@ -49,7 +49,7 @@ def parts_of(batch: Batch) -> list[Rival]:
             pixel_cross_entropy(scores, batch.target, ignore_index=VOID)[1]
             for scores in (batch.logits, *batch.sides)
         ]
-        weights = [weighting._weigh(wrong, shared, batch.logits).weight for wrong in errors]
+        weights = [weighting._weigh(batch.logits, shared, wrong).weight for wrong in errors]
 
     def tables() -> list[Tensor]:
         return [shared.slots.error_rate(wrong, dtype) for wrong in errors]

@@ -14,25 +14,30 @@ import torch
 from torch import Tensor
 
 from ._checks import can_read, fail, require_same_device, require_tensor, shape_of
-from ._pixels import depth_pixels, labelled_pixels
+from ._labels import Labels, Task, check_target
+from ._pixels import depth_pixels, map_dtype
+from .cross_entropy import resize_logits
 
 
 class Batch(NamedTuple):
     r"""What one call of a loss or a weighting computes from, checked once.
 
     Attributes:
-        target: labels (B, \*S), int64.
-        labelled: bool (B, \*S), V_y.
+        labels: the labels of the task, with V_y.
         pred_depth: predicted (log-)depth (B, \*S), or None.
         target_depth: true depth (B, \*S), 0 where a mask takes it away, or None.
         known: bool (B, \*S), V_d, or None without a true depth.
     """
 
-    target: Tensor
-    labelled: Tensor
+    labels: Labels
     pred_depth: Tensor | None
     target_depth: Tensor | None
     known: Tensor | None
+
+    @property
+    def labelled(self) -> Tensor:
+        r"""V_y, bool (B, \*S)."""
+        return self.labels.labelled
 
     def require_target_depth(self) -> tuple[Tensor, Tensor]:
         """The true depth and V_d. Raises TypeError if no depth was passed."""
@@ -56,8 +61,7 @@ class Batch(NamedTuple):
             return None if values is None else _nearest(values, size)
 
         return Batch(
-            _nearest(self.target, size),
-            _nearest(self.labelled, size),
+            Labels(*(_nearest(values, size) for values in self.labels)),
             pick(self.pred_depth),
             pick(self.target_depth),
             pick(self.known),
@@ -70,13 +74,15 @@ class BatchRules(NamedTuple):
     Attributes:
         ignore_index: the label of pixels that do not count.
         log_input: whether the predicted depth is in logs.
-        any_size: whether scores may have another resolution than the labels.
+        any_size: whether scores and predicted depth may have another resolution than the labels.
+        task: what the labels are.
         name: what a message calls the scores.
     """
 
     ignore_index: int
     log_input: bool = True
     any_size: bool = False
+    task: Task = "multiclass"
     name: str = "logits"
 
     def check(
@@ -93,8 +99,8 @@ class BatchRules(NamedTuple):
         """Check everything that is passed in one call, and bring it to the shapes of a Batch.
 
         Args:
-            logits: scores (B, C, *S), or an integer map (B, *S) of predicted labels.
-            target: integer labels (B, *S).
+            logits: scores (B, C, *S), or a map of predicted labels.
+            target: labels of the task.
             pred_depth: (B, *S) or (B, 1, *S), or None.
             target_depth: same shapes, or None.
             depth_mask: bool, same shapes, or None.
@@ -103,33 +109,35 @@ class BatchRules(NamedTuple):
         """
         if scores_only:
             require_scores(logits)
-        target = check_target(logits, target, self.name, any_size=self.any_size)
-        labelled = labelled_pixels(target, self.ignore_index)
-        if read or can_read(target):
-            num_classes = logits.shape[1] if logits.is_floating_point() else None
-            check_labels(target, labelled, num_classes, self.ignore_index)
+        labels = check_target(
+            logits,
+            target,
+            task=self.task,
+            ignore_index=self.ignore_index,
+            name=self.name,
+            any_size=self.any_size,
+            read=read,
+        )
+        shape = labels.labelled.shape
         depths = {"pred_depth": pred_depth, "target_depth": target_depth}
         given = {name: depth for name, depth in depths.items() if depth is not None}
         if depth_mask is not None and target_depth is None:
             raise TypeError("Expected `target_depth` with a `depth_mask`, but got None.")
         if given:
             require_same_device(logits, self.name, **given)
-            given.update(zip(given, check_depths(dict(given), depth_mask, tuple(target.shape))))
+            if self.any_size and pred_depth is not None:
+                given["pred_depth"] = resize_depth(pred_depth, shape)
+            given.update(zip(given, check_depths(dict(given), depth_mask, tuple(shape))))
         if len(given) == 2 and not self.log_input and (read or can_read(given["pred_depth"])):
             check_positive(given["pred_depth"], given["target_depth"])
         true = given.get("target_depth")
-        return Batch(
-            target,
-            labelled,
-            given.get("pred_depth"),
-            true,
-            None if true is None else depth_pixels(true),
-        )
+        known = None if true is None else depth_pixels(true)
+        return Batch(labels, given.get("pred_depth"), true, known)
 
 
 def _nearest(values: Tensor, size: torch.Size) -> Tensor:
-    """Pick values of a (B, *S) map at floor(position * full / size) along each spatial axis."""
-    for axis, length in enumerate(size, 1):
+    """Pick values of a (..., *S) map at floor(position * full / size) along each spatial axis."""
+    for axis, length in enumerate(size, values.ndim - len(size)):
         full = values.shape[axis]
         index = torch.arange(length, device=values.device) * full // length
         values = values.index_select(axis, index)
@@ -145,50 +153,26 @@ def require_scores(logits: Tensor, name: str = "logits") -> None:
         )
 
 
-def check_target(
-    input: Tensor, target: Tensor, name: str = "logits", *, any_size: bool = False
-) -> Tensor:
-    """Check (B, C, *S) scores, or a (B, *S) map of labels, against a target; return it int64.
+def resize_depth(depth: Tensor, shape: torch.Size) -> Tensor:
+    """Bring a predicted depth to the size of labels (B, *S): bilinear, ``align_corners=False``."""
+    require_tensor(depth, "pred_depth")
+    size = shape[1:]
+    if not depth.is_floating_point() or depth.ndim not in (len(shape), len(shape) + 1):
+        return depth  # which check_depths refuses
+    if depth.ndim == len(shape):
+        depth = depth.unsqueeze(1)
+    if depth.shape[:2] != (shape[0], 1) or 0 in depth.shape[2:]:
+        return depth
+    return at_size(depth, size)
 
-    With ``any_size`` scores may have another resolution than the target.
-    """
-    require_tensor(input, name)
-    require_tensor(target, "target")
-    require_same_device(input, name, target=target)
-    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-        raise TypeError(
-            f"Expected `target` to hold integer class indices, but got dtype {target.dtype}: "
-            "did you mean target.long(), or target.argmax(1) for one-hot labels?"
-        )
-    if input.is_complex() or input.dtype == torch.bool:
-        raise TypeError(
-            f"Expected `{name}` to be floating point scores or integer labels, "
-            f"but got dtype {input.dtype}."
-        )
-    scores = input.is_floating_point()
-    if input.ndim not in ((4, 5) if scores else (3, 4)):
-        shape = "(B, C, H, W) or (B, C, D, H, W)" if scores else "(B, H, W) or (B, D, H, W)"
-        raise fail(f"`{name}` of shape {shape}", shape_of(input), "is the batch dimension there?")
-    if scores and input.shape[1] == 0:
-        raise fail(f"`{name}` with at least one class", shape_of(input))
-    expected = (input.shape[0], *input.shape[2 if scores else 1 :])
-    if any_size and target.ndim == len(expected):
-        expected = (input.shape[0], *target.shape[1:])
-    if tuple(target.shape) != expected:
-        squeezable = target.ndim == len(expected) + 1 and target.shape[1] == 1
-        hint = None
-        if squeezable:
-            hint = "did you forget target.squeeze(1)?"
-        elif scores and target.shape == input.shape:
-            hint = "is it one-hot (then use target.argmax(1))?"
-        elif target.ndim == len(expected):
-            hint = "were the scores upsampled to the size of the labels?"
-        raise fail(
-            f"`target` of shape {expected} for `{name}` of shape {shape_of(input)}",
-            shape_of(target),
-            hint,
-        )
-    return target.long()
+
+def at_size(scores: Tensor, size: torch.Size) -> Tensor:
+    """Bring (B, C, *s) to (B, C, *S); narrower than float32 is widened if it is interpolated."""
+    if scores.shape[2:] == size:
+        return scores
+    if 0 in size:  # which torch does not interpolate to
+        return scores.flatten(2)[..., :0].reshape(*scores.shape[:2], *size)
+    return resize_logits(scores.to(map_dtype(scores)), size)
 
 
 def check_sides(
@@ -286,26 +270,6 @@ def _drop_channel(depth: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
         f"`{name}` of shape {shape} or {(shape[0], 1, *shape[1:])}",
         shape_of(depth),
         "is it at another resolution than the labels?" if same_rank else None,
-    )
-
-
-def check_labels(
-    target: Tensor, labelled: Tensor, num_classes: int | None, ignore_index: int
-) -> None:
-    """Refuse labels outside of [0, num_classes) other than ``ignore_index``. Reads the tensor."""
-    if target.numel() == 0:
-        return
-    labels = torch.where(labelled, target, 0)
-    low, high = (int(bound) for bound in torch.aminmax(labels))
-    if low >= 0 and (num_classes is None or high < num_classes):
-        return
-    wrong = low if low < 0 else high
-    top = "" if num_classes is None else f"{num_classes - 1}"
-    likely = wrong in (-100, -1, 255) or (num_classes is not None and wrong > num_classes)
-    raise fail(
-        f"`target` to hold labels in [0, {top}] or ignore_index={ignore_index}",
-        str(wrong),
-        f"did you mean ignore_index={wrong}?" if likely else "do the labels start at 1?",
     )
 
 

@@ -48,6 +48,13 @@ def require_int(value: Any, name: str, *, minimum: int | None = None) -> int:
     return value
 
 
+def require_ignore_index(value: Any, name: str = "ignore_index") -> int:
+    """A label as int64 holds it."""
+    if not -(1 << 63) <= require_int(value, name) < 1 << 63:
+        raise fail(f"`{name}` to fit into 64 bits", repr(value))
+    return int(value)
+
+
 def require_bool(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"Expected `{name}` to be True or False, but got {value!r}.")

@@ -16,6 +16,14 @@ def depth_pixels(target_depth: Tensor) -> Tensor:
     return (target_depth > 0) & (target_depth < torch.inf)
 
 
+def over_peak(values: Tensor) -> Tensor:
+    """Divide each image's values, at least 0, by their largest, which may be 0."""
+    if values.numel() == 0:
+        return values
+    peak = values.flatten(1).amax(1).reshape(-1, *[1] * (values.ndim - 1))
+    return values / torch.where(peak == 0, 1, peak)
+
+
 def map_dtype(input: Tensor) -> torch.dtype:
     """float64 for a float64 prediction, float32 for anything else."""
     return torch.float64 if input.dtype == torch.float64 else torch.float32

@@ -12,7 +12,7 @@ from torch import Tensor
 from ._batch import BatchRules
 from ._checks import fail
 from .depth_error import log_depth_gap
-from .segmentation_error import misclassified
+from .pixel_error import misclassified
 
 __all__ = ["BinnedErrors", "segmentation_error_by_depth_gap"]
 
@@ -121,7 +121,7 @@ def segmentation_error_by_depth_gap(
     pred_depth, target_depth, known = batch.require_depths()
     borders = _check_edges(edges, target.device)
     gap = log_depth_gap(pred_depth.detach(), target_depth, known, log_input).abs()
-    wrong = misclassified(input.detach(), batch.target)
+    wrong = misclassified(input.detach(), batch.labels)
     bins = len(borders) - 1
     # Pixels that do not count go to one more bin behind the others.
     place = torch.bucketize(gap.double(), borders[1:-1], right=True)

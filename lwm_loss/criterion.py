@@ -6,13 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ._batch import Batch
-from ._checks import fail, require_int, require_object, shape_of
+from ._checks import fail, require_finite, require_ignore_index, require_object, shape_of
+from ._labels import Labels
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 NOT_SET = -100  # torch's own default, which no data set uses by choice
+# The functions whose mean torch divides by the sum of the labels' weights.
+WEIGHTED_MEANS = (F.cross_entropy, F.nll_loss)
+# Of the scores that a criterion sees at ignored pixels. exp(-60) is far from 0 in float32, and a
+# probability that near to 0 or 1 hardly differs from one behind the bound.
+BOUND = 30.0
 
 
 def name_of(criterion: Any) -> str:
@@ -47,10 +53,17 @@ def resolve_ignore_index(criterion: Any, *others: int | None) -> int:
             f"{name_of(criterion)} with ignore_index={own}",
             f"did you mean {name_of(criterion)}(ignore_index={index})?",
         )
-    return require_int(index, "ignore_index")
+    return require_ignore_index(index)
 
 
-def check_criterion(criterion: Any) -> None:
+def default_criterion(task: str, ignore_index: int) -> nn.Module:
+    """The criterion of a task: cross-entropy of classes, or of the one or more flags of a pixel."""
+    if task == "multiclass":
+        return nn.CrossEntropyLoss(ignore_index=ignore_index, reduction="none")
+    return nn.BCEWithLogitsLoss(reduction="none")
+
+
+def check_criterion(criterion: Any, task: str) -> None:
     """Raise at construction if the criterion is known to reduce.
 
     What it really returns is checked on the first call.
@@ -62,29 +75,96 @@ def check_criterion(criterion: Any) -> None:
             '`criterion` to give one value per pixel, reduction="none"',
             f"{name_of(criterion)} with reduction={reduction!r}",
         )
+    if isinstance(criterion, nn.CrossEntropyLoss):
+        if task != "multiclass":
+            raise fail(
+                f'a criterion for task="{task}" of the weighting',
+                name_of(criterion),
+                'did you mean BCEWithLogitsLoss(reduction="none")?',
+            )
+        smoothing = require_finite(criterion.label_smoothing, "label_smoothing")
+        if smoothing > 1:
+            raise fail("`label_smoothing` to be at most 1", f"{smoothing:g}")
+
+
+def class_weights(criterion: Any) -> Tensor | None:
+    """The class weights by whose sum torch divides the mean of this criterion; else None."""
+    function = getattr(criterion, "func", None)  # functools.partial
+    if isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)) or function in WEIGHTED_MEANS:
+        weight: Tensor | None = declared(criterion, "weight")
+        return weight
+    return None
+
+
+def check_class_weights(weight: Tensor, logits: Tensor) -> None:
+    """Refuse class weights that are not one for each class of the scores, on their device."""
+    if weight.shape != (logits.shape[1],):
+        raise fail(
+            f"class weights of shape {(logits.shape[1],)} for `logits` of shape {shape_of(logits)}",
+            f"`weight` of shape {shape_of(weight)}",
+            "is there one weight for each class?",
+        )
+    if weight.device != logits.device:
+        raise fail(
+            f"class weights on the device of `logits`, {logits.device}",
+            str(weight.device),
+            f"did you forget criterion.to({str(logits.device)!r})?",
+        )
+
+
+def shield(logits: Tensor, labels: Labels) -> Tensor:
+    """Cut the scores of ignored pixels off from their gradient, and bound them.
+
+    A NaN, an infinity or a saturated score can make a criterion's derivative infinite, and 0 times
+    that is NaN: replacing its value alone would not do. Pixels around still see scores up to the
+    bound as they are, so that a criterion that looks at neighbours gives what it gave.
+    """
+    seen = logits.detach().clamp(-BOUND, BOUND).nan_to_num(0.0)
+    return torch.where(labels.by_channel, logits, seen)
 
 
 def pixel_loss(
-    criterion: Criterion, logits: Tensor, batch: Batch, ignore_index: int, sum_classes: bool
+    criterion: Criterion, logits: Tensor, labels: Labels, ignore_index: int, entries: str
 ) -> Tensor:
     r"""Compute the criterion's value at each pixel, 0 where ignored.
 
-    A criterion that knows nothing of ignored labels gets class 0 in their place, so that they
-    never reach an index.
+    A criterion that knows nothing of ignored labels gets 0 in their place, so that they never
+    reach an index.
+
+    Args:
+        criterion: any criterion but the one-pass cross-entropy.
+        logits: scores at the size of the labels, of :func:`shield`.
+        labels: the checked target.
+        ignore_index: the label of the loss.
+        entries: what happens to one value per class: ``"refuse"``, ``"sum"`` or ``"mean"`` (over
+            the valid ones).
 
     Raises:
         TypeError: the criterion does not return a tensor.
         ValueError: it does not return one value per pixel.
     """
-    knows_ignored = declared(criterion, "ignore_index") is not None
-    label = batch.target if knows_ignored else torch.where(batch.labelled, batch.target, 0)
-    loss = _one_per_pixel(criterion, criterion(logits, label), logits, batch.target, sum_classes)
+    value: Any
+    if type(criterion) is nn.CrossEntropyLoss:  # of class probabilities, which ignore no label
+        value = F.cross_entropy(
+            logits,
+            labels.given.to(logits.dtype),
+            weight=None if criterion.weight is None else criterion.weight.to(logits.dtype),
+            label_smoothing=criterion.label_smoothing,
+            reduction="none",
+        )
+    elif type(criterion) is nn.BCEWithLogitsLoss and labels.valid.shape == logits.shape:
+        # It insists on a float target of the shape of the scores.
+        value = criterion(logits, labels.indexable.reshape(logits.shape).to(logits.dtype))
+    else:
+        knows_ignored = declared(criterion, "ignore_index") is not None
+        value = criterion(logits, labels.given if knows_ignored else labels.indexable)
+    loss = _one_per_pixel(criterion, value, logits, labels, entries)
     # Replaced, not multiplied by 0: a criterion may well be NaN where there is nothing to learn.
-    return torch.where(batch.labelled, loss, 0)
+    return torch.where(labels.labelled, loss, 0)
 
 
 def _one_per_pixel(
-    criterion: Criterion, loss: Any, logits: Tensor, target: Tensor, sum_classes: bool
+    criterion: Criterion, loss: Any, logits: Tensor, labels: Labels, entries: str
 ) -> Tensor:
     name = name_of(criterion)
     if not isinstance(loss, Tensor):
@@ -93,11 +173,14 @@ def _one_per_pixel(
             f"but got {type(loss).__name__} from {name}."
         )
     value: Tensor = loss
-    if sum_classes and value.shape == logits.shape:
-        value = value.sum(1)
-    if value.shape == (target.shape[0], 1, *target.shape[1:]):
+    shape = labels.labelled.shape
+    if value.shape == logits.shape and entries != "refuse":
+        valid = labels.by_channel
+        total = torch.where(valid, value, 0).sum(1)
+        value = total if entries == "sum" else total / valid.sum(1).clamp(min=1)
+    if value.shape == (shape[0], 1, *shape[1:]):
         value = value.squeeze(1)
-    if value.shape == target.shape:
+    if value.shape == shape:
         return value.to(torch.promote_types(value.dtype, torch.float32))
     hint = None
     if value.shape == logits.shape:
@@ -105,7 +188,7 @@ def _one_per_pixel(
     elif value.ndim == 0 or value.shape == (1,):
         hint = 'that is already reduced, was it built with reduction="none" and does it heed that?'
     raise fail(
-        f"`criterion` to return one value per pixel, shape {shape_of(target)}",
+        f"`criterion` to return one value per pixel, shape {tuple(shape)}",
         f"{'a scalar' if value.ndim == 0 else 'shape ' + shape_of(value)} from {name}",
         hint,
     )

@@ -42,6 +42,10 @@ def check_weight_map(weight_map: Tensor, mask: Tensor | None) -> None:
 def threshold(weight_map: Tensor, progress: float | Tensor, mask: Tensor | None) -> Tensor:
     """Threshold of Eq. 8, one for each image. Arguments must already be checked."""
     values = weight_map.detach()
+    if values.shape[1:].numel() == 0:
+        return values.new_zeros(
+            values.shape[0], dtype=torch.promote_types(values.dtype, torch.float32)
+        )
     values = values.to(torch.promote_types(values.dtype, torch.float32)).flatten(1)
     counted = torch.ones_like(values, dtype=torch.bool) if mask is None else mask.flatten(1)
     median = lower_median(values, counted)
@@ -101,7 +105,7 @@ def curriculum_threshold(
 
     Args:
         weight_map: M (B, \*S), floating point.
-        progress: e / E, at least 0; a 0-dimensional tensor avoids recompilation.
+        progress: e / E, at least 0; a tensor, of shape () or (B,), avoids recompilation.
         mask: bool (B, \*S), the labelled pixels V_y; all pixels if None.
 
     Returns:
@@ -120,7 +124,22 @@ def curriculum_threshold(
     check_weight_map(weight_map, mask)
     if not isinstance(progress, Tensor):
         require_finite(progress, "progress")
+    else:
+        _check_progress(progress, weight_map)
     return threshold(weight_map, progress, mask)
+
+
+def _check_progress(progress: Tensor, weight_map: Tensor) -> None:
+    """Check a progress that is a tensor: one for all maps, or one for each."""
+    if progress.ndim > 1 or (progress.ndim == 1 and progress.shape[0] != weight_map.shape[0]):
+        raise fail(
+            f"`progress` to be a number or a tensor of shape () or {(weight_map.shape[0],)}",
+            f"shape {shape_of(progress)}",
+        )
+    if progress.dtype.is_complex or progress.dtype == torch.bool:
+        raise TypeError(f"Expected `progress` to hold numbers, but got dtype {progress.dtype}.")
+    if can_read(progress) and not bool(((progress >= 0) & (progress < torch.inf)).all()):
+        raise fail("`progress` to be finite and at least 0", f"{progress.tolist()}")
 
 
 class SelfPacedCurriculum(nn.Module):
@@ -130,7 +149,9 @@ class SelfPacedCurriculum(nn.Module):
 
     The epoch lives in buffers: it is saved by ``state_dict``, moves with ``.to()``, and a
     compiled step is not compiled again when it changes. Loading a state restores the whole
-    schedule, its length too. Call :meth:`step` once after each epoch.
+    schedule, its length too. **Call** :meth:`step` **once after each epoch, or** :meth:`set_epoch`
+    **before it**: nothing else advances the schedule, and without it only the easier half of the
+    pixels is ever kept. ``lwm_loss.integrations`` has callbacks that do it.
 
     Args:
         epochs: E, the number of epochs after which every pixel is kept.
@@ -168,6 +189,15 @@ class SelfPacedCurriculum(nn.Module):
     def step(self) -> None:
         """Go on to the next epoch."""
         self.epoch += 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to this epoch, counted from 0: what a trainer knows also after it was resumed.
+
+        Raises:
+            TypeError: ``epoch`` is not an int.
+            ValueError: ``epoch`` is negative.
+        """
+        self.epoch.fill_(require_int(epoch, "epoch", minimum=0))
 
     def reset(self) -> None:
         """Go back to the first epoch."""

@@ -14,7 +14,7 @@ from ._checks import (
     require_finite,
     require_tensor,
 )
-from ._pixels import count_pixels, depth_pixels, map_dtype
+from ._pixels import count_pixels, depth_pixels, map_dtype, over_peak
 from .normalizers import divisor
 
 __all__ = [
@@ -91,14 +91,12 @@ def depth_loss(
     """Compute L_d of a checked batch, and the map log D - log D* that it is made of."""
     pred_depth, target_depth, known = batch.require_depths()
     gap = log_depth_gap(pred_depth, target_depth, known, log_input)
-    return gap.square().sum() / divisor(normalizer, known, gap.dtype), gap
+    return gap.square().sum() / divisor(normalizer, known, gap.dtype, "depth_normalizer"), gap
 
 
 def normalized_error(gap: Tensor) -> Tensor:
     """Compute R from a log-depth gap: its magnitude over the largest of the image, which may be 0."""
-    error = gap.detach().abs()
-    peak = error.flatten(1).amax(1).reshape(-1, *[1] * (error.ndim - 1))
-    return error / torch.where(peak == 0, 1, peak)
+    return over_peak(gap.detach().abs())
 
 
 def depth_prediction_error(

@@ -7,7 +7,6 @@ from torch import Tensor
 from ._weighted_loss import PixelWeightedLoss
 from .criterion import Criterion
 from .curriculum import SelfPacedCurriculum
-from .normalizers import divisor
 from .weighting import Weighting
 
 __all__ = ["HardPixelLoss"]
@@ -104,10 +103,9 @@ class HardPixelLoss(PixelWeightedLoss):
             ValueError: shapes or devices do not fit, the criterion does not return one value
                 per pixel, or (on the CPU) a label is out of range.
         """
-        rules = self._rules
-        batch = rules.check(logits, target, pred_depth, target_depth, depth_mask, scores_only=True)
+        batch = self._check(logits, target, pred_depth, target_depth, depth_mask, normalizer)
         loss, weight = self._loss_and_weight(logits, batch, self._share(batch))
-        return (weight * loss).sum() / divisor(normalizer, batch.labelled, loss.dtype)
+        return (weight * loss).sum() / self._divisor(normalizer, batch, loss.dtype)
 
     def extra_repr(self) -> str:
         return f"ignore_index={self.ignore_index}, sum_classes={self.sum_classes}"

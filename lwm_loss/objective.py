@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from ._batch import Batch, check_sides
-from ._checks import require_choice, require_finite, require_int
-from ._pixels import count_pixels
+from ._checks import require_choice, require_finite, require_ignore_index, require_int
 from ._weighted_loss import PixelWeightedLoss
 from .criterion import Criterion
 from .curriculum import SelfPacedCurriculum
 from .depth_error import depth_loss
-from .normalizers import divisor
 from .weighting import SharedMaps, Weighting
 
 __all__ = ["HardPixelMiningLoss", "LossTerms"]
@@ -105,7 +103,7 @@ class HardPixelMiningLoss(PixelWeightedLoss):
             criterion,
             weighting,
             curriculum,
-            ignore_index=require_int(ignore_index, "ignore_index"),
+            ignore_index=require_ignore_index(ignore_index),
             sum_classes=sum_classes,
             upsample_logits=upsample_logits,
             defaults=True,
@@ -152,13 +150,12 @@ class HardPixelMiningLoss(PixelWeightedLoss):
             ValueError: shapes, devices or the number of side outputs do not fit, the criterion
                 does not return one value per pixel, or (on the CPU) a label is out of range.
         """
-        rules = self._rules
-        batch = rules.check(logits, target, pred_depth, target_depth, depth_mask, scores_only=True)
+        batch = self._check(logits, target, pred_depth, target_depth, depth_mask, normalizer)
         sides = check_sides(side_logits, logits, self.num_sides)
-        depth, gap = depth_loss(batch, self.log_input, depth_normalizer)
+        depth, gap = depth_loss(batch, self._traits.log_input, depth_normalizer)
         shared = self._share(batch, gap)
         loss, weight = self._loss_and_weight(logits, batch, shared)
-        n = divisor(normalizer, batch.labelled, loss.dtype)
+        n = self._divisor(normalizer, batch, loss.dtype)
         segmentation = loss.sum() / n
         hard = (weight * loss).sum() / n
         total = segmentation + depth + self.alpha * hard
@@ -183,13 +180,15 @@ class HardPixelMiningLoss(PixelWeightedLoss):
     ) -> Tensor:
         """Compute L_hk of one side output."""
         if self.resize == "target":
-            full = batch.target.numel()
+            full = batch.labelled.numel()
+            if full == 0:
+                return side.flatten()[:0].sum()
             batch = batch.nearest(side.shape[2:])
             shared = self._share(batch)
             if normalizer is None:
-                n = count_pixels(batch.labelled, n.dtype)
+                n = self._divisor(None, batch, n.dtype)
             else:
-                n = n * (batch.target.numel() / full)
+                n = n * (batch.labelled.numel() / full)
         loss, weight = self._loss_and_weight(side, batch, shared)
         return (weight * loss).sum() / n
 

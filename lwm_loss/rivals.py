@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ._batch import BatchRules
-from ._checks import fail, require_choice, require_finite, require_int
+from ._checks import fail, require_choice, require_finite, require_ignore_index, require_int
 from .cross_entropy import pixel_cross_entropy
 
 __all__ = ["FocalWeighting", "LossMaxPoolingWeighting", "OHEMWeighting"]
@@ -19,12 +19,12 @@ class LossBasedWeighting(nn.Module):
 
     def __init__(self, ignore_index: int) -> None:
         super().__init__()
-        self.ignore_index = require_int(ignore_index, "ignore_index")
+        self.ignore_index = require_ignore_index(ignore_index)
 
     def _cross_entropy(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the loss (B, *S), 0 where ignored, and V_y."""
         batch = BatchRules(self.ignore_index).check(logits, target, scores_only=True)
-        loss, _ = pixel_cross_entropy(logits, batch.target, ignore_index=self.ignore_index)
+        loss, _ = pixel_cross_entropy(logits, batch.labels.label, ignore_index=self.ignore_index)
         return loss, batch.labelled
 
 
@@ -90,7 +90,7 @@ class OHEMWeighting(LossBasedWeighting):
         if lowest > 0:
             hardest = probability.topk(lowest, dim=1, largest=False).values[:, -1:]
             kept = kept | (probability <= hardest)
-        kept = kept.reshape(target.shape) & labelled
+        kept = kept.reshape(loss.shape) & labelled
         weight = kept.to(loss.dtype)
         if self.mean_over == "kept":
             weight = weight * (labelled.sum() / kept.sum().clamp(min=1)).to(loss.dtype)
@@ -201,6 +201,8 @@ class LossMaxPoolingWeighting(LossBasedWeighting):
             target_depth: not used.
         """
         loss, labelled = self._cross_entropy(logits.detach(), target)
+        if loss.numel() == 0:
+            return loss
         # Cumulative sums of a whole image: in float64 where there is one.
         exact = torch.float32 if loss.device.type == "mps" else torch.float64
         losses, counted = loss.to(exact).flatten(1), labelled.flatten(1)
@@ -224,7 +226,7 @@ class LossMaxPoolingWeighting(LossBasedWeighting):
         tau = n ** (-1 / q) * m ** (-1 / self.p)
         share = (losses / torch.where(a == 0, 1, a)).clamp(max=1) ** (q - 1)
         weight = n * tau * torch.where(a == 0, 1, share)
-        return torch.where(counted, weight, 0).to(loss.dtype).reshape(target.shape)
+        return torch.where(counted, weight, 0).to(loss.dtype).reshape(loss.shape)
 
     def extra_repr(self) -> str:
         return f"ratio={self.ratio:g}, p={self.p:g}, ignore_index={self.ignore_index}"

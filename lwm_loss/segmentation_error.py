@@ -16,10 +16,13 @@ from ._checks import (
     check_cells,
     check_depth_range,
     fail,
+    require_choice,
     require_finite,
-    require_int,
+    require_ignore_index,
 )
-from ._pixels import depth_pixels, map_dtype
+from ._labels import TASKS, Task
+from ._pixels import depth_pixels, map_dtype, over_peak
+from .pixel_error import PixelError, check_error, name_of_error, pixel_error
 
 __all__ = [
     "DepthAwareSegmentationError",
@@ -97,12 +100,6 @@ class Regions:
         return f"cells={self.cells!r}, bin_size={self.bin_size:g}, depth_range={self.depth_range}"
 
 
-def misclassified(input: Tensor, target: Tensor) -> Tensor:
-    """Delta: whether the predicted label (the first of the highest scores) is not the true one."""
-    predicted = input.argmax(1) if input.is_floating_point() else input.long()
-    return predicted != target
-
-
 class RegionSlots(NamedTuple):
     """The part of Z that does not depend on a prediction: which slot counts each pixel.
 
@@ -116,6 +113,12 @@ class RegionSlots(NamedTuple):
     counted: Tensor
     slots: Tensor | None
     number: int
+
+    def average(self, error: Tensor, kind: PixelError, dtype: torch.dtype) -> Tensor:
+        """Compute Z from the error of every pixel, Delta or a soft one."""
+        if error.dtype == torch.bool:
+            return self.error_rate(error, dtype)
+        return (self.relative_error if kind == "loss" else self.mean_error)(error, dtype)
 
     def error_rate(self, wrong: Tensor, dtype: torch.dtype) -> Tensor:
         """Compute Eq. 3 for every region at once: scatter-add of ones, one division, gather.
@@ -133,6 +136,32 @@ class RegionSlots(NamedTuple):
         none = torch.zeros_like(rate)
         rates = torch.stack((none, none, rate, rate), -1).flatten(1)
         return rates.gather(1, slot).reshape(wrong.shape)
+
+    def mean_error(self, error: Tensor, dtype: torch.dtype) -> Tensor:
+        """Compute the mean of a soft error in [0, 1] for every region at once.
+
+        Errors are added as fixed-point integers, so that the mean is the same in any order. A NaN
+        counts as 1, as it counts as wrong in :meth:`error_rate`.
+        """
+        # An image of 2**28 pixels still fits into 63 bits, and a pixel is rounded by 1.5e-11.
+        unit = 1 << (24 if error.device.type == "mps" else 35)
+        error = torch.where(self.counted, error, 0).nan_to_num(1.0)
+        if self.slots is None:
+            return error.to(dtype)
+        exact = torch.float32 if error.device.type == "mps" else torch.float64
+        slot = self.slots.long().flatten(1)
+        fixed = (error.to(exact) * unit).round().long().flatten(1)
+        table = slot.new_zeros(slot.shape[0], SLOTS * self.number)
+        count = table.scatter_add(1, slot, torch.ones_like(slot))
+        mean = table.scatter_add(1, slot, fixed).to(exact) / (count.clamp(min=1) * unit)
+        return mean.to(dtype).gather(1, slot).reshape(error.shape)
+
+    def relative_error(self, loss: Tensor, dtype: torch.dtype) -> Tensor:
+        """Compute each region's mean of a loss over the largest such mean of its image."""
+        largest = torch.finfo(loss.dtype).max
+        loss = torch.where(self.counted, loss, 0).nan_to_num(largest, largest)
+        mean = self.mean_error(over_peak(loss), dtype)
+        return over_peak(mean)
 
 
 def assign_regions(
@@ -200,6 +229,8 @@ def depth_aware_segmentation_error(
     depth_range: tuple[float, float] = (1.0, 256.0),
     ignore_index: int = -100,
     depth_mask: Tensor | None = None,
+    task: Task = "multiclass",
+    error: PixelError = "misclassified",
 ) -> Tensor:
     r"""Depth-aware Segmentation Error, the second measurement of hard pixels (Eq. 3).
 
@@ -218,14 +249,16 @@ def depth_aware_segmentation_error(
         depth_range: see :func:`depth_aware_regions`.
         ignore_index: the label of pixels that do not count.
         depth_mask: bool, as ``target_depth``; ``False`` marks more pixels as missing.
+        task: what the labels are, see :class:`lwm_loss.LossWeightModule`.
+        error: what is averaged within a region, see :class:`lwm_loss.LossWeightModule`.
 
     Returns:
         Z (B, \*S) in [0, 1]; float32, or float64 for float64 scores. Never carries a gradient.
 
     Raises:
         TypeError: an argument is no tensor or of the wrong kind of dtype.
-        ValueError: shapes, devices or options do not fit, or (on the CPU) a label is not in
-            [0, C) and not ``ignore_index``.
+        ValueError: shapes, devices or options do not fit, or (on the CPU) a label is none of the
+            task's and not ``ignore_index``.
 
     Example:
         >>> predicted = torch.tensor([[[0, 1, 1, 1]]])
@@ -235,7 +268,12 @@ def depth_aware_segmentation_error(
         tensor([[[0.3333, 0.3333, 0.3333, 0.0000]]])
     """
     measure = DepthAwareSegmentationError(
-        cells=cells, bin_size=bin_size, depth_range=depth_range, ignore_index=ignore_index
+        cells=cells,
+        bin_size=bin_size,
+        depth_range=depth_range,
+        ignore_index=ignore_index,
+        task=task,
+        error=error,
     )
     return measure.forward(input, target, target_depth, depth_mask=depth_mask)
 
@@ -256,10 +294,16 @@ class DepthAwareSegmentationError(nn.Module):
         bin_size: float = 10.0,
         depth_range: tuple[float, float] = (1.0, 256.0),
         ignore_index: int = -100,
+        task: Task = "multiclass",
+        error: PixelError = "misclassified",
     ) -> None:
         super().__init__()
         self.regions = Regions(cells, bin_size, depth_range)
-        self.ignore_index = require_int(ignore_index, "ignore_index")
+        self.ignore_index = require_ignore_index(ignore_index)
+        require_choice(task, "task", TASKS)
+        self.task = task
+        check_error(error)
+        self.error = error
 
     def forward(
         self,
@@ -270,11 +314,15 @@ class DepthAwareSegmentationError(nn.Module):
         depth_mask: Tensor | None = None,
     ) -> Tensor:
         """See :func:`depth_aware_segmentation_error` for shapes, units and errors."""
-        rules = BatchRules(self.ignore_index, name="input")
+        rules = BatchRules(self.ignore_index, task=self.task, name="input")
         batch = rules.check(input, target, None, target_depth, depth_mask)
         depth, known = batch.require_target_depth()
         slots = assign_regions(batch.labelled, depth, known, self.regions)
-        return slots.error_rate(misclassified(input.detach(), batch.target), map_dtype(input))
+        error = pixel_error(input.detach(), batch.labels, self.error)
+        return slots.average(error, self.error, map_dtype(input))
 
     def extra_repr(self) -> str:
-        return f"{self.regions!r}, ignore_index={self.ignore_index}"
+        return (
+            f"{self.regions!r}, ignore_index={self.ignore_index}, task={self.task!r}, "
+            f"error={name_of_error(self.error)}"
+        )

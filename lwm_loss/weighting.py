@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ._batch import Batch, BatchRules
-from ._checks import Cells, require_bool, require_choice, require_int, require_object
+from ._checks import Cells, require_bool, require_choice, require_ignore_index, require_object
+from ._labels import TASKS, Labels, Task
 from ._pixels import map_dtype
 from .depth_error import log_depth_gap, normalized_error
 from .fusion import FUSIONS
-from .segmentation_error import Regions, RegionSlots, assign_regions, misclassified
+from .pixel_error import PixelError, check_error, name_of_error, pixel_error
+from .segmentation_error import Regions, RegionSlots, assign_regions
 
 __all__ = ["LossWeightModule", "WeightMaps", "Weighting"]
 
@@ -32,9 +34,9 @@ class WeightMaps(NamedTuple):
 
 
 class SharedMaps(NamedTuple):
-    """The part of M that an output and its side outputs share: V_y, R, and every pixel's slot."""
+    """The part of M that an output and its side outputs share: labels, R, every pixel's slot."""
 
-    labelled: Tensor
+    labels: Labels
     dpe: Tensor | None
     slots: RegionSlots
 
@@ -48,12 +50,16 @@ class Weighting(Protocol):
     be (B, \*S), on any scale; whatever it holds at ignored pixels is replaced by 0. A gradient that
     it carries reaches the logits.
 
-    Two more attributes are read where the object has them:
+    Four more attributes are read where the object has them:
 
     - ``ignore_index`` (int): the label that it takes for ignored. Ignored pixels are handed to it
       under this label; without the attribute under the label of the loss.
     - ``log_input`` (bool, ``True`` without the attribute): whether it expects the predicted depth
       in logs.
+    - ``task`` (``"multiclass"`` without the attribute): what logits and labels it expects, see
+      :class:`LossWeightModule`; the loss takes the task of its weighting.
+    - ``mean_over`` (a str): where it is ``"kept"`` the scale of its weights depends on all pixels
+      of the batch, so that the loss refuses a ``normalizer``.
 
     Example:
         >>> def nearer_is_harder(logits, target, pred_depth, target_depth):
@@ -79,6 +85,8 @@ class WeightingTraits(NamedTuple):
 
     ignore_index: int | None = None
     log_input: bool = True
+    task: Task = "multiclass"
+    scaled_by_batch: bool = False
 
 
 def check_weighting(weighting: Any) -> WeightingTraits:
@@ -86,9 +94,14 @@ def check_weighting(weighting: Any) -> WeightingTraits:
     require_object(weighting, "weighting", "a LossWeightModule or another callable")
     index = getattr(weighting, "ignore_index", None)
     if index is not None:
-        require_int(index, "weighting.ignore_index")
+        require_ignore_index(index, "weighting.ignore_index")
+    task: Any = getattr(weighting, "task", "multiclass")
+    require_choice(task, "weighting.task", TASKS)
     return WeightingTraits(
-        index, require_bool(getattr(weighting, "log_input", True), "weighting.log_input")
+        index,
+        require_bool(getattr(weighting, "log_input", True), "weighting.log_input"),
+        task,
+        getattr(weighting, "mean_over", None) == "kept",
     )
 
 
@@ -107,6 +120,24 @@ class LossWeightModule(nn.Module):
             (which then needs no predicted depth).
         ignore_index: the label of pixels that do not count.
         log_input: whether the predicted depth is in logs.
+        task: what logits and target are, and when a pixel is wrong:
+
+            - ``"multiclass"``: scores (B, C, \*S) of at least two classes; integer labels
+              (B, \*S), or class probabilities (B, C, \*S), whose label is the first of the highest
+              and which are ignored where they sum to 0. Wrong if the argmax differs.
+            - ``"binary"``: scores (B, 1, \*S); labels 0 or 1, (B, \*S) or (B, 1, \*S), integer,
+              bool or float. Wrong if ``logit > 0`` differs.
+            - ``"multilabel"``: scores (B, C, \*S); labels 0 or 1 of the same shape, each of which
+              may be ignored. How wrong a pixel is, is the share of its valid labels that differ;
+              without a valid one it is ignored.
+        error: the error of a pixel whose mean over a region is Z:
+
+            - ``"misclassified"``: whether it is wrong, as above (Eq. 3).
+            - ``"probability"``: 1 less the probability of the true class; with ``"binary"`` and
+              ``"multilabel"`` of the true value, as a mean over the valid labels.
+            - ``"loss"``: the cross-entropy; the mean of the region is divided by the largest of
+              the image (the alternative that section III-B2 names).
+            - a callable from (logits, target) to (B, \*S), whose values are clamped to [0, 1].
 
     Raises:
         TypeError: an option has the wrong type.
@@ -129,13 +160,20 @@ class LossWeightModule(nn.Module):
         fusion: str = "sum",
         ignore_index: int = -100,
         log_input: bool = True,
+        *,
+        task: Task = "multiclass",
+        error: PixelError = "misclassified",
     ) -> None:
         super().__init__()
         require_choice(fusion, "fusion", FUSIONS)
         self.regions = Regions(cells, bin_size, depth_range)
         self.fusion = fusion
-        self.ignore_index = require_int(ignore_index, "ignore_index")
+        self.ignore_index = require_ignore_index(ignore_index)
         self.log_input = require_bool(log_input, "log_input")
+        require_choice(task, "task", TASKS)
+        self.task = task
+        check_error(error)
+        self.error = error
 
     def forward(
         self,
@@ -149,8 +187,9 @@ class LossWeightModule(nn.Module):
         r"""Compute the loss weight map M.
 
         Args:
-            logits: scores (B, C, \*S), or an integer map (B, \*S) of predicted labels.
-            target: integer labels (B, \*S).
+            logits: scores (B, C, \*S), or predicted labels: integers (B, \*S), of
+                ``"multilabel"`` (B, C, \*S).
+            target: labels of the task.
             pred_depth: predicted log-depth (with ``log_input=False``: depth), (B, \*S) or
                 (B, 1, \*S); not needed with ``fusion="dse"``.
             target_depth: true depth, same shapes; zero, negative, NaN and infinite are missing.
@@ -166,8 +205,7 @@ class LossWeightModule(nn.Module):
                 with ``log_input=False`` a predicted depth is not positive.
         """
         batch = self._rules.check(logits, target, pred_depth, target_depth, depth_mask)
-        wrong = misclassified(logits.detach(), batch.target)
-        return self._weigh(wrong, self._share(batch), logits).weight
+        return self._weigh(logits, self._share(batch)).weight
 
     def maps(
         self,
@@ -183,12 +221,11 @@ class LossWeightModule(nn.Module):
         The predicted depth is needed with every fusion, since R is always returned.
         """
         batch = self._rules.check(logits, target, pred_depth, target_depth, depth_mask)
-        wrong = misclassified(logits.detach(), batch.target)
-        return self._weigh(wrong, self._share(batch, with_dpe=True), logits)
+        return self._weigh(logits, self._share(batch, with_dpe=True))
 
     @property
     def _rules(self) -> BatchRules:
-        return BatchRules(self.ignore_index, self.log_input)
+        return BatchRules(self.ignore_index, self.log_input, task=self.task)
 
     def _share(
         self, batch: Batch, gap: Tensor | None = None, *, with_dpe: bool = False
@@ -206,18 +243,31 @@ class LossWeightModule(nn.Module):
                 gap = log_depth_gap(depth.detach(), target_depth, known, self.log_input)
             dpe = normalized_error(gap)
         slots = assign_regions(batch.labelled, target_depth, known, self.regions)
-        return SharedMaps(batch.labelled, dpe, slots)
+        return SharedMaps(batch.labels, dpe, slots)
 
-    def _weigh(self, wrong: Tensor, shared: SharedMaps, logits: Tensor) -> WeightMaps:
-        """Compute the maps of one set of scores from their Delta; logits give the dtype alone."""
+    def _weigh(
+        self,
+        logits: Tensor,
+        shared: SharedMaps,
+        wrong: Tensor | None = None,
+        plain_loss: Tensor | None = None,
+    ) -> WeightMaps:
+        """Compute the maps of one set of scores.
+
+        Pass Delta (``wrong``) or the plain cross-entropy if it is already at hand; then logits may
+        have another resolution than the labels.
+        """
         dtype = map_dtype(logits)
-        dse = shared.slots.error_rate(wrong, dtype)
+        if wrong is None or self.error != "misclassified":
+            wrong = pixel_error(logits.detach(), shared.labels, self.error, plain_loss)
+        dse = shared.slots.average(wrong, self.error, dtype)
         dpe = torch.zeros_like(dse) if shared.dpe is None else shared.dpe.to(dtype)
         fused = FUSIONS[self.fusion](dpe, dse)
-        return WeightMaps(dpe, dse, torch.where(shared.labelled, fused, 0))
+        return WeightMaps(dpe, dse, torch.where(shared.labels.labelled, fused, 0))
 
     def extra_repr(self) -> str:
         return (
             f"{self.regions!r}, fusion={self.fusion!r}, "
-            f"ignore_index={self.ignore_index}, log_input={self.log_input}"
+            f"ignore_index={self.ignore_index}, log_input={self.log_input}, "
+            f"task={self.task!r}, error={name_of_error(self.error)}"
         )

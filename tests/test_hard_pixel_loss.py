@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given
@@ -45,7 +48,13 @@ def test_hard_pixel_loss_is_the_oracles(batch: Batch, smoothing: float, weighted
         class_weight=class_weight,
         label_smoothing=smoothing,
     )
-    truth = ref.weighted_loss(weight, loss, arrays.target, ignore_index=batch.ignore_index)
+    truth = ref.weighted_loss(
+        weight,
+        loss,
+        arrays.target,
+        ignore_index=batch.ignore_index,
+        class_weight=class_weight,
+    )
     ours = lwm.HardPixelLoss(criterion, weighting_of(batch))(
         *batch[:4], depth_mask=batch.depth_mask
     )
@@ -229,3 +238,154 @@ def test_a_function_filters_like_a_curriculum() -> None:
     schedule = lwm.SelfPacedCurriculum(3)
     by_function = lwm.HardPixelLoss(criterion, weighting, lambda m, mask: schedule(m, mask))
     assert torch.equal(by_function(*data), wrapped(schedule)(*data))
+
+
+class_weight = torch.tensor([0.1, 2.0, 1.0, 0.5, 30.0])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda **options: nn.CrossEntropyLoss(**options),
+        lambda **options: type("Mine", (nn.CrossEntropyLoss,), {})(**options),
+        lambda **options: functools.partial(nn.functional.cross_entropy, **options),
+    ],
+    ids=["module", "subclass", "partial"],
+)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_with_a_uniform_weight_it_is_the_criterion(build: Any, smoothing: float) -> None:
+    data = scene()
+    options = {"weight": class_weight, "ignore_index": 255, "label_smoothing": smoothing}
+
+    def ones(logits: Tensor, target: Tensor, *depths: Tensor) -> Tensor:
+        return torch.ones_like(target, dtype=torch.float32)
+
+    ours = lwm.HardPixelLoss(build(reduction="none", **options), ones)(*data)
+    torch.testing.assert_close(ours, nn.CrossEntropyLoss(**options)(*data[:2]))
+
+
+def test_with_a_uniform_weight_it_is_the_nll() -> None:
+    data = scene()
+    log_probability = data.logits.log_softmax(1)
+    criterion = nn.NLLLoss(class_weight, ignore_index=255, reduction="none")
+    terms = lwm.HardPixelMiningLoss(0, criterion=criterion)(log_probability, *data[1:])
+    whole = nn.NLLLoss(class_weight, ignore_index=255)(log_probability, data.target)
+    torch.testing.assert_close(terms.segmentation, whole)
+
+
+def test_class_weights_of_zero_everywhere_give_zero() -> None:
+    data = scene()
+    criterion = nn.CrossEntropyLoss(torch.zeros(5), ignore_index=255, reduction="none")
+    assert lwm.HardPixelMiningLoss(0, criterion=criterion)(*data).segmentation == 0
+
+
+@pytest.mark.parametrize("size", [2, 4, 6, 41])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_class_weights_of_the_wrong_length(size: int, smoothing: float) -> None:
+    data = scene()
+    criterion = nn.CrossEntropyLoss(
+        torch.ones(size), ignore_index=255, reduction="none", label_smoothing=smoothing
+    )
+    for loss in (
+        lwm.HardPixelLoss(criterion, lwm.LossWeightModule(ignore_index=255)),
+        lwm.HardPixelMiningLoss(0, criterion=criterion),
+    ):
+        with pytest.raises(ValueError, match=rf"class weights of shape \(5,\).*got .*\({size},\)"):
+            loss(*data)
+
+
+@pytest.mark.parametrize("bad", [math.nan, -16, -0.5, math.inf])
+def test_a_number_that_cannot_divide(bad: float) -> None:
+    data = scene()
+    with pytest.raises(ValueError, match="`normalizer` to be finite and at least 0"):
+        wrapped()(*data, normalizer=bad)
+    objective = lwm.HardPixelMiningLoss(0, ignore_index=255)
+    with pytest.raises(ValueError, match="`depth_normalizer` to be finite and at least 0"):
+        objective(*data, depth_normalizer=bad)
+    if bad != math.inf:  # a tensor is not read, but what it does stays visible
+        assert wrapped()(*data, normalizer=torch.tensor(float(bad))).isnan()
+
+
+def test_a_normalizer_of_zero_counts_as_one() -> None:
+    data = scene()
+    one = wrapped()(*data, normalizer=1)
+    for zero in (0, 0.0, torch.tensor(0), np.float32(0)):
+        assert torch.equal(wrapped()(*data, normalizer=zero), one)
+    with pytest.raises(TypeError, match="`normalizer` to be a number or a tensor, but got '3'"):
+        wrapped()(*data, normalizer="3")  # type: ignore[arg-type]
+
+
+def generalised_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Its slope is infinite where the probability of the label is 0."""
+    true = logits.softmax(1).gather(1, target[:, None])[:, 0]
+    return (1 - true**0.7) / 0.7
+
+
+def neighbourly(logits: Tensor, target: Tensor) -> Tensor:
+    """Each pixel's loss is the mean over the pixels around it."""
+    each = nn.functional.cross_entropy(logits, target, reduction="none")
+    return nn.functional.avg_pool2d(each, 3, 1, 1)
+
+
+def root(logits: Tensor, target: Tensor) -> Tensor:
+    """Its slope is infinite at a loss of 0."""
+    return nn.functional.cross_entropy(logits, target, reduction="none").sqrt()
+
+
+BAD_SCORES = [math.nan, math.inf, -math.inf, "one inf", -120.0, 1e30, "saturated"]
+
+
+@pytest.mark.parametrize("bad", BAD_SCORES)
+@pytest.mark.parametrize("criterion", [generalised_cross_entropy, neighbourly, root])
+@pytest.mark.parametrize("foreign", [False, True])
+def test_ignored_pixels_get_exactly_no_gradient(
+    bad: float | str, criterion: Any, foreign: bool
+) -> None:
+    data = scene(images=1, size=(5, 6), missing=0.0)
+    ignored = data.target == 255
+    logits = data.logits.clone()
+    if bad == "one inf":
+        logits[:, 1] = torch.where(ignored, math.inf, logits[:, 1])
+    elif bad in ("saturated", -120.0):
+        logits[:, 0] = torch.where(ignored, 120.0 if bad == "saturated" else -120.0, logits[:, 0])
+    else:
+        logits = torch.where(ignored[:, None], bad, logits)
+    weighting: Any = lwm.LossWeightModule(ignore_index=255)
+    if foreign:  # a weighting that carries a gradient of its own
+
+        def weighting(logits: Tensor, target: Tensor, *depths: Tensor) -> Tensor:
+            return generalised_cross_entropy(logits, target.clamp(max=4))
+
+    loss = lwm.HardPixelLoss(criterion, weighting, ignore_index=255)
+    logits.requires_grad_()
+    value = loss(logits, *data[1:])
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert (logits.grad.movedim(1, -1)[ignored] == 0).all()
+    assert (logits.grad.movedim(1, -1)[~ignored] != 0).any()
+
+
+def test_a_criterion_that_looks_at_neighbours_sees_ignored_scores() -> None:
+    data = scene()
+    safe = torch.where(data.target == 255, 0, data.target)
+    each = neighbourly(data.logits, safe)
+    weight = lwm.LossWeightModule(ignore_index=255)(*data)
+    by_hand = (weight * each).sum() / (data.target != 255).sum()
+    weighting = lwm.LossWeightModule(ignore_index=255)
+    torch.testing.assert_close(lwm.HardPixelLoss(neighbourly, weighting)(*data), by_hand)
+
+
+def test_a_parameter_of_the_criterion_is_spared_too() -> None:
+    data = scene(images=1, size=(5, 6))
+    temperature = torch.ones((), requires_grad=True)
+
+    def criterion(logits: Tensor, target: Tensor) -> Tensor:
+        return generalised_cross_entropy(logits * temperature, target)
+
+    logits = torch.where((data.target == 255)[:, None], math.nan, data.logits)
+    loss = lwm.HardPixelLoss(criterion, lwm.LossWeightModule(ignore_index=255))
+    loss(logits, *data[1:]).backward()
+    assert temperature.grad is not None
+    assert temperature.grad.isfinite()

@@ -208,13 +208,6 @@ def test_any_integer_dtype_of_labels(dtype: torch.dtype, from_labels: bool) -> N
     assert torch.equal(typed, plain)
 
 
-def test_one_class_is_never_wrong() -> None:
-    z = LF.depth_aware_segmentation_error(
-        torch.randn(2, 1, 3, 3), torch.zeros(2, 3, 3, dtype=torch.long), torch.ones(2, 3, 3)
-    )
-    assert z.count_nonzero() == 0
-
-
 def test_dse_carries_no_gradient() -> None:
     logits = torch.randn(1, 3, 4, 4, requires_grad=True)
     depth = torch.ones(1, 4, 4, requires_grad=True)

@@ -361,6 +361,120 @@ def depth_aware_segmentation_error(
     return dse
 
 
+# --- Z of any dense task and of soft errors -------------------------------------------------------
+
+
+def labels_of_pixel(target: Array, pixel: Pixel, task: str, ignore_index: int = -100) -> list[int]:
+    """The labels of a pixel that count: a class, or a flag of each valid channel; [] if ignored.
+
+    ``target`` is that of the task: classes ``(B, *S)`` or their probabilities ``(B, C, *S)``, one
+    flag ``(B, 1, *S)``, or flags ``(B, C, *S)``, with -1 for a channel that is ignored.
+
+    >>> labels_of_pixel(np.array([[[[1]], [[255]]]]), (0, 0, 0), "multilabel", 255)
+    [1, -1]
+    """
+    if task == "multiclass" and target.ndim == len(pixel):
+        label = int(target[pixel])
+        return [] if label == ignore_index else [label]
+    entries = [float(target[at_class(pixel, j)]) for j in range(target.shape[1])]
+    if task == "multiclass":
+        return [entries.index(max(entries))] if math.fsum(entries) != 0.0 else []
+    flags = [-1 if entry == ignore_index else int(entry) for entry in entries]
+    return flags if any(flag >= 0 for flag in flags) else []
+
+
+def pixel_error(
+    logits: Array, target: Array, task: str, error: str, ignore_index: int = -100
+) -> Float:
+    """The error ``(B, *S)`` that Z averages under a task; 0 where the pixel is ignored.
+
+    ``error`` is ``"misclassified"``, ``"probability"`` (1 less that of the truth) or ``"loss"``.
+
+    >>> scores, flags = np.array([[[[2.0]], [[-1.0]]]]), np.array([[[[1]], [[1]]]])
+    >>> pixel_error(scores, flags, "multilabel", "misclassified").tolist()
+    [[[0.5]]]
+    """
+    shape = (logits.shape[0], *logits.shape[2:])
+    result = np.zeros(shape)
+    for pixel in pixels(shape):
+        truth = labels_of_pixel(target, pixel, task, ignore_index)
+        if not truth:
+            continue
+        scores = [float(logits[at_class(pixel, j)]) for j in range(logits.shape[1])]
+        if task == "multiclass":
+            logs = log_softmax(scores)
+            if error == "misclassified":
+                result[pixel] = float(scores.index(max(scores)) != truth[0])
+            elif error == "probability":
+                result[pixel] = 1.0 - math.exp(logs[truth[0]])
+            elif target.ndim == logits.ndim:
+                shares = [float(target[at_class(pixel, j)]) for j in range(len(scores))]
+                result[pixel] = -math.fsum(p * log for p, log in zip(shares, logs, strict=True))
+            else:
+                result[pixel] = -logs[truth[0]]
+            continue
+        errors = []
+        for score, flag in zip(scores, truth, strict=True):
+            if flag < 0:
+                continue
+            signed = score if flag else -score
+            loss = math.log1p(math.exp(-abs(signed))) + max(-signed, 0.0)
+            kinds = {
+                "misclassified": float((score > 0) != bool(flag)),
+                "probability": 1.0 - math.exp(-loss),
+                "loss": loss,
+            }
+            errors.append(kinds[error])
+        result[pixel] = math.fsum(errors) / len(errors)
+    return result
+
+
+def mean_error_of_regions(
+    errors: Array,
+    labelled: Array,
+    target_depth: Array,
+    *,
+    cells: Cells = (8, 8),
+    bin_size: float = 10.0,
+    depth_range: tuple[float, float] = (1.0, 256.0),
+    depth_mask: Array | None = None,
+    relative: bool = False,
+) -> Float:
+    """The mean error of each region over its pixels in V_y and V_d, given to all of them.
+
+    With ``relative`` means are divided by the largest of their image, as for ``error="loss"``.
+
+    >>> errors, depth = np.array([[[4.0, 2.0, 1.0]]]), np.array([[[5.0, 5.0, 25.0]]])
+    >>> mean_error_of_regions(
+    ...     errors, np.ones((1, 1, 3), bool), depth, cells=(1, 1), relative=True
+    ... ).round(3).tolist()
+    [[[1.0, 1.0, 0.333]]]
+    """
+    target_depth = with_channel(target_depth, labelled)
+    depth_mask = None if depth_mask is None else with_channel(depth_mask, labelled)
+    known = depth_pixels(target_depth, depth_mask)
+    members: dict[Region, list[Pixel]] = {}
+    regions = depth_aware_regions(
+        target_depth, cells=cells, bin_size=bin_size, depth_range=depth_range
+    )
+    for pixel, region in regions.items():
+        if known[pixel] and labelled[pixel]:
+            members.setdefault(region, []).append(pixel)
+    means = {
+        region: math.fsum(float(errors[pixel]) for pixel in inside) / len(inside)
+        for region, inside in members.items()
+    }
+    result = np.zeros(labelled.shape)
+    for region, inside in members.items():
+        mean = means[region]
+        if relative:
+            largest = max(other for at, other in means.items() if at[0] == region[0])
+            mean = mean / largest if largest else 0.0
+        for pixel in inside:
+            result[pixel] = mean
+    return result
+
+
 # --- Section III-B3 and Eq. 4: fusion and the weighted loss ---------------------------------------
 
 FUSIONS: dict[str, Callable[[float, float], float]] = {
@@ -449,8 +563,11 @@ def weighted_loss(
     *,
     ignore_index: int = -100,
     normalizer: float | None = None,
+    class_weight: Sequence[float] | None = None,
 ) -> float:
-    """Eq. 4: ``sum(M * loss) / n`` over V_y; n is V_y's size, or the caller's. 0 for an empty V_y.
+    """Eq. 4: ``sum(M * loss) / n`` over V_y; 0 for an empty V_y.
+
+    n is the caller's, or V_y's size, with class weights the sum of those of its labels.
 
     >>> weighted_loss(np.array([[[2.0, 1.0]]]), np.array([[[3.0, 5.0]]]), np.array([[[0, -100]]]))
     6.0
@@ -460,8 +577,12 @@ def weighted_loss(
         for pixel in pixels(target.shape)
         if int(target[pixel]) != ignore_index
     )
-    count = float(labelled_count(target, ignore_index))
-    return total / (normalizer if normalizer is not None else max(count, 1.0))
+    if normalizer is None and class_weight is None:
+        normalizer = float(labelled_count(target, ignore_index))
+    elif normalizer is None and class_weight is not None:
+        labels = [int(target[pixel]) for pixel in pixels(target.shape)]
+        normalizer = math.fsum(class_weight[j] for j in labels if j != ignore_index)
+    return total / (normalizer or 1.0)
 
 
 # --- Eqs. 6 to 8: curriculum ----------------------------------------------------------------------
@@ -608,7 +729,12 @@ def total_loss(
             label_smoothing=label_smoothing,
         )
         return weighted_loss(
-            kept, loss, labels, ignore_index=ignore_index, normalizer=normalizer
+            kept,
+            loss,
+            labels,
+            ignore_index=ignore_index,
+            normalizer=normalizer,
+            class_weight=class_weight,
         ), kept
 
     pred_depth, target_depth = with_channel(pred_depth, target), with_channel(target_depth, target)
@@ -623,7 +749,12 @@ def total_loss(
         label_smoothing=label_smoothing,
     )
     l_s = weighted_loss(
-        np.ones(target.shape), plain, target, ignore_index=ignore_index, normalizer=normalizer
+        np.ones(target.shape),
+        plain,
+        target,
+        ignore_index=ignore_index,
+        normalizer=normalizer,
+        class_weight=class_weight,
     )
     l_d = log_depth_mse(
         pred_depth,
