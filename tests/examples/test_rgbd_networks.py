@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 
 import pytest
@@ -20,9 +21,14 @@ from examples.rgbd.networks import (
     build_network,
     parameter_groups,
 )
+from examples.rgbd.networks.cfn import depth_layers
 from examples.rgbd.networks.fcn import centred_log_depth
 from examples.rgbd.networks.inputs import normalise_hha
+from examples.rgbd.networks.ls_deconvnet import average_pool, unpool
+from examples.rgbd.networks.pap import affinity, diffuse
 from examples.rgbd.networks.rdfnet import inverse_depth
+from examples.rgbd.networks.superpixels import superpixels
+from examples.rgbd.networks.trl import TaskAttention
 from examples.rgbd.networks.vgg import LARGE_FOV
 from examples.rgbd.networks.weights import load_weights_file
 from lwm_loss import MultiTaskOutput
@@ -56,6 +62,11 @@ CASES = {
     "rdfnet": ("rdfnet", "tiny", {}),
     "acnet": ("acnet", "tiny", {}),
     "light_refinenet": ("light_refinenet", "mobilenet_v2", {}),
+    "trl": ("trl", "tiny", {"width": 32}),
+    "pap": ("pap", "tiny", {"predict_normals": True}),
+    "ls_deconvnet": ("ls_deconvnet", "tiny_vgg", {}),
+    "ls_deconvnet-rgbd": ("ls_deconvnet", "tiny_vgg", {"input": "rgbd"}),
+    "cfn": ("cfn", "tiny", {}),
 }
 READS_DEPTH = [
     key for key in CASES if key not in ("fcn", "rdfnet-rgb", "light_refinenet", "trl", "pap")
@@ -92,8 +103,7 @@ def stirred(network):
 @pytest.mark.parametrize("shape", [(1, 3, 37, 53), (2, 3, 32, 95)])
 def test_shapes(key, shape):
     network = case(key)
-    output = seen(network).eval()(torch.randn(shape))
-    assert isinstance(output, MultiTaskOutput)
+    output = MultiTaskOutput.of(seen(network).eval()(torch.randn(shape)))
     assert output.logits.shape == (shape[0], NUM_CLASSES, *shape[2:])
     assert output.log_depth.shape == (shape[0], *shape[2:])
     assert output.side_logits == ()
@@ -103,9 +113,11 @@ def test_shapes(key, shape):
 @pytest.mark.parametrize("key", CASES)
 def test_every_parameter_receives_a_gradient(key):
     network = stirred(case(key)).double().train()
-    output = seen(network)(torch.randn(2, 3, *SIZE).double())
+    raw = seen(network)(torch.randn(2, 3, *SIZE).double())
+    output = MultiTaskOutput.of(raw)
     assert len(output.side_logits) == network.num_sides
-    sum(torch.randn_like(part).mul(part).sum() for part in tensors(output)).backward()
+    parts = [*tensors(output), *([raw["normals"]] if isinstance(raw, dict) else [])]
+    sum(torch.randn_like(part).mul(part).sum() for part in parts).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -116,8 +128,8 @@ def test_every_parameter_receives_a_gradient(key):
 def test_evaluation_depends_neither_on_the_batch_nor_on_the_copy(key):
     network = seen(stirred(case(key))).double().eval()
     images = torch.randn(2, 3, 47, 66).double()
-    together = network(images)
-    alone = pickle.loads(pickle.dumps(network))(images[1:])
+    together = MultiTaskOutput.of(network(images))
+    alone = MultiTaskOutput.of(pickle.loads(pickle.dumps(network))(images[1:]))
     torch.testing.assert_close(together.logits[1:], alone.logits)
     torch.testing.assert_close(together.log_depth[1:], alone.log_depth)
 
@@ -125,7 +137,8 @@ def test_evaluation_depends_neither_on_the_batch_nor_on_the_copy(key):
 @pytest.mark.parametrize("key", CASES)
 def test_without_depth_only_labels_are_predicted(key):
     network = case(key, predict_depth=False)
-    assert seen(network).eval()(torch.randn(1, 3, *SIZE)).log_depth is None
+    output = MultiTaskOutput.of(seen(network).eval()(torch.randn(1, 3, *SIZE)))
+    assert output.log_depth is None
     assert not [name for name in network.state_dict() if "depth_head" in name]
 
 
@@ -380,9 +393,122 @@ def test_depth_aware_cnn_of_flat_depth_is_plain_deeplab():
     torch.testing.assert_close(network(image, torch.full((1, *SIZE), 3.0).double()).logits, logits)
 
 
+def test_affinities_are_shares_and_diffusion_mixes_by_them():
+    feature = torch.randn(2, 4, 5, 6).double()
+    shares = affinity(feature)
+    assert shares.shape == (2, 30, 30)
+    assert shares.min() >= 0
+    torch.testing.assert_close(shares.sum(-1), torch.ones(2, 30).double())
+    i, j = 3, 17
+    flat = feature[0].flatten(1)
+    dots = torch.stack([F.cosine_similarity(flat[:, i], flat[:, k], dim=0) for k in range(30)])
+    torch.testing.assert_close(shares[0, i, j], (dots / 0.1).exp()[j] / (dots / 0.1).exp().sum())
+    # Rows that sum to 1 leave a constant map alone, whatever the number of steps.
+    constant = torch.full((2, 4, 5, 6), 3.0).double()
+    torch.testing.assert_close(diffuse(constant, shares, torch.tensor(0.7).double(), 3), constant)
+    once = diffuse(feature, shares, torch.tensor(0.25).double(), 1)[0].flatten(1)[:, i]
+    expected = 0.25 * (shares[0, i] * flat).sum(1) + 0.75 * flat[:, i]
+    torch.testing.assert_close(once, expected)
+
+
+def test_combined_affinities_are_shares_too():
+    network = make("pap", predict_normals=True)
+    nn.init.normal_(network.combination)
+    shares = network.combination.softmax(1)
+    torch.testing.assert_close(shares.sum(1), torch.ones(3))
+    assert len(network.branches) == 3
+    normals = network.eval()(torch.randn(1, 3, *SIZE))["normals"]
+    torch.testing.assert_close(normals.norm(dim=1), torch.ones(1, *SIZE))
+
+
+def test_task_attention_balances_two_states():
+    module = TaskAttention(4).double().eval()
+    randomise_norms(module)
+    segmentation, depth = torch.randn(2, 1, 4, 12, 9).double()
+    balance = module.balance(torch.cat([segmentation, depth], 1)).sigmoid()
+    x = module.balanced(torch.cat([balance * depth, (1 - balance) * segmentation], 1))
+    x = module.down[1](F.max_pool2d(module.down[0](F.max_pool2d(x, 3, 2, 1)), 3, 2, 1))
+    for block, size in zip(module.up, ((6, 5), (12, 9)), strict=True):
+        x = F.interpolate(block(x), size, mode="bilinear", align_corners=False)
+    mask = 1 + module.mask(x).sigmoid()
+    expected = module.project(torch.cat([mask * depth, mask * segmentation], 1))
+    torch.testing.assert_close(module(segmentation, depth), expected)
+
+
+def test_locality_sensitive_pooling_is_the_looped_one():
+    score, guide = torch.randn(1, 2, 6, 7).double(), torch.rand(1, 3, 6, 7).double()
+    ours = average_pool(score, guide, 3)
+    for y, x in ((0, 0), (2, 3), (5, 6)):
+        total, norm = torch.zeros(2).double(), 0.0
+        for i in range(max(y - 1, 0), min(y + 2, 6)):
+            for j in range(max(x - 1, 0), min(x + 2, 7)):
+                near = math.exp(-float((guide[0, :, i, j] - guide[0, :, y, x]).square().sum()))
+                total, norm = total + near * score[0, :, i, j], norm + near
+        torch.testing.assert_close(ours[0, :, y, x], total / norm)
+    plain = F.avg_pool2d(score, 3, 1, 1, count_include_pad=False)
+    torch.testing.assert_close(average_pool(score, torch.zeros_like(guide), 3), plain)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (5, 7)])
+def test_locality_sensitive_unpooling_weighs_by_the_window(size):
+    score, guide = torch.randn(1, 2, 3, 4).double(), torch.rand(1, 3, *size).double()
+    ours = unpool(score, guide)
+    assert ours.shape == (1, 2, *size)
+    for y, x in ((0, 0), (3, 5), (size[0] - 1, size[1] - 1)):
+        top, left = y // 2 * 2, x // 2 * 2
+        centre = guide[0, :, top : top + 2, left : left + 2].mean((1, 2))
+        near = math.exp(-float((guide[0, :, y, x] - centre).square().sum()))
+        torch.testing.assert_close(ours[0, :, y, x], near * score[0, :, y // 2, x // 2])
+    flat = unpool(score, torch.zeros_like(guide))
+    nearest = score.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., : size[0], : size[1]]
+    torch.testing.assert_close(flat, nearest)
+
+
+def test_superpixels_keep_to_edges_and_average_exactly():
+    guide = torch.zeros(1, 1, 12, 16)
+    guide[..., 7:] = 50.0  # an edge off the grid's lines, at 4, 8 and 12
+    found = superpixels(guide, 4)
+    assert (found.rows, found.columns) == (3, 4)
+    assert 0 <= found.ids.min() <= found.ids.max() < 12
+    left, right = found.ids[0, :, :7].unique(), found.ids[0, :, 7:].unique()
+    assert not set(left.tolist()) & set(right.tolist())
+    feature = torch.randn(1, 3, 12, 16)
+    spread = found.spread(found.mean(feature))
+    for label in found.ids.unique():
+        inside = found.ids[0] == label
+        mean = feature[0][:, inside].mean(1, keepdim=True)
+        torch.testing.assert_close(spread[0][:, inside], mean.expand(-1, int(inside.sum())))
+    homes = superpixels(torch.zeros(1, 1, 8, 8), 4).ids[0]
+    assert torch.equal(
+        homes, torch.arange(4).reshape(2, 2).repeat_interleave(4, 0).repeat_interleave(4, 1)
+    )
+
+
+def test_depth_layers_divide_the_range_of_log_depth():
+    depth = torch.tensor([1.0, 1.9, 2.1, 3.9, 4.1, 8.0, 0.0]).view(1, 1, 1, 7)
+    assert depth_layers(depth, 3).flatten().tolist() == [2, 2, 1, 1, 0, 0, 1]
+    assert depth_layers(torch.zeros(1, 1, 2, 2), 3).unique().tolist() == [1]
+    assert depth_layers(torch.full((1, 1, 2, 2), 2.0), 3).unique().tolist() == [0]
+
+
+def test_each_pixel_has_the_scores_of_the_branch_of_its_depth():
+    network = stirred(make("cfn")).eval()
+    image, depth = torch.randn(1, 3, *SIZE), torch.ones(1, 1, *SIZE)
+    depth[..., 40:] = 8.0
+    before = network(image, depth).logits
+    with torch.no_grad():
+        network.heads[0].bias.add_(1.0)  # of the farthest
+    gap = network(image, depth).logits - before
+    torch.testing.assert_close(gap[..., 40:], torch.ones_like(gap[..., 40:]), atol=1e-4, rtol=0)
+    assert not gap[..., :40].any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
+        ({"name": "trl", "width": 40}, ValueError, "multiple of 32, but got 40"),
+        ({"name": "pap", "affinity_stride": 5}, ValueError, "4, 8, 16 or 32, but got 5"),
+        ({"name": "cfn", "cells": ()}, ValueError, "`cells` to be sizes of at least 1"),
         ({"name": "fcn", "backbone": "tiny"}, ValueError, "`backbone` of 'fcn' to be one of vgg11"),
         ({"name": "fcn", "backbone": "tiny_vgg", "freeze_norm": True}, ValueError, "has no norm"),
         ({"name": "fcn", "backbone": "tiny_vgg", "stride": 8}, ValueError, "16 or 32, but got 8"),

@@ -2,6 +2,7 @@
 
 from examples.rgbd.networks.acnet import ACNet
 from examples.rgbd.networks.build import FAMILIES, build_encoder, build_network, freezes_norm
+from examples.rgbd.networks.cfn import CFN
 from examples.rgbd.networks.deeplabv3 import MultiTaskDeepLabV3
 from examples.rgbd.networks.depth_aware import depth_aware_avg_pool2d, depth_aware_conv2d
 from examples.rgbd.networks.depth_aware_cnn import DepthAwareCNN
@@ -18,24 +19,30 @@ from examples.rgbd.networks.head import BoundedLogDepth, DepthOutput, LogDepthHe
 from examples.rgbd.networks.inputs import DepthFromImage, InputKind
 from examples.rgbd.networks.kinds import NETWORKS, kind_of
 from examples.rgbd.networks.light_refinenet import MultiTaskLightRefineNet
+from examples.rgbd.networks.ls_deconvnet import LSDeconvNet
 from examples.rgbd.networks.mobilenet import MOBILENETS, MobileNetV2Encoder
 from examples.rgbd.networks.multitask import MultiTaskRefineNet
+from examples.rgbd.networks.pap import PAP
 from examples.rgbd.networks.parameter_groups import parameter_groups
 from examples.rgbd.networks.pspnet import MultiTaskPSPNet
 from examples.rgbd.networks.rdfnet import RDFNet
 from examples.rgbd.networks.refinenet import DecoderShape, RefineNetDecoder
 from examples.rgbd.networks.shared_light_refinenet import SharedLightRefineNet
 from examples.rgbd.networks.streams import MultiStreamEncoder
+from examples.rgbd.networks.trl import TRL
 from examples.rgbd.networks.vgg import VGGS, FullyConnected, VGGEncoder
 
 __all__ = [
+    "CFN",
     "CONVNEXTS",
     "EFFICIENTNET_LITES",
     "FAMILIES",
     "FCN",
     "MOBILENETS",
     "NETWORKS",
+    "PAP",
     "RESNETS",
+    "TRL",
     "VGGS",
     "ACNet",
     "BoundedLogDepth",
@@ -48,6 +55,7 @@ __all__ = [
     "FourScaleEncoder",
     "FullyConnected",
     "InputKind",
+    "LSDeconvNet",
     "LogDepthHead",
     "MobileNetV2Encoder",
     "MultiScaleHead",

@@ -10,15 +10,19 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from examples.rgbd.networks.acnet import ACNet
+from examples.rgbd.networks.cfn import CFN
 from examples.rgbd.networks.deeplabv3 import MultiTaskDeepLabV3
 from examples.rgbd.networks.depth_aware_cnn import DepthAwareCNN
 from examples.rgbd.networks.fcn import FCN
 from examples.rgbd.networks.light_refinenet import MultiTaskLightRefineNet
+from examples.rgbd.networks.ls_deconvnet import LSDeconvNet
 from examples.rgbd.networks.mobilenet import MobileNetV2Encoder
 from examples.rgbd.networks.multitask import MultiTaskRefineNet
+from examples.rgbd.networks.pap import PAP
 from examples.rgbd.networks.pspnet import MultiTaskPSPNet
 from examples.rgbd.networks.rdfnet import RDFNet
 from examples.rgbd.networks.shared_light_refinenet import SharedLightRefineNet
+from examples.rgbd.networks.trl import TRL
 from examples.rgbd.networks.vgg import LARGE_FOV, FullyConnected
 
 RGB_STREAM: Mapping[str, Mapping[str, int]] = {"rgb": {"rgb": 3}}
@@ -137,6 +141,17 @@ NETWORKS = {
         streams={"rgbd": {"rgb": 3}, "rgb-hha": {"rgb": 3, "depth": 3}},
         vgg=DEEPLAB_VGG,
     ),
+    "trl": NetworkKind(TRL),
+    "pap": NetworkKind(PAP),
+    "ls_deconvnet": NetworkKind(
+        LSDeconvNet,
+        output_stride=8,
+        backbone="vgg16",
+        families=("vgg",),
+        streams={"rgbd": {"rgb": 3, "depth": 3}, "rgb-hha": {"rgb": 3, "depth": 3}},
+        vgg=DEEPLAB_VGG,
+    ),
+    "cfn": NetworkKind(CFN, backbone="resnet152", streams={"rgbd": {"rgb": 3}}),
 }
 """Every network that ``build_network`` makes. On MobileNetV2 ``light_refinenet`` is another one."""
 

@@ -23,3 +23,32 @@ def conv_norm_relu(
 def upsample(feature: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear interpolation of (B, C, h, w) to (B, C, H, W), corners not aligned."""
     return F.interpolate(feature, size=size, mode="bilinear", align_corners=False)
+
+
+class Bottleneck(nn.Module):
+    """1x1 to a quarter of the channels, 3x3, 1x1, batch norm after each, added to the input.
+
+    Args:
+        in_channels: channels in; projected by a 1x1 convolution if they are not those out.
+        channels: channels out.
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        inner = max(channels // 4, 1)
+        self.residual = nn.Sequential(
+            conv_norm_relu(in_channels, inner, 1),
+            conv_norm_relu(inner, inner, 3),
+            nn.Conv2d(inner, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.shortcut = (
+            nn.Identity()
+            if in_channels == channels
+            else nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels)
+            )
+        )
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return F.relu(self.residual(feature) + self.shortcut(feature))
