@@ -9,18 +9,21 @@ from .curriculum import SelfPacedCurriculum
 from .depth_error import DepthPredictionError, LogDepthMSELoss
 from .fusion import Fusion
 from .hard_pixel_loss import HardPixelLoss
+from .normalizers import Normalizers, global_normalizers
 from .objective import HardPixelMiningLoss, LossTerms
 from .output import MultiTaskOutput
 from .rivals import FocalWeighting, LossMaxPoolingWeighting, OHEMWeighting
 from .segmentation_error import DepthAwareSegmentationError
-from .validation import validate
+from .validation import BatchReport, DepthWarning, validate
 from .weighting import LossWeightModule, Weighting, WeightMaps
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchReport",
     "DepthAwareSegmentationError",
     "DepthPredictionError",
+    "DepthWarning",
     "FocalWeighting",
     "Fusion",
     "HardPixelLoss",
@@ -30,10 +33,12 @@ __all__ = [
     "LossTerms",
     "LossWeightModule",
     "MultiTaskOutput",
+    "Normalizers",
     "OHEMWeighting",
     "SelfPacedCurriculum",
     "WeightMaps",
     "Weighting",
     "functional",
+    "global_normalizers",
     "validate",
 ]

@@ -85,8 +85,13 @@ def is_transformed(tensor: Tensor) -> bool:
 
 
 def can_read(tensor: Tensor) -> bool:
-    """Whether the values may be read: a real CPU tensor, neither traced nor transformed."""
-    if torch.compiler.is_compiling() or type(tensor) not in (Tensor, torch.nn.Parameter):
+    """Whether the values may be read: a real CPU tensor, neither traced nor transformed.
+
+    A subclass that only adds to torch functions (MONAI's MetaTensor) holds its values like a tensor;
+    one that takes over dispatch (a fake or a functional tensor) may hold none.
+    """
+    own_dispatch = type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    if torch.compiler.is_compiling() or own_dispatch:
         return False
     return tensor.device.type == "cpu" and not is_transformed(tensor)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -229,6 +231,9 @@ class SelfPacedCurriculum(nn.Module):
         # Written as "drop what is not below", so that a NaN stays visible in the loss.
         too_hard = (weight_map >= pace) & (self.epoch < self.epochs)
         return torch.where(too_hard, 0, weight_map)
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def extra_repr(self) -> str:
         # Printing a model must neither stall a device nor fail on a meta tensor.

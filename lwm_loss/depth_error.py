@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ from ._checks import (
     can_read,
     check_depth_range,
     fail,
+    require_bool,
     require_choice,
     require_finite,
     require_tensor,
@@ -25,16 +28,24 @@ __all__ = [
     "rescale_depth",
 ]
 
-REDUCTIONS = ("none", "mean", "sum")
+Reduction = Literal["none", "mean", "sum"]
+Beyond = Literal["clamp", "missing"]
+REDUCTIONS: tuple[str, ...] = get_args(Reduction)
+BEYOND: tuple[str, ...] = get_args(Beyond)
 
 
 def rescale_depth(
-    depth: Tensor, near: float, far: float, depth_range: tuple[float, float] = (1.0, 256.0)
+    depth: Tensor,
+    near: float,
+    far: float,
+    depth_range: tuple[float, float] = (1.0, 256.0),
+    *,
+    beyond: Beyond = "clamp",
 ) -> Tensor:
     """Map metres linearly to levels: ``near`` to the lowest of them, ``far`` to the highest.
 
     The paper works on depths in [1, 256] (section III-A) and does not say how metres get there;
-    this is the plainest way. Depth outside of [near, far] is clamped; missing depth (zero,
+    this is the plainest way. Depth outside of [near, far] is clamped, or missing; missing depth (zero,
     negative, NaN or infinite) comes out as 0, which every function here takes for missing.
 
     Args:
@@ -42,6 +53,8 @@ def rescale_depth(
         near: metres that become the lowest level.
         far: metres that become the highest level, greater than ``near``.
         depth_range: levels (low, high) to map to; low must be positive, for its log is taken.
+        beyond: what becomes of depth outside of [near, far]: ``"clamp"`` moves it to the nearer end,
+            ``"missing"`` to 0, which is right where a sensor reports its limit for no echo.
 
     Returns:
         Levels in ``depth_range``, or 0 where depth is missing; the dtype of ``depth``.
@@ -64,7 +77,10 @@ def rescale_depth(
     low, high = check_depth_range(depth_range)
     if low == 0:
         raise fail("`depth_range` to start above 0, which stands for missing depth", "0")
+    require_choice(beyond, "beyond", BEYOND)
     known = depth_pixels(depth)
+    if beyond == "missing":
+        known = known & (depth >= near) & (depth <= far)
     metres = torch.where(known, depth, near).clamp(near, far)
     # The arithmetic runs in float32 or better; only the result is narrowed again.
     metres = metres.to(torch.promote_types(depth.dtype, torch.float32))
@@ -138,6 +154,7 @@ def depth_prediction_error(
         >>> depth_prediction_error(log_depth, depth)
         tensor([[[0.0000, 0.2500, 1.0000, 0.0000]]])
     """
+    require_bool(log_input, "log_input")
     input, target_depth = check_depths({"input": input, "target_depth": target_depth}, depth_mask)
     if not log_input and can_read(input):
         check_positive(input, target_depth, "input")
@@ -151,7 +168,7 @@ def log_depth_mse_loss(
     *,
     log_input: bool = True,
     depth_mask: Tensor | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> Tensor:
     r"""Mean squared error of log-depth, the loss of the depth branch (Eq. 2).
 
@@ -180,6 +197,7 @@ def log_depth_mse_loss(
         tensor(2.)
     """
     require_choice(reduction, "reduction", REDUCTIONS)
+    require_bool(log_input, "log_input")
     input, target_depth = check_depths({"input": input, "target_depth": target_depth}, depth_mask)
     if not log_input and can_read(input):
         check_positive(input, target_depth, "input")
@@ -201,8 +219,8 @@ class DepthPredictionError(nn.Module):
 
     def __init__(self, *, log_input: bool = True, normalize: bool = True) -> None:
         super().__init__()
-        self.log_input = log_input
-        self.normalize = normalize
+        self.log_input = require_bool(log_input, "log_input")
+        self.normalize = require_bool(normalize, "normalize")
 
     def forward(
         self, input: Tensor, target_depth: Tensor, *, depth_mask: Tensor | None = None
@@ -216,6 +234,9 @@ class DepthPredictionError(nn.Module):
             depth_mask=depth_mask,
         )
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
     def extra_repr(self) -> str:
         return f"log_input={self.log_input}, normalize={self.normalize}"
 
@@ -228,10 +249,10 @@ class LogDepthMSELoss(nn.Module):
         tensor(0.)
     """
 
-    def __init__(self, *, log_input: bool = True, reduction: str = "mean") -> None:
+    def __init__(self, *, log_input: bool = True, reduction: Reduction = "mean") -> None:
         super().__init__()
         require_choice(reduction, "reduction", REDUCTIONS)
-        self.log_input = log_input
+        self.log_input = require_bool(log_input, "log_input")
         self.reduction = reduction
 
     def forward(
@@ -245,6 +266,9 @@ class LogDepthMSELoss(nn.Module):
             depth_mask=depth_mask,
             reduction=self.reduction,
         )
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def extra_repr(self) -> str:
         return f"log_input={self.log_input}, reduction={self.reduction!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +20,12 @@ FUSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "dpe": lambda dpe, dse: dpe,
     "dse": lambda dpe, dse: dse,
 }
-MODES = ("sum", "product", "max")
+Mode = Literal["sum", "product", "max"]
+FusionName = Literal["sum", "product", "max", "dpe", "dse"]
+MODES: tuple[str, ...] = get_args(Mode)
 
 
-def fuse(dpe: Tensor, dse: Tensor, mode: str = "sum") -> Tensor:
+def fuse(dpe: Tensor, dse: Tensor, mode: Mode = "sum") -> Tensor:
     """Fuse R and Z pixel by pixel, M = F(R, Z) (section III-B3; the paper found the sum best).
 
     Args:
@@ -58,7 +61,7 @@ class Fusion(nn.Module):
         tensor([0.2500])
     """
 
-    def __init__(self, mode: str = "sum") -> None:
+    def __init__(self, mode: Mode = "sum") -> None:
         super().__init__()
         require_choice(mode, "mode", MODES)
         self.mode = mode
@@ -66,6 +69,9 @@ class Fusion(nn.Module):
     def forward(self, dpe: Tensor, dse: Tensor) -> Tensor:
         """See :func:`fuse` for shapes, ranges and errors."""
         return fuse(dpe, dse, self.mode)
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def extra_repr(self) -> str:
         return f"mode={self.mode!r}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from ._weighted_loss import PixelWeightedLoss
@@ -106,6 +108,9 @@ class HardPixelLoss(PixelWeightedLoss):
         batch = self._check(logits, target, pred_depth, target_depth, depth_mask, normalizer)
         loss, weight = self._loss_and_weight(logits, batch, self._share(batch))
         return (weight * loss).sum() / self._divisor(normalizer, batch, loss.dtype)
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def extra_repr(self) -> str:
         return f"ignore_index={self.ignore_index}, sum_classes={self.sum_classes}"

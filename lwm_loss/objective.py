@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from .weighting import SharedMaps, Weighting
 
 __all__ = ["HardPixelMiningLoss", "LossTerms"]
 
-RESIZES = ("logits", "target")
+Resize = Literal["logits", "target"]
+RESIZES: tuple[str, ...] = get_args(Resize)
 
 
 class LossTerms(NamedTuple):
@@ -39,6 +40,25 @@ class LossTerms(NamedTuple):
     hard: Tensor
     sides: Tensor
     weight: Tensor
+
+    def scalars(self) -> dict[str, Tensor]:
+        """Collect what can be logged: each term but ``weight``, detached and 0-dimensional.
+
+        ``sides`` is the sum of the side outputs' terms, before beta.
+
+        Example:
+            >>> import torch
+            >>> one = torch.ones(())
+            >>> LossTerms(one, one, one, one, torch.ones(4), torch.ones(1, 2, 2)).scalars()["sides"]
+            tensor(4.)
+        """
+        return {
+            "total": self.total.detach(),
+            "segmentation": self.segmentation,
+            "depth": self.depth,
+            "hard": self.hard,
+            "sides": self.sides.sum(),
+        }
 
 
 class HardPixelMiningLoss(PixelWeightedLoss):
@@ -95,7 +115,7 @@ class HardPixelMiningLoss(PixelWeightedLoss):
         criterion: Criterion | None = None,
         ignore_index: int = -100,
         *,
-        resize: str = "logits",
+        resize: Resize = "logits",
         sum_classes: bool = False,
         upsample_logits: bool = False,
     ) -> None:
@@ -191,6 +211,9 @@ class HardPixelMiningLoss(PixelWeightedLoss):
                 n = n * (batch.labelled.numel() / full)
         loss, weight = self._loss_and_weight(side, batch, shared)
         return (weight * loss).sum() / n
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def extra_repr(self) -> str:
         return (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,8 @@ from .cross_entropy import pixel_cross_entropy
 
 __all__ = ["FocalWeighting", "LossMaxPoolingWeighting", "OHEMWeighting"]
 
-MEANS = ("labelled", "kept")
+MeanOver = Literal["labelled", "kept"]
+MEANS: tuple[str, ...] = get_args(MeanOver)
 
 
 class LossBasedWeighting(nn.Module):
@@ -58,7 +61,7 @@ class OHEMWeighting(LossBasedWeighting):
         min_kept: int = 10_000,
         ignore_index: int = -100,
         *,
-        mean_over: str = "labelled",
+        mean_over: MeanOver = "labelled",
     ) -> None:
         super().__init__(ignore_index)
         self.threshold = require_finite(threshold, "threshold")
@@ -95,6 +98,9 @@ class OHEMWeighting(LossBasedWeighting):
         if self.mean_over == "kept":
             weight = weight * (labelled.sum() / kept.sum().clamp(min=1)).to(loss.dtype)
         return weight
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def extra_repr(self) -> str:
         return (
@@ -148,6 +154,9 @@ class FocalWeighting(LossBasedWeighting):
         power = torch.where(positive, rest, 1) ** self.gamma
         at_zero = 1.0 if self.gamma == 0 else 0.0
         return torch.where(positive, power, labelled.to(loss.dtype) * at_zero)
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def extra_repr(self) -> str:
         return f"gamma={self.gamma:g}, ignore_index={self.ignore_index}"
@@ -227,6 +236,9 @@ class LossMaxPoolingWeighting(LossBasedWeighting):
         share = (losses / torch.where(a == 0, 1, a)).clamp(max=1) ** (q - 1)
         weight = n * tau * torch.where(a == 0, 1, share)
         return torch.where(counted, weight, 0).to(loss.dtype).reshape(loss.shape)
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def extra_repr(self) -> str:
         return f"ratio={self.ratio:g}, p={self.p:g}, ignore_index={self.ignore_index}"

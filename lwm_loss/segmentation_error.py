@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ class Regions:
             )
         # (row * w + column) * bins + bin
         dtype = torch.int32 if SLOTS * self.number(shape) < 1 << 31 else torch.int64
-        ids = self._bins(target_depth).to(dtype)
+        ids = self.bins(target_depth).to(dtype)
         stride = self.num_bins
         for axis, cells in zip(range(len(shape) - 1, 0, -1), reversed(self.cells)):
             ids += (self._along(shape, axis, cells, device) * stride).to(dtype)
@@ -87,7 +87,7 @@ class Regions:
         cell = torch.arange(size, device=device) * cells // max(size, 1)
         return cell.reshape([-1 if other == axis else 1 for other in range(len(shape))])
 
-    def _bins(self, target_depth: Tensor) -> Tensor:
+    def bins(self, target_depth: Tensor) -> Tensor:
         """(D* - lo) / d, whose floor is the bin, clamped to the bins there are."""
         narrow = self.whole or target_depth.device.type == "mps"  # which has no float64
         least = torch.float32 if narrow else torch.float64
@@ -320,6 +320,9 @@ class DepthAwareSegmentationError(nn.Module):
         slots = assign_regions(batch.labelled, depth, known, self.regions)
         error = pixel_error(input.detach(), batch.labels, self.error)
         return slots.average(error, self.error, map_dtype(input))
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def extra_repr(self) -> str:
         return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from ._checks import Cells, require_bool, require_choice, require_ignore_index, 
 from ._labels import TASKS, Labels, Task
 from ._pixels import map_dtype
 from .depth_error import log_depth_gap, normalized_error
-from .fusion import FUSIONS
+from .fusion import FUSIONS, FusionName
 from .pixel_error import PixelError, check_error, name_of_error, pixel_error
 from .segmentation_error import Regions, RegionSlots, assign_regions
 
@@ -157,7 +157,7 @@ class LossWeightModule(nn.Module):
         cells: Cells = (8, 8),
         bin_size: float = 10.0,
         depth_range: tuple[float, float] = (1.0, 256.0),
-        fusion: str = "sum",
+        fusion: FusionName = "sum",
         ignore_index: int = -100,
         log_input: bool = True,
         *,
@@ -264,6 +264,9 @@ class LossWeightModule(nn.Module):
         dpe = torch.zeros_like(dse) if shared.dpe is None else shared.dpe.to(dtype)
         fused = FUSIONS[self.fusion](dpe, dse)
         return WeightMaps(dpe, dse, torch.where(shared.labels.labelled, fused, 0))
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def extra_repr(self) -> str:
         return (

@@ -537,23 +537,50 @@ def test_the_sentence_in_full() -> None:
 
 
 def test_validate_is_silent_on_a_healthy_batch() -> None:
-    assert lwm.validate(LOGITS, TARGET) is None
-    assert lwm.validate(LOGITS, TARGET, LOG_DEPTH, DEPTH) is None
-    assert lwm.validate(LOGITS, target_with(255), ignore_index=255) is None
-    assert lwm.validate(LOGITS, TARGET, LOG_DEPTH + 1.0, DEPTH, log_input=False) is None
+    assert lwm.validate(LOGITS, TARGET).findings == ()
+    assert lwm.validate(LOGITS, TARGET, LOG_DEPTH, DEPTH).findings == ()
+    assert lwm.validate(LOGITS, target_with(255), ignore_index=255).labelled == 39 / 40
+    assert lwm.validate(LOGITS, TARGET, LOG_DEPTH + 1.0, DEPTH, log_input=False).findings == ()
     # A prediction where depth is missing is not looked at.
-    lwm.validate(LOGITS, TARGET, LOG_DEPTH, torch.zeros_like(DEPTH), log_input=False)
+    with pytest.warns(lwm.DepthWarning, match="No depth is known"):
+        lwm.validate(LOGITS, TARGET, LOG_DEPTH, torch.zeros_like(DEPTH), log_input=False)
+
+
+def test_validate_reads_what_a_loss_leaves_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("_batch", "_labels", "depth_error"):  # as on CUDA
+        monkeypatch.setattr(f"lwm_loss.{module}.can_read", lambda tensor: False)
+    lwm.LossWeightModule(fusion="dse")(LOGITS, target_with(255), None, DEPTH)
+    with pytest.raises(ValueError, match=r"did you mean ignore_index=255\?"):
+        lwm.validate(LOGITS, target_with(255))
+    with pytest.raises(ValueError, match=r"did you mean log_input=True\?"):
+        lwm.validate(LOGITS, TARGET, LOG_DEPTH, DEPTH, log_input=False)
 
 
 class Foreign(Tensor):
-    """A tensor that a loss leaves unread, as it does one on CUDA."""
+    """A tensor with a type of its own, as MONAI's MetaTensor."""
 
 
-def test_validate_reads_what_a_loss_leaves_unread() -> None:
-    with pytest.raises(ValueError, match=r"did you mean ignore_index=255\?"):
-        lwm.validate(LOGITS, target_with(255).as_subclass(Foreign))
+def test_values_of_a_tensor_subclass_are_read() -> None:
+    for call in (
+        lambda t: z(target=t),
+        lambda t: whole(target=t),
+        lambda t: lwm.OHEMWeighting()(LOGITS, t),
+    ):
+        with pytest.raises(ValueError, match=r"did you mean ignore_index=255\?"):
+            call(target_with(255).as_subclass(Foreign))
     with pytest.raises(ValueError, match=r"did you mean log_input=True\?"):
-        lwm.validate(LOGITS, TARGET, LOG_DEPTH.as_subclass(Foreign), DEPTH, log_input=False)
+        r(input=LOG_DEPTH.as_subclass(Foreign), log_input=False)
+
+
+def test_a_tensor_subclass_gives_the_same_values() -> None:
+    monai = pytest.importorskip("monai.data", reason="monai is not installed")
+    scores = torch.randn(2, 3, 4, 5)
+    plain = whole(logits=scores)
+    meta = [monai.MetaTensor(tensor) for tensor in (scores, TARGET, LOG_DEPTH, DEPTH)]
+    terms = lwm.HardPixelMiningLoss(0)(*meta)
+    assert float(terms.total) == float(plain.total)
+    with pytest.raises(ValueError, match=r"did you mean ignore_index=255\?"):
+        whole(target=monai.MetaTensor(target_with(255)))
 
 
 def test_one_default_ignored_label_yields_to_the_other() -> None:

@@ -41,10 +41,11 @@ def mining_loss(output: Any, target: Tensor, depth: Tensor, ignore_index: int = 
     if log_depth is not None and log_depth.shape[1:] not in (size, (1, *size)):
         log_depth = None
     sides = [side for side in sides if side.ndim == 4 and side.shape[:2] == logits.shape[:2]]
-    fusion = "dse" if log_depth is None else "sum"
     objective = HardPixelMiningLoss(
         num_sides=len(sides),
-        weighting=LossWeightModule(fusion=fusion, ignore_index=ignore_index),
+        weighting=LossWeightModule(
+            fusion="dse" if log_depth is None else "sum", ignore_index=ignore_index
+        ),
         ignore_index=ignore_index,
     )
     if log_depth is None:
