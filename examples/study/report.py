@@ -1,0 +1,251 @@
+"""The command `report`: tables and figures from ``results.csv`` alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from examples.rgbd.data import DataError
+from examples.study.arms import ARMS, BASELINE, CONTROL
+from examples.study.figures import draw_all
+from examples.study.runs import read_rows, write_whole
+from examples.study.statistics import (
+    Difference,
+    holm,
+    paired_difference,
+    pairs_needed,
+    pooled_deviation,
+)
+
+MEASURES = {
+    "miou": "mean IoU",
+    "mean_accuracy": "mean accuracy",
+    "pixel_accuracy": "pixel accuracy",
+    "image_miou": "mean IoU, averaged over images",
+    "image_mean_accuracy": "mean accuracy, averaged over images",
+    "image_pixel_accuracy": "pixel accuracy, averaged over images",
+    "rare_miou": "mean IoU of the rarer half of the classes",
+    "boundary_accuracy": "accuracy at label boundaries",
+    "depth_edge_accuracy": "accuracy at depth edges",
+    "mixed_flat_accuracy": "accuracy in flat regions with two or more classes",
+    "log_depth_rmse": "log-depth error (RMSE)",
+    "log_depth_mae": "log-depth error (mean absolute)",
+    "calibration_error": "expected calibration error",
+}
+"""Percentages, but for the two errors of log-depth."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Writes tables and figures of a study: Markdown, CSV and PNG."""
+
+    output: tyro.conf.Positional[Path]
+    """Folder of the study, with its results.csv, or a results.csv."""
+    to: Path | None = None
+    """Folder to write to; by default the study's own."""
+
+
+Table = dict[str, dict[int, dict[str, Any]]]
+
+
+def read_table(path: Path) -> Table:
+    """Rows by arm and seed.
+
+    Raises:
+        DataError: there is no results.csv, or it has no row.
+    """
+    path = path / "results.csv" if path.is_dir() else path
+    if not path.exists():
+        raise DataError(f"Expected the results of a study at {path}, but there is no such file.")
+    table: Table = defaultdict(dict)
+    for row in read_rows(path):
+        table[row["arm"]][row["seed"]] = row
+    if not table:
+        raise DataError(f"Expected at least one run in {path}, but it has none.")
+    order = {name: place for place, name in enumerate(ARMS)}
+    return dict(sorted(table.items(), key=lambda item: order.get(item[0], len(order))))
+
+
+def values_of(table: Table, arm: str, measure: str) -> dict[int, float]:
+    """A measure of an arm by seed."""
+    return {seed: float(row[measure]) for seed, row in table.get(arm, {}).items()}
+
+
+def compare(table: Table, measure: str, against: str) -> dict[str, Difference]:
+    """Each arm's difference to another one, paired by seed."""
+    other = values_of(table, against, measure)
+    return {
+        arm: paired_difference(values_of(table, arm, measure), other)
+        for arm in table
+        if arm != against and other
+    }
+
+
+def summary_rows(table: Table) -> list[dict[str, Any]]:
+    """One row for each measure and arm: mean, deviation, and both comparisons.
+
+    Holm's correction is over the arms that one measure compares with one arm.
+    """
+    rows = []
+    for measure in MEASURES:
+        compared = {name: compare(table, measure, name) for name in (BASELINE, CONTROL)}
+        corrected = {
+            name: dict(zip(found, holm([each.p_value for each in found.values()])))
+            for name, found in compared.items()
+        }
+        for arm in table:
+            values = np.array(list(values_of(table, arm, measure).values()))
+            row: dict[str, Any] = {
+                "measure": measure,
+                "arm": arm,
+                "seeds": len(values),
+                "mean": values.mean(),
+                "deviation": values.std(ddof=1) if len(values) > 1 else math.nan,
+            }
+            for name, found in compared.items():
+                if arm in found:
+                    row |= _columns(name, found[arm], corrected[name][arm])
+            rows.append(row)
+    return rows
+
+
+def _columns(name: str, found: Difference, corrected: float) -> dict[str, Any]:
+    return {
+        f"vs_{name}": found.mean,
+        f"vs_{name}_pairs": found.pairs,
+        f"vs_{name}_low": found.t_interval[0],
+        f"vs_{name}_high": found.t_interval[1],
+        f"vs_{name}_bootstrap_low": found.bootstrap[0],
+        f"vs_{name}_bootstrap_high": found.bootstrap[1],
+        f"vs_{name}_p": found.p_value,
+        f"vs_{name}_p_holm": corrected,
+    }
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows as text, four decimals; what is not known is empty."""
+    columns: dict[str, None] = {}
+    for row in rows:
+        columns.update(dict.fromkeys(row))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_shown(row.get(column)) for column in columns])
+    return text.getvalue()
+
+
+def _shown(value: Any, digits: int = 4) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, int | str):
+        return str(value)
+    return f"{float(value):.{digits}f}"
+
+
+def interval(found: Difference, digits: int = 2) -> str:
+    """A difference with its 95 % t interval; with fewer than three pairs by itself."""
+    if found.pairs == 0:
+        return ""
+    shown = f"{found.mean:+.{digits}f}"
+    if found.pairs < 3:
+        return shown
+    low, high = found.t_interval
+    return f"{shown} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def main_rows(table: Table, measures: tuple[str, ...] = ("miou",)) -> list[dict[str, str]]:
+    """The table for people: each arm with its spread and both comparisons."""
+    found = []
+    for arm in table:
+        known = ARMS.get(arm)
+        row = {"arm": arm, "loss": known.title if known else arm}
+        for measure in measures:
+            values = np.array(list(values_of(table, arm, measure).values()))
+            spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
+            row["seeds"] = str(len(values))
+            row[MEASURES[measure]] = f"{values.mean():.2f}{spread}"
+            for name, title in ((BASELINE, "L_s + L_d"), (CONTROL, "uniform")):
+                differences = compare(table, measure, name)
+                row[f"against {title}"] = interval(differences[arm]) if arm in differences else ""
+                corrected = dict(
+                    zip(differences, holm([each.p_value for each in differences.values()]))
+                )
+                row[f"p (Holm, {title})"] = _shown(corrected.get(arm), 3)
+        found.append(row)
+    return found
+
+
+def region_rows(table: Table, against: str = BASELINE) -> list[dict[str, str]]:
+    """Each arm's difference in every measure."""
+    compared = {measure: compare(table, measure, against) for measure in MEASURES}
+    found = []
+    for arm in table:
+        if arm == against:
+            continue
+        row = {"arm": arm}
+        for measure, title in MEASURES.items():
+            digits = 4 if measure.startswith("log") else 2
+            differences = compared[measure]
+            row[title] = interval(differences[arm], digits) if arm in differences else ""
+        found.append(row)
+    return found
+
+
+def as_markdown(rows: list[dict[str, str]]) -> str:
+    """Rows as a table of Markdown."""
+    if not rows:
+        return "(nothing)\n"
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([row[name] for name in head] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def power_rows(table: Table) -> list[dict[str, str]]:
+    """How many seeds differences of mean IoU need to be seen."""
+    found = []
+    for name in (BASELINE, CONTROL):
+        deviation = pooled_deviation(list(compare(table, "miou", name).values()))
+        if math.isnan(deviation):
+            continue
+        row = {"against": name, "deviation of paired differences": f"{deviation:.3f}"}
+        for effect in (0.1, 0.2, 0.3, 0.5, 1.0):
+            number = pairs_needed(effect, deviation)
+            row[f"seeds for {effect:g}"] = "over 999" if number is None else str(number)
+        found.append(row)
+    return found
+
+
+def report(options: ReportOptions) -> None:
+    """The command `report`."""
+    table = read_table(options.output)
+    folder = options.to or (options.output if options.output.is_dir() else options.output.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "summary.csv", as_csv(summary_rows(table)))
+    rows, regions, power = main_rows(table), region_rows(table), power_rows(table)
+    for name, part in (("table", rows), ("regions", regions), ("power", power)):
+        write_whole(folder / f"{name}.csv", as_csv(part))
+    text = "\n".join(
+        [
+            "# Mean IoU on the whole split, percent",
+            f"Mean ± standard deviation over seeds; differences paired by seed with 95 % t intervals "
+            f"from three pairs on; p of the paired t test, Holm-corrected over {len(rows) - 1} arms.\n",
+            as_markdown(rows),
+            "# Every measure: difference to L_s + L_d\n",
+            as_markdown(regions),
+            "# Seeds needed to see a difference of mean IoU (80 % power, 5 % level, two-sided)\n",
+            as_markdown(power),
+        ]
+    )
+    write_whole(folder / "report.md", text)
+    drawn = draw_all(table, folder)
+    runs = sum(map(len, table.values()))
+    print(f"{runs} runs of {len(table)} arms: {folder / 'report.md'}, {', '.join(drawn)}")

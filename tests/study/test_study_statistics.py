@@ -1,0 +1,76 @@
+"""Statistics against numbers worked out by hand or by another road."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from examples.study.statistics import (
+    Difference,
+    holm,
+    paired_difference,
+    pairs_needed,
+    pooled_deviation,
+    power,
+)
+
+
+def test_paired_by_seed():
+    found = paired_difference({0: 3.0, 1: 5.0, 2: 4.0, 9: 100.0}, {1: 4.0, 2: 1.0, 0: 1.0, 7: 0.0})
+    assert (found.pairs, found.mean, found.deviation) == (3, 2.0, 1.0)
+    # t(0.975, 2) = 4.302653 from a printed table
+    assert found.t_interval == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), 1e-6)
+    assert found.p_value == pytest.approx(stats.ttest_rel([3, 5, 4], [1, 4, 1]).pvalue)
+
+
+def test_bootstrap_of_three_values_is_that_of_all_resamples():
+    values = [0.0, 1.0, 5.0]
+    means = sorted(np.mean(each) for each in itertools.product(values, repeat=3))
+    found = paired_difference(dict(enumerate(values)), dict.fromkeys(range(3), 0.0))
+    expected = np.quantile(means, [0.025, 0.975])
+    assert found.bootstrap == pytest.approx(tuple(expected), abs=0.35)
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 2])
+def test_too_few_pairs_have_no_interval(pairs):
+    found = paired_difference({s: float(s) for s in range(pairs)}, dict.fromkeys(range(pairs), 0.0))
+    assert found.pairs == pairs
+    assert math.isnan(found.bootstrap[0])
+    assert math.isnan(found.t_interval[0]) == (pairs < 2)
+
+
+def test_equal_differences_are_no_warning():
+    found = paired_difference({0: 1.0, 1: 1.0}, {0: 0.0, 1: 0.0})
+    assert found.t_interval == (1.0, 1.0)
+    assert found.p_value == 0
+
+
+def test_holm_as_published():
+    # Holm (1979): 0.01, 0.04, 0.03 of three become 0.03, 0.06, 0.06.
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    corrected = holm([math.nan, 0.02])
+    assert math.isnan(corrected[0])
+    assert corrected[1] == 0.02
+
+
+def test_power_against_simulation():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0.3, 0.2, (20_000, 5))
+    t = draws.mean(1) / (draws.std(1, ddof=1) / 5**0.5)
+    seen = np.mean(np.abs(t) > stats.t.ppf(0.975, 4))
+    assert power(0.3, 0.2, 5) == pytest.approx(seen, abs=0.015)
+
+
+def test_pairs_needed_is_the_least():
+    number = pairs_needed(0.3, 0.2)
+    assert power(0.3, 0.2, number) >= 0.8 > power(0.3, 0.2, number - 1)
+    assert pairs_needed(1e-4, 1.0) is None
+
+
+def test_pooled_by_degrees_of_freedom():
+    nothing = (0.0, 0.0)
+    parts = [Difference(n, 0, d, nothing, nothing, 0) for n, d in ((2, 1.0), (4, 3.0), (1, math.nan))]
+    assert pooled_deviation(parts) == pytest.approx(((1 + 3 * 9) / 4) ** 0.5)
