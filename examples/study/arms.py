@@ -307,8 +307,9 @@ class Objective(nn.Module):
             depth: (B, h, w) levels, 0 = missing.
         """
         if self.alone is None:
+            sides = output.side_logits if self.arm.beta else ()
             terms: lwm.LossTerms = self.mining(
-                output.logits, target, output.log_depth, depth, output.side_logits
+                output.logits, target, output.log_depth, depth, sides
             )
             return terms.total, terms.segmentation
         log_depth = output.log_depth

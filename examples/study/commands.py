@@ -54,7 +54,7 @@ class RunOptions:
     epochs: int | None = None
     """Passes over the training frames; by default 5."""
     learning_rate: float | None = None
-    """Peak of the one-cycle schedule; by default 0.006."""
+    """Peak of the one-cycle schedule; by default 0.015."""
     batch_size: int | None = None
     """Frames a step; by default 16."""
     cache: Path | None = None

@@ -42,7 +42,7 @@ class Recipe:
     score: Split = "test"
     epochs: int = 5
     batch_size: int = 16
-    learning_rate: float = 6e-3
+    learning_rate: float = 1.5e-2
     encoder_rate: float = 0.1
     weight_decay: float = 0.02
     max_norm: float = 5.0

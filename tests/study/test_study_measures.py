@@ -84,7 +84,17 @@ def test_boundaries_and_edges():
     depth = torch.full((1, 5, 9), 10.0)
     depth[..., 4:] = 12.0  # log ratio 0.18
     depth[0, 4, 0] = 0  # missing, no jump
-    assert depth_edges(depth)[0, 2].tolist() == [False, False, True, True, True, True, False, False, False]
+    assert depth_edges(depth)[0, 2].tolist() == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     assert not depth_edges(depth, 0.2).any()
     assert not depth_edges(depth)[0, 4, 0]
 

@@ -1,0 +1,273 @@
+"""The arms against their equations written in numpy, and what pairs them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import lwm_loss as lwm
+from examples.study.arms import ARMS, CANDIDATES, MAIN, Objective
+from examples.study.features import Material, Regions, Split
+from examples.study.recipe import Recipe, held_out
+from examples.study.trial import Run, Trial, run_trial
+from examples.study.weightings import Setting, Visit
+
+VOID, CLASSES = 255, 4
+GRID = (12, 16)
+RECIPE = Recipe(epochs=2, batch_size=4, width=8)
+TIMES = ("seconds", "cpu_seconds")
+
+
+def split(rng, number, grid):
+    label = rng.integers(0, CLASSES, (number, *grid)).astype(np.uint8)
+    label[rng.random(label.shape) < 0.1] = VOID
+    # Smooth but for a step in the middle: there are depth edges and flat places.
+    depth = np.full(label.shape, 40.0, np.float32) + rng.uniform(0, 1, label.shape)
+    depth[..., grid[1] // 2 :] += 60
+    depth[rng.random(label.shape) < 0.05] = 0
+    return Split(label, depth.astype(np.float32))
+
+
+def make_material(train=10, test=4):
+    rng = np.random.default_rng(3)
+    rows, scored = 2 * train + test, (2 * GRID[0], 2 * GRID[1])
+    return Material(
+        tuple("abcd"),
+        split(rng, train, GRID),
+        split(rng, test, scored),
+        Regions(*(rng.random((test, *scored)) < 0.3 for _ in range(3))),
+        rng.normal(size=(rows, 6, 8, 10)).astype(np.float16),
+        rng.normal(size=(rows, 3, 4, 12)).astype(np.float16),
+    )
+
+
+@pytest.fixture(scope="module")
+def material():
+    return make_material()
+
+
+def batch(seed=0, frames=3):
+    """A batch and its numpy ingredients: cross-entropy, Delta, R, Z of every labelled pixel."""
+    rng = np.random.default_rng(seed)
+    truth = split(rng, frames, GRID)
+    label = torch.from_numpy(truth.label).long()
+    depth = torch.from_numpy(truth.depth)
+    logits = torch.from_numpy(rng.normal(size=(frames, CLASSES, *GRID))).float()
+    log_depth = torch.from_numpy(rng.uniform(1, 5, label.shape)).float()
+    sides = tuple(
+        torch.from_numpy(rng.normal(size=(frames, CLASSES, GRID[0] // s, GRID[1] // s))).float()
+        for s in (2, 4, 4, 4)
+    )
+    return lwm.MultiTaskOutput(logits, log_depth, sides), label, depth
+
+
+def ingredients(output, label, depth):
+    logits, label, depth = (each.numpy().astype(float) for each in (output.logits, label, depth))
+    log_depth = output.log_depth.numpy().astype(float)
+    counted, known = label != VOID, depth > 0
+    true = np.where(counted, label, 0).astype(int)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    p_true = np.take_along_axis(p, true[:, None], 1)[:, 0]
+    loss = np.where(counted, -np.log(p_true), 0)
+    wrong = (logits.argmax(1) != label) & counted
+    gap = np.where(known, np.abs(log_depth - np.log(np.where(known, depth, 1))), 0)
+    r = gap / gap.max((1, 2), keepdims=True) * counted
+    z = np.zeros_like(gap)
+    for f in range(len(label)):
+        regions = {}
+        for y, x in np.ndindex(GRID):
+            if counted[f, y, x] and known[f, y, x]:
+                key = (y * 8 // GRID[0], x * 8 // GRID[1], int((depth[f, y, x] - 1) // 10))
+                regions.setdefault(key, []).append((y, x))
+        for pixels in regions.values():
+            rate = np.mean([wrong[f, y, x] for y, x in pixels])
+            for y, x in pixels:
+                z[f, y, x] = rate
+    l_d = (gap[known] ** 2).mean()
+    return dict(loss=loss, wrong=wrong, r=r, z=z, p=p_true, n=counted.sum(), l_d=l_d,
+                counted=counted, true=true, depth=depth)  # fmt: skip
+
+
+def objective(arm, share=(0.4, 0.3, 0.2, 0.1)):
+    setting = Setting(torch.tensor(share), 10, GRID, seed=5)
+    return Objective(ARMS[arm], setting, epochs=4)
+
+
+def mass(weight, like):
+    return weight * like.sum() / weight.sum()
+
+
+WEIGHTS = {
+    "sd": lambda i: 0 * i["z"],
+    "r": lambda i: i["r"],
+    "z": lambda i: i["z"],
+    "rz": lambda i: i["r"] + i["z"],
+    "2s": lambda i: i["counted"].astype(float),
+    "uniform": lambda i: i["counted"] * ((i["r"] + i["z"]).sum() / i["n"]),
+    "uniform-image": lambda i: (
+        i["counted"] * ((i["r"] + i["z"]).sum((1, 2)) / i["counted"].sum((1, 2)))[:, None, None]
+    ),
+    "delta": lambda i: mass(i["wrong"].astype(float), i["r"] + i["z"]),
+    "easy": lambda i: mass((2 - i["r"] - i["z"]) * i["counted"], i["r"] + i["z"]),
+    "other-image": lambda i: mass(np.roll(i["r"] + i["z"], 1, 0) * i["counted"], i["r"] + i["z"]),
+    "cw": lambda i: mass(
+        np.array([0.4, 0.3, 0.2, 0.1])[i["true"]] ** -0.5 * i["counted"], i["r"] + i["z"]
+    ),
+    "cw*m": lambda i: mass(
+        np.array([0.4, 0.3, 0.2, 0.1])[i["true"]] ** -0.5 * (i["r"] + i["z"]), i["r"] + i["z"]
+    ),
+    "focal": lambda i: (1 - i["p"]) ** 2 * i["counted"],
+    "surface": lambda i: mass(i["depth"] ** 2 * i["counted"], i["r"] + i["z"]),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_arm_follows_its_equation(name):
+    output, label, depth = batch()
+    i = ingredients(output, label, depth)
+    expected = i["loss"].sum() / i["n"] + i["l_d"] + (WEIGHTS[name](i) * i["loss"]).sum() / i["n"]
+    loss, plain = objective(name)(output, label, depth)
+    assert loss.item() == pytest.approx(expected, rel=2e-5)
+    assert plain.item() == pytest.approx(i["loss"].sum() / i["n"], rel=2e-5)
+
+
+def test_l_s_alone_has_no_depth():
+    output, label, depth = batch()
+    i = ingredients(output, label, depth)
+    loss, _ = objective("s")(output._replace(log_depth=None), label, depth)
+    assert loss.item() == pytest.approx(i["loss"].sum() / i["n"], rel=2e-5)
+
+
+def test_shuffled_keeps_the_values_of_each_image():
+    output, label, depth = batch()
+    i = ingredients(output, label, depth)
+    weight = objective("shuffled").weighting(output.logits, label, output.log_depth, depth).numpy()
+    mined = i["r"] + i["z"]
+    for f in range(len(label)):
+        counted = i["counted"][f]
+        assert np.allclose(np.sort(weight[f][counted]), np.sort(mined[f][counted]), atol=1e-5)
+        assert not weight[f][~counted].any()
+    assert not np.allclose(weight, mined, atol=1e-3)
+
+
+def test_depth_edges_have_ms_mass_and_nothing_elsewhere():
+    output, label, depth = batch()
+    i = ingredients(output, label, depth)
+    weight = objective("depth-edges").weighting(output.logits, label, output.log_depth, depth)
+    assert weight.sum().item() == pytest.approx((i["r"] + i["z"]).sum(), rel=1e-5)
+    middle = GRID[1] // 2  # the step lies between columns 7 and 8, and has one neighbour each
+    assert not weight[..., : middle - 2].any()
+    assert not weight[..., middle + 2 :].any()
+    assert weight[..., middle - 2 : middle + 2].amin((0, 1)).min() >= 0
+    assert len(weight[weight > 0].unique()) == 1
+
+
+def test_curriculum_and_sides_are_the_librarys():
+    output, label, depth = batch()
+    arm = objective("full")
+    assert arm.mining.curriculum is not None
+    assert (arm.mining.num_sides, arm.mining.alpha, arm.mining.beta) == (4, 1.0, 0.1)
+    first = arm(output, label, depth)[0]
+    arm.curriculum.set_epoch(4) if hasattr(arm.curriculum, "set_epoch") else [
+        arm.curriculum.step() for _ in range(4)
+    ]
+    assert arm(output, label, depth)[0] == objective("hpm")(output, label, depth)[0]
+    assert first < arm(output, label, depth)[0]
+
+
+def test_averaged_z_knows_mirrored_visits():
+    weighting = objective("z-average").weighting
+    output, label, depth = batch(frames=1)
+    frame = torch.tensor([7])
+    plain = objective("z").weighting(output.logits, label, None, depth)
+
+    def visit(mirrored):
+        weighting.visit(Visit(frame, torch.tensor([mirrored]), 0.0))
+        parts = [each.flip(-1) if mirrored else each for each in (output.logits, label, depth)]
+        return weighting(parts[0], parts[1], None, parts[2])
+
+    assert torch.equal(visit(False), plain)
+    assert torch.allclose(visit(True), plain.flip(2), atol=1e-6)
+
+
+def test_late_mining_begins_at_half():
+    arm = objective("late")
+    output, label, depth = batch()
+    visits = [
+        Visit(torch.arange(3), torch.zeros(3, dtype=torch.bool), share) for share in (0.49, 0.5)
+    ]
+    losses = []
+    for visit in visits:
+        arm.visit(visit)
+        losses.append(arm(output, label, depth)[0])
+    assert losses[0] == objective("sd")(output, label, depth)[0]
+    assert losses[1] == objective("rz")(output, label, depth)[0]
+
+
+def same(first, second):
+    return {k: repr(v) for k, v in first.items() if k not in TIMES} == {
+        k: repr(v) for k, v in second.items() if k not in TIMES
+    }
+
+
+@pytest.mark.parametrize("arm", ["rz", "shuffled", "z-average"])
+def test_two_runs_of_an_arm_and_seed_are_bit_equal(material, arm):
+    first, second = (run_trial(Run(arm, 1), RECIPE, material) for _ in range(2))
+    assert same(first, second)
+    assert not same(first, run_trial(Run(arm, 2), RECIPE, material))
+
+
+def test_arms_of_a_seed_share_weights_order_mirrors_and_masks(material, monkeypatch):
+    seen = {}
+    for arm in ("s", "sd", "rz", "shuffled", "full"):
+        trial = Trial(Run(arm, 4), RECIPE, material)
+        weights = torch.cat([each.flatten() for each in trial.network.parameters()])
+        drawn = []
+        draw = trial.network.draw_masks
+        monkeypatch.setattr(
+            trial.network, "draw_masks", lambda *a, d=draw, k=drawn: k.append(d(*a)) or k[-1]
+        )
+        step = trial._step
+        trial._step = lambda frames, mirrored, share, s=step, k=drawn: (
+            k.extend([torch.from_numpy(frames), torch.from_numpy(mirrored)])
+            or s(frames, mirrored, share)
+        )
+        trial.train()
+        seen[arm] = (weights, drawn)
+    for weights, drawn in seen.values():
+        assert torch.equal(weights, seen["s"][0])
+        assert len(drawn) == len(seen["s"][1]) == 3 * 2 * 2
+        assert all(map(torch.equal, drawn, seen["s"][1]))
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(material, tmp_path):
+    whole = run_trial(Run("shuffled", 0), RECIPE, material)
+    saved = tmp_path / "run.state"
+    trial = Trial(Run("shuffled", 0), RECIPE, material)
+
+    def stop(share):
+        if share >= 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trial.train(saved, stop)
+    assert saved.exists()
+    assert same(whole, run_trial(Run("shuffled", 0), RECIPE, material, saved=saved))
+    assert not saved.exists()
+
+
+def test_held_out_frames_are_not_trained_on(material):
+    recipe = dataclasses.replace(RECIPE, score="held-out")
+    trial = Trial(Run("sd", 0), recipe, material)
+    assert set(trial.held) == {4, 9}
+    assert not set(trial.held) & {int(f) for frames, _ in trial.batches() for f in frames}
+    assert trial.score()["pixel_accuracy"] >= 0
+    kept, held = held_out(795)
+    assert len(kept) + len(held) == 795
+    assert held[:20] == list(range(80, 100))
+
+
+def test_groups_of_arms_exist():
+    assert not set(MAIN + CANDIDATES) - set(ARMS)
+    assert len(set(CANDIDATES)) >= 10
