@@ -52,9 +52,9 @@ class RunOptions:
     image_size: tuple[int, int] | None = None
     """Height and width that the encoder sees; by default 480 640, or 120 160 to fine-tune."""
     epochs: int | None = None
-    """Passes over the training frames; by default 5."""
+    """Passes over the training frames; by default 4."""
     learning_rate: float | None = None
-    """Peak of the one-cycle schedule; by default 0.015."""
+    """Peak of the one-cycle schedule; by default 0.02."""
     batch_size: int | None = None
     """Frames a step; by default 16."""
     cache: Path | None = None

@@ -23,7 +23,9 @@ def arrange(maps: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor
         to it) as further channels; and the map at 1/32.
     """
     quarter, eighth, sixteenth, last = maps
-    fine = torch.cat([F.adaptive_avg_pool2d(quarter, list(eighth.shape[2:])), eighth], 1)
+    fine = torch.cat(
+        [F.adaptive_avg_pool2d(quarter, (eighth.shape[2], eighth.shape[3])), eighth], 1
+    )
     return torch.cat([F.pixel_unshuffle(fine, _SHUFFLE), sixteenth], 1), last
 
 
@@ -58,7 +60,7 @@ class Decoders(nn.Module):
     """
 
     def __init__(
-        self, channels: tuple[int, int], num_classes: int, width: int = 48, dropout: float = 0.1
+        self, channels: tuple[int, int], num_classes: int, width: int = 32, dropout: float = 0.1
     ) -> None:
         super().__init__()
         fine, coarse = channels
@@ -88,6 +90,7 @@ class Decoders(nn.Module):
         with_depth: bool = True,
         detach_depth: bool = False,
         with_sides: bool = False,
+        part: tuple[int, int] | None = None,
     ) -> lwm.MultiTaskOutput:
         """Predict.
 
@@ -98,6 +101,8 @@ class Decoders(nn.Module):
             with_depth: whether there is a depth decoder at all.
             detach_depth: the depth decoder learns from L_d alone and L_d teaches nothing else.
             with_sides: whether to give the side outputs.
+            part: (row, column) of the one point of each block of 2x2 points that is predicted, for
+                a step that learns from these alone: (B, C, h, w); None predicts all.
 
         Returns:
             Scores (B, C, 2h, 2w), log-depth (B, 2h, 2w) in [0, log 256] or None, and the side
@@ -112,15 +117,24 @@ class Decoders(nn.Module):
         if with_depth:
             seen = [each.detach() for each in adapted] if detach_depth else adapted
             levels = _decode(self.depth, seen, None)
-            log_depth = _shuffled(self.log_depth(levels[-1]))[:, 0]
+            log_depth = _predict(self.log_depth, levels[-1], part)[:, 0]
             log_depth = torch.sigmoid(log_depth) * LOG_RANGE
             added = [each.detach() for each in levels] if detach_depth else levels
         levels = _decode(self.segmentation, adapted, added)
-        logits = _shuffled(self.scores(levels[-1]))
+        logits = _predict(self.scores, levels[-1], part)
         sides: tuple[Tensor, ...] = ()
         if with_sides:
             sides = tuple(side(level) for side, level in zip(self.sides, levels))[::-1]
         return lwm.MultiTaskOutput(logits, log_depth, sides)
+
+
+def _predict(head: nn.Conv2d, feature: Tensor, part: tuple[int, int] | None) -> Tensor:
+    """What a 1x1 convolution says of all points of each block, or of one of them."""
+    if part is None:
+        return _shuffled(head(feature))
+    chosen = slice(part[0] * _SHUFFLE + part[1], None, _SHUFFLE**2)
+    bias = None if head.bias is None else head.bias[chosen]
+    return F.conv2d(feature, head.weight[chosen], bias).contiguous()
 
 
 def _shuffled(values: Tensor) -> Tensor:

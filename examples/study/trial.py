@@ -20,7 +20,7 @@ from examples.study.features import Material
 from examples.study.measures import Measures
 from examples.study.recipe import Recipe, held_out
 from examples.study.targets import depth_edges, label_boundaries, mixed_flat_regions
-from examples.study.weightings import Setting, Visit
+from examples.study.weightings import Setting, Visit, part_of
 
 Progress = Callable[[float], None]
 
@@ -48,6 +48,11 @@ class FineTuned(nn.Module):
             start.
     """
 
+    fine_mean: Tensor
+    fine_deviation: Tensor
+    coarse_mean: Tensor
+    coarse_deviation: Tensor
+
     def __init__(
         self, encoder: nn.Module, decoders: Decoders, statistics: list[tuple[Tensor, Tensor]]
     ) -> None:
@@ -63,7 +68,7 @@ class FineTuned(nn.Module):
         return self.decoders.draw_masks(frames, generator)
 
     def forward(
-        self, image: Tensor, masks: Tensor | None = None, **options: bool
+        self, image: Tensor, masks: Tensor | None = None, **options: Any
     ) -> lwm.MultiTaskOutput:
         """Predict from images (B, 3, H, W); see `Decoders.forward`."""
         fine, coarse = arrange(self.encoder(image))
@@ -138,8 +143,9 @@ class Trial:
             self.kept, self.held = (np.asarray(each) for each in held_out(frames))
         self.network = build_network(material, recipe, run.seed, encoder)
         self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        height, width = material.train.label.shape[1:]
         setting = Setting(
-            material.class_share, frames, material.train.label.shape[1:], seed=run.seed + 1_000_003
+            material.class_share, frames, (height // 2, width // 2), seed=run.seed + 1_000_003
         )
         self.objective = Objective(self.arm, setting, recipe.epochs)
         self.batch = min(recipe.batch_size, len(self.kept))
@@ -197,18 +203,25 @@ class Trial:
     def _step(
         self, frames: np.ndarray[Any, Any], mirrored: np.ndarray[Any, Any], share: float
     ) -> Tensor:
-        """One step; returns L_s (Eq. 1) of the batch, whatever the arm's loss is."""
+        """One step; returns L_s (Eq. 1) of the batch, whatever the arm's loss is.
+
+        It learns from one point, drawn at random, of each block of 2x2 points of the grid: scores of
+        40 classes at all points would take most of the time.
+        """
         truth = self.material.train
         label = torch.from_numpy(truth.label[frames]).long()
         depth = torch.from_numpy(truth.depth[frames])
         flip = torch.from_numpy(mirrored)
         label = torch.where(flip[:, None, None], label.flip(2), label)
         depth = torch.where(flip[:, None, None], depth.flip(2), depth)
+        row, column = torch.randint(2, (2,), generator=self.generator).tolist()
+        part = (int(row), int(column))
         inputs = inputs_of(self.material, frames + mirrored * len(truth.label))
         masks = self.network.draw_masks(len(frames), self.generator)  # type: ignore[operator]
-        output = self.network(*inputs, masks, **self.options)
-        self.objective.visit(Visit(torch.from_numpy(frames), flip, share))
-        loss, plain = self.objective(output, label, depth)
+        output = self.network(*inputs, masks, part=part, **self.options)
+        visit = Visit(torch.from_numpy(frames), flip, share, label, depth, part)
+        self.objective.visit(visit)
+        loss, plain = self.objective(output, part_of(label, part), part_of(depth, part))
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.max_norm)

@@ -28,11 +28,24 @@ class Visit(NamedTuple):
         frames: (B,) numbers of the training frames of the batch.
         mirrored: (B,) bool.
         progress: share of the run's steps that are done, in [0, 1).
+        label: (B, H, W) labels of the whole grid, of which the step learns from a part; None if it
+            learns from all.
+        depth: (B, H, W) likewise.
+        part: (row, column) of the part in each block of 2x2 points of the grid.
     """
 
     frames: Tensor
     mirrored: Tensor
     progress: float
+    label: Tensor | None = None
+    depth: Tensor | None = None
+    part: tuple[int, int] = (0, 0)
+
+
+def part_of(values: Tensor, part: tuple[int, int]) -> Tensor:
+    """Every second row and column (..., H / 2, W / 2) of a grid, from a point of its first block."""
+    row, column = part
+    return values[..., row::2, column::2]
 
 
 class Setting(NamedTuple):
@@ -79,7 +92,8 @@ def hard_pixels(fusion: str = "sum", **options: object) -> lwm.LossWeightModule:
 def matched(weight: Tensor, mass: Tensor) -> Tensor:
     """The weight scaled so that its sum over the batch is that of another."""
     total = weight.sum()
-    return weight * torch.where(total > 0, mass.sum() / torch.where(total > 0, total, 1), 0)
+    scale = torch.where(total > 0, mass.sum() / torch.where(total > 0, total, 1), 0)
+    return weight * scale
 
 
 class Ones(Weighting):
@@ -162,18 +176,33 @@ class Equal(Weighting):
         self, logits: Tensor, target: Tensor, pred_depth: Tensor | None, target_depth: Tensor
     ) -> Tensor:
         mined = self.mined(logits, target, pred_depth, target_depth)
-        facts = Facts(logits.detach(), target, target_depth, mined)
+        facts = Facts(logits.detach(), target, target_depth, mined, self.now)
         weight = torch.where(target != VOID, self.weigh(facts).to(mined.dtype), 0)
         return matched(weight, mined) * (self.scale if self.now.progress < self.until else 0.0)
 
 
 class Facts(NamedTuple):
-    """What a map may be made of: scores, labels, true depth in levels, and M."""
+    """What a map may be made of: scores, labels, true depth in levels, M, and the visit."""
 
     logits: Tensor
     target: Tensor
     depth: Tensor
     mined: Tensor
+    now: Visit
+
+    @property
+    def depth_edges(self) -> Tensor:
+        """Where the true depth jumps between neighbours of the whole grid."""
+        if self.now.depth is None:
+            return depth_edges(self.depth)
+        return part_of(depth_edges(self.now.depth), self.now.part)
+
+    @property
+    def boundaries(self) -> Tensor:
+        """Where the label changes between neighbours of the whole grid."""
+        if self.now.label is None:
+            return label_boundaries(self.target)
+        return part_of(label_boundaries(self.now.label), self.now.part)
 
 
 class Late(Weighting):
@@ -195,6 +224,7 @@ class AveragedZ(Weighting):
     """Z averaged over the visits to a frame: past + share * (Z - past), from the first Z on.
 
     The averages of a mirrored frame are mirrored: a grid of cells and its mirror image are one.
+    The points of a block of the grid, of which a step sees one, share an average.
     """
 
     mean: Tensor
@@ -257,7 +287,7 @@ class ClassWeights:
 
     def times_depth_edges(self, facts: Facts) -> Tensor:
         """The class's weight plus as much again at depth edges."""
-        return self(facts) * (1 + depth_edges(facts.depth).float())
+        return self(facts) * (1 + facts.depth_edges.float())
 
 
 def wrong(facts: Facts) -> Tensor:
@@ -277,22 +307,22 @@ def another_image(facts: Facts) -> Tensor:
 
 def at_depth_edges(facts: Facts) -> Tensor:
     """1 at a jump of the true depth."""
-    return depth_edges(facts.depth).float()
+    return facts.depth_edges.float()
 
 
 def away_from_depth_edges(facts: Facts) -> Tensor:
     """M, but 0 at a jump of the true depth, where labels are drawn least exactly."""
-    return facts.mined * ~depth_edges(facts.depth)
+    return facts.mined * ~facts.depth_edges
 
 
 def boundaries_at_depth_edges(facts: Facts) -> Tensor:
     """1 at a label boundary that is a depth edge too."""
-    return (label_boundaries(facts.target) & depth_edges(facts.depth)).float()
+    return (facts.boundaries & facts.depth_edges).float()
 
 
 def boundaries_in_flat_depth(facts: Facts) -> Tensor:
     """1 at a label boundary that depth cannot show (the case of Fig. 5)."""
-    return (label_boundaries(facts.target) & ~depth_edges(facts.depth)).float()
+    return (facts.boundaries & ~facts.depth_edges).float()
 
 
 def surface(facts: Facts) -> Tensor:

@@ -11,7 +11,7 @@ from examples.study.arms import ARMS, CANDIDATES, MAIN, Objective
 from examples.study.features import Material, Regions, Split
 from examples.study.recipe import Recipe, held_out
 from examples.study.trial import Run, Trial, run_trial
-from examples.study.weightings import Setting, Visit
+from examples.study.weightings import Setting, Visit, part_of
 
 VOID, CLASSES = 255, 4
 GRID = (12, 16)
@@ -85,8 +85,10 @@ def ingredients(output, label, depth):
             for y, x in pixels:
                 z[f, y, x] = rate
     l_d = (gap[known] ** 2).mean()
-    return dict(loss=loss, wrong=wrong, r=r, z=z, p=p_true, n=counted.sum(), l_d=l_d,
-                counted=counted, true=true, depth=depth)  # fmt: skip
+    return {
+        "loss": loss, "wrong": wrong, "r": r, "z": z, "p": p_true, "n": counted.sum(), "l_d": l_d,
+        "counted": counted, "true": true, "depth": depth,
+    }  # fmt: skip
 
 
 def objective(arm, share=(0.4, 0.3, 0.2, 0.1)):
@@ -163,15 +165,38 @@ def test_depth_edges_have_ms_mass_and_nothing_elsewhere():
     assert len(weight[weight > 0].unique()) == 1
 
 
+def test_depth_edges_of_a_part_are_those_of_the_whole_grid():
+    output, label, depth = batch()
+    whole = [torch.repeat_interleave(each, 2, -1) for each in (label, depth)]
+    whole = [torch.repeat_interleave(each, 2, -2) for each in whole]
+    arm = objective("depth-edges")
+    frames = torch.arange(3)
+    arm.visit(Visit(frames, frames > 5, 0.0, whole[0], whole[1], (0, 1)))
+    weight = arm.weighting(output.logits, label, output.log_depth, depth)
+    # Twice as fine, the step lies between columns 15 and 16: 14 to 17 are edges, of which the part
+    # from column 1 on holds 15 and 17.
+    found = (weight > 0).any(0).any(0).nonzero().flatten().tolist()
+    assert found == [7, 8]
+
+
+def test_a_part_is_what_the_whole_says_there(material):
+    network = Trial(Run("sd", 0), RECIPE, material).network
+    inputs = [torch.randn(2, 10, 6, 8), torch.randn(2, 12, 3, 4)]
+    whole = network(*inputs)
+    for part in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        found = network(*inputs, part=part)
+        assert torch.allclose(found.logits, part_of(whole.logits, part), atol=1e-5)
+        assert torch.allclose(found.log_depth, part_of(whole.log_depth, part), atol=1e-5)
+
+
 def test_curriculum_and_sides_are_the_librarys():
     output, label, depth = batch()
     arm = objective("full")
     assert arm.mining.curriculum is not None
     assert (arm.mining.num_sides, arm.mining.alpha, arm.mining.beta) == (4, 1.0, 0.1)
     first = arm(output, label, depth)[0]
-    arm.curriculum.set_epoch(4) if hasattr(arm.curriculum, "set_epoch") else [
-        arm.curriculum.step() for _ in range(4)
-    ]
+    for _ in range(4):
+        arm.curriculum.step()
     assert arm(output, label, depth)[0] == objective("hpm")(output, label, depth)[0]
     assert first < arm(output, label, depth)[0]
 
@@ -224,15 +249,17 @@ def test_arms_of_a_seed_share_weights_order_mirrors_and_masks(material, monkeypa
         trial = Trial(Run(arm, 4), RECIPE, material)
         weights = torch.cat([each.flatten() for each in trial.network.parameters()])
         drawn = []
-        draw = trial.network.draw_masks
-        monkeypatch.setattr(
-            trial.network, "draw_masks", lambda *a, d=draw, k=drawn: k.append(d(*a)) or k[-1]
-        )
-        step = trial._step
-        trial._step = lambda frames, mirrored, share, s=step, k=drawn: (
-            k.extend([torch.from_numpy(frames), torch.from_numpy(mirrored)])
-            or s(frames, mirrored, share)
-        )
+
+        def draw(*args, inner=trial.network.draw_masks, drawn=drawn):
+            drawn.append(inner(*args))
+            return drawn[-1]
+
+        def step(frames, mirrored, share, inner=trial._step, drawn=drawn):
+            drawn += [torch.from_numpy(frames), torch.from_numpy(mirrored)]
+            return inner(frames, mirrored, share)
+
+        monkeypatch.setattr(trial.network, "draw_masks", draw)
+        monkeypatch.setattr(trial, "_step", step)
         trial.train()
         seen[arm] = (weights, drawn)
     for weights, drawn in seen.values():
