@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -45,7 +45,7 @@ def submit(runs: Sequence[Run], results: Results, workshop: Workshop, options: R
         executor = submitit.AutoExecutor(results.folder / "jobs", cluster=kind)
     except RuntimeError as error:
         raise DataError(f"Expected SLURM for --cluster slurm, but got: {error}") from None
-    parameters = {
+    parameters: dict[str, Any] = {
         "timeout_min": options.cluster_minutes,
         "cpus_per_task": options.threads,
         "slurm_array_parallelism": options.processes,

@@ -135,7 +135,7 @@ def open_datasets(options: RunOptions) -> dict[str, RGBDDataset]:
             "Expected --data with the folder of the data set, but got none: did you mean --quick?"
         )
     kind = NYUDv2 if options.dataset == "nyudv2" else SUNRGBD
-    return {split: kind(options.data, split) for split in ("train", "test")}  # type: ignore[arg-type]
+    return {"train": kind(options.data, "train"), "test": kind(options.data, "test")}
 
 
 def recipe_of(options: RunOptions) -> Recipe:

@@ -42,6 +42,28 @@ class Block(nn.Module):
         return feature + mixed
 
 
+class Head(nn.Module):
+    """A 1x1 convolution to each of the 2x2 points within a pixel of the finest level.
+
+    What the four have in common is learnt in each step, whatever point it learns from; what sets
+    a point apart starts at 0.
+    """
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.common = nn.Conv2d(width, channels, 1)
+        self.apart = nn.Parameter(torch.zeros(channels, _SHUFFLE**2, width))
+
+    def forward(self, feature: Tensor, part: tuple[int, int] | None) -> Tensor:
+        """All points (B, channels, 2h, 2w), or those of one part, (B, channels, h, w)."""
+        weight, bias = self.common.weight[:, None, :, 0, 0] + self.apart, self.common.bias
+        if part is not None:
+            chosen = weight[:, part[0] * _SHUFFLE + part[1], :, None, None]
+            return F.conv2d(feature, chosen, bias).contiguous()
+        bias = None if bias is None else bias.repeat_interleave(_SHUFFLE**2)
+        return _shuffled(F.conv2d(feature, weight.flatten(0, 1)[..., None, None], bias))
+
+
 class Decoders(nn.Module):
     """A segmentation and a depth decoder, four levels each, coarsest first.
 
@@ -60,7 +82,7 @@ class Decoders(nn.Module):
     """
 
     def __init__(
-        self, channels: tuple[int, int], num_classes: int, width: int = 32, dropout: float = 0.1
+        self, channels: tuple[int, int], num_classes: int, width: int = 48, dropout: float = 0.1
     ) -> None:
         super().__init__()
         fine, coarse = channels
@@ -71,8 +93,8 @@ class Decoders(nn.Module):
         )
         self.segmentation = nn.ModuleList(Block(width) for _ in range(NUM_LEVELS))
         self.depth = nn.ModuleList(Block(width) for _ in range(NUM_LEVELS))
-        self.scores = nn.Conv2d(width, num_classes * _SHUFFLE**2, 1)
-        self.log_depth = nn.Conv2d(width, _SHUFFLE**2, 1)
+        self.scores = Head(width, num_classes)
+        self.log_depth = Head(width, 1)
         self.sides = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for _ in range(NUM_LEVELS))
 
     def draw_masks(self, frames: int, generator: torch.Generator) -> Tensor:
@@ -117,24 +139,15 @@ class Decoders(nn.Module):
         if with_depth:
             seen = [each.detach() for each in adapted] if detach_depth else adapted
             levels = _decode(self.depth, seen, None)
-            log_depth = _predict(self.log_depth, levels[-1], part)[:, 0]
+            log_depth = self.log_depth(levels[-1], part)[:, 0]
             log_depth = torch.sigmoid(log_depth) * LOG_RANGE
             added = [each.detach() for each in levels] if detach_depth else levels
         levels = _decode(self.segmentation, adapted, added)
-        logits = _predict(self.scores, levels[-1], part)
+        logits = self.scores(levels[-1], part)
         sides: tuple[Tensor, ...] = ()
         if with_sides:
             sides = tuple(side(level) for side, level in zip(self.sides, levels))[::-1]
         return lwm.MultiTaskOutput(logits, log_depth, sides)
-
-
-def _predict(head: nn.Conv2d, feature: Tensor, part: tuple[int, int] | None) -> Tensor:
-    """What a 1x1 convolution says of all points of each block, or of one of them."""
-    if part is None:
-        return _shuffled(head(feature))
-    chosen = slice(part[0] * _SHUFFLE + part[1], None, _SHUFFLE**2)
-    bias = None if head.bias is None else head.bias[chosen]
-    return F.conv2d(feature, head.weight[chosen], bias).contiguous()
 
 
 def _shuffled(values: Tensor) -> Tensor:

@@ -177,7 +177,7 @@ def _encode_rows(
         image = frame_at(datasets[split], index, size).image
         image = np.ascontiguousarray(image[:, ::-1]) if mirrored else image
         batch = normalise(image)[None].contiguous(memory_format=torch.channels_last)
-        return arrange(tuple(encoder(batch)))  # type: ignore[arg-type]
+        return arrange(tuple(encoder(batch)))
 
     paths = [folder / f"raw-{name}.npy" for name in ("fine", "coarse")]
     shapes = [(len(rows), *each.shape[2:], each.shape[1]) for each in maps_of(rows[0])]

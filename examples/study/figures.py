@@ -162,6 +162,9 @@ def draw_sweeps(table: Table) -> Figure | None:
         return None
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     for axes, (letter, points) in zip(figure.subplots(1, 2, sharey=True), series.items()):
+        if len(points) < 2:
+            axes.set_visible(False)
+            continue
         values = [np.array([row["miou"] for row in table[arm].values()]) for _, arm in points]
         axes.errorbar(
             [value for value, _ in points],
@@ -177,8 +180,8 @@ def draw_sweeps(table: Table) -> Figure | None:
         axes.set_xscale("log")
         axes.set_xlabel(f"{letter} (dashed: the paper's default)")
         axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize="small", loc="lower left")
-    figure.axes[0].set_ylabel("mean IoU (%)")
+        axes.set_ylabel("mean IoU (%)")
+        axes.legend(frameon=False, fontsize="small", loc="lower left")
     return figure
 
 

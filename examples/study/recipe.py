@@ -42,11 +42,11 @@ class Recipe:
     score: Split = "test"
     epochs: int = 4
     batch_size: int = 16
-    learning_rate: float = 2e-2
+    learning_rate: float = 1.5e-2
     encoder_rate: float = 0.1
     weight_decay: float = 0.02
     max_norm: float = 5.0
-    width: int = 32
+    width: int = 48
     dropout: float = 0.1
 
     def as_dict(self) -> dict[str, Any]:

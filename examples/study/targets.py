@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,13 +41,14 @@ def grid_of(image_size: tuple[int, int], block: int) -> tuple[int, int]:
     return height // block, width // block
 
 
-def centres(values: NDArray[np.generic], grid: tuple[int, int]) -> NDArray[np.generic]:
+def centres(values: NDArray[Any], grid: tuple[int, int]) -> NDArray[Any]:
     """The values (H, W) in the middle of each block of a grid (h, w): no label is interpolated."""
     rows, columns = (
         ((2 * np.arange(cells) + 1) * size // (2 * cells))
         for cells, size in zip(grid, values.shape)
     )
-    return values[rows[:, None], columns]
+    chosen: NDArray[Any] = values[rows[:, None], columns]
+    return chosen
 
 
 def target_on(

@@ -227,7 +227,8 @@ class Trial:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.max_norm)
         self.optimizer.step()
         self.schedule.step()
-        return plain.detach()
+        found: Tensor = plain.detach()
+        return found
 
     @torch.inference_mode()
     def score(self, progress: Progress = lambda share: None) -> dict[str, Any]:

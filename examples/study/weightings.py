@@ -119,7 +119,7 @@ class Uniform(Weighting):
     def forward(
         self, logits: Tensor, target: Tensor, pred_depth: Tensor | None, target_depth: Tensor
     ) -> Tensor:
-        weight = self.mined(logits, target, pred_depth, target_depth)
+        weight: Tensor = self.mined(logits, target, pred_depth, target_depth)
         labelled = (target != VOID).to(weight.dtype)
         axes = (1, 2) if self.by_image else (0, 1, 2)
         mean = weight.sum(axes, keepdim=True) / labelled.sum(axes, keepdim=True).clamp(min=1)
@@ -265,9 +265,10 @@ class EasyPixels(Weighting):
         self, logits: Tensor, target: Tensor, pred_depth: Tensor | None, target_depth: Tensor
     ) -> Tensor:
         labelled = target != VOID
-        weight = self.mined(logits, target, pred_depth, target_depth)
+        weight: Tensor = self.mined(logits, target, pred_depth, target_depth)
         pace = LF.curriculum_threshold(weight, self.now.progress, mask=labelled)
-        return ((weight < pace[:, None, None]) & labelled).float()
+        easy: Tensor = (weight < pace[:, None, None]) & labelled
+        return easy.float()
 
 
 class ClassWeights:
@@ -344,7 +345,7 @@ class AboveClass:
         self.measure = lwm.DepthAwareSegmentationError(ignore_index=VOID)
 
     def __call__(self, facts: Facts) -> Tensor:
-        rate = self.measure(facts.logits, facts.target, facts.depth)
+        rate: Tensor = self.measure(facts.logits, facts.target, facts.depth)
         labelled = facts.target != VOID
         target = torch.where(labelled, facts.target, self.num_classes).flatten()
         number = torch.bincount(target, minlength=self.num_classes + 1)

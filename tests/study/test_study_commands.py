@@ -1,0 +1,140 @@
+"""The command as a user has it: a quick study without data, its report, resuming, its messages."""
+
+import json
+
+import numpy as np
+import pytest
+
+from examples.rgbd.data import DataError
+from examples.study import report as report_module
+from examples.study.__main__ import main
+from examples.study.arms import BASELINE, CONTROL
+from examples.study.recipe import Recipe
+from examples.study.report import interval, main_rows, read_table, summary_rows
+from examples.study.runs import Results, read_rows, rows_as_csv, runs_of
+from examples.study.trial import Run
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
+
+
+@pytest.mark.slow
+def test_quick_study_is_reported_and_goes_on_after_a_kill(tmp_path, capsys):
+    output = tmp_path / "study"
+    command = ["run", "--quick", "--output", str(output), "--encoder", "efficientnet_lite0"]
+    main(command)
+    rows = read_rows(output / "results.csv")
+    assert [(row["seed"], row["arm"]) for row in rows] == [
+        (seed, arm) for seed in (0, 1) for arm in sorted((BASELINE, CONTROL, "rz"))
+    ]
+    assert all(0 <= row["miou"] <= 100 and len(row["curve"]) == 2 for row in rows)
+    # A killed study lacks its last runs: they are done again, to the same bits, and no others.
+    lost = output / "runs" / "rz-1.json"
+    before = {path.name: path.stat().st_mtime_ns for path in output.glob("runs/*.json")}
+    was = json.loads(lost.read_text())
+    lost.unlink()
+    main(command)
+    after = {path.name: path.stat().st_mtime_ns for path in output.glob("runs/*.json")}
+    assert {name for name in before if after[name] != before[name]} == {"rz-1.json"}
+    now = json.loads(lost.read_text())
+    for name in ("seconds", "cpu_seconds"):
+        was.pop(name), now.pop(name)
+    assert repr(was) == repr(now)
+    main(["report", str(output)])
+    said = capsys.readouterr().out
+    assert "6 runs of 3 arms" in said
+    assert {path.name for path in output.glob("*.png")} == {"forest.png", "curves.png", "fig6.png"}
+    assert "| rz | L_s + L_d + L_h(R + Z) | 2 |" in (output / "report.md").read_text()
+
+
+def row(arm, seed, miou, **more):
+    values = dict.fromkeys(report_module.MEASURES, 50.0 + seed)
+    gaps = {"depth_gap_wrong": [1] * 10, "depth_gap_total": [2 + seed] * 10}
+    return {"arm": arm, "seed": seed, **values, **gaps, "class_iou": [1.0, float("nan")],
+            "curve": [2.0, 1.0], **more, "miou": miou}  # fmt: skip
+
+
+def write(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for seed in range(4):
+        shared = rng.normal(0, 3)
+        for arm, gain in (
+            (BASELINE, 0),
+            (CONTROL, 0.1),
+            ("rz", -0.5),
+            ("hpm", 0),
+            ("hpm:alpha=10", 1),
+        ):
+            rows.append(row(arm, seed, 30 + shared + gain + rng.normal(0, 0.05)))
+    (tmp_path / "results.csv").write_text(rows_as_csv(rows))
+    return rows
+
+
+def test_table_is_that_of_the_csv(tmp_path):
+    rows = write(tmp_path)
+    main(["report", str(tmp_path), "--to", str(tmp_path / "page")])
+    assert (tmp_path / "page" / "fig7.png").exists()
+    table = read_table(tmp_path)
+    found = {r["arm"]: r for r in summary_rows(table) if r["measure"] == "miou"}
+    by_arm = {
+        arm: np.array([r["miou"] for r in rows if r["arm"] == arm]) for arm in (BASELINE, "rz")
+    }
+    difference = by_arm["rz"] - by_arm[BASELINE]
+    assert found["rz"]["vs_sd"] == pytest.approx(difference.mean(), abs=1e-4)
+    # t(0.975, 3) = 3.182446
+    reach = 3.182446 * difference.std(ddof=1) / 2
+    assert found["rz"]["vs_sd_high"] - found["rz"]["vs_sd"] == pytest.approx(reach, abs=1e-3)
+    assert found["rz"]["deviation"] > 1 > reach  # pairing takes what the seeds share
+    shown = {r["arm"]: r for r in main_rows(table)}
+    assert shown["rz"]["against L_s + L_d"].startswith(f"{difference.mean():+.2f} [")
+    assert shown[BASELINE]["against L_s + L_d"] == ""
+    assert float(shown["rz"]["p (Holm, L_s + L_d)"]) < 0.05
+
+
+def test_runs_go_seed_by_seed():
+    assert [run.key for run in runs_of(["sd", "cw*m"], [0, 1])] == [
+        "sd-0",
+        "cwxm-0",
+        "sd-1",
+        "cwxm-1",
+    ]
+
+
+def test_a_study_of_another_recipe_is_refused(tmp_path):
+    Results(tmp_path, Recipe()).add(Run("sd", 0), row("sd", 0, 30.0))
+    assert Results(tmp_path, Recipe()).missing([Run("sd", 0), Run("rz", 0)]) == [Run("rz", 0)]
+    with pytest.raises(
+        DataError, match=r"those in it have epochs 4: did you mean another --output"
+    ):
+        Results(tmp_path, Recipe(epochs=9))
+
+
+def test_two_pairs_have_no_interval_to_read():
+    found = report_module.paired_difference({0: 1.0, 1: 2.0}, {0: 0.0, 1: 0.0})
+    assert interval(found) == "+1.50"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["run", "--output", "o", "--data", "d", "--arms", "nonsense"], "but got nonsense"),
+        (["run", "--output", "o"], "did you mean --quick"),
+        (["run", "--output", "o", "--quick", "--seeds", "0"], "--seeds of at least 1"),
+        (["run", "--output", "o", "--quick", "--image-size", "100", "100"], "that 32 divides"),
+        (["report", "nowhere"], "no such file"),
+    ],
+)
+def test_messages(tmp_path, monkeypatch, capsys, options, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(options)
+    assert stop.value.code == 1
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
+
+
+def test_arms_are_listed(capsys):
+    main(["arms"])
+    said = capsys.readouterr().out
+    assert "Eq. 4; Table II, row 7" in said
