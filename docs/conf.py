@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # The pages describe this checkout, not a release that happens to be installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "_ext"))
 
 import lwm_loss
 
@@ -26,6 +27,7 @@ project_copyright = author
 version = release = lwm_loss.__version__
 
 extensions = [
+    "check_tables",
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.intersphinx",

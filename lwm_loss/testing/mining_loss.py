@@ -1,4 +1,4 @@
-"""The paper's objective on whatever outputs a backbone has, and labels and depth to go with it."""
+"""The paper's objective on whatever outputs a backbone has."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ import torch
 from torch import Tensor
 
 from lwm_loss import HardPixelMiningLoss, LossTerms, LossWeightModule, MultiTaskOutput
-
-from .scenes import Scene
-
-IGNORED = 255
-# The first line of a snippet that computes it.
-LOSS = "from lwm_loss.testing import mining_loss\n"
 
 
 def mining_loss(output: Any, target: Tensor, depth: Tensor, ignore_index: int = 255) -> Tensor:
@@ -53,23 +47,3 @@ def mining_loss(output: Any, target: Tensor, depth: Tensor, ignore_index: int = 
         log_depth = torch.where(depth > 0, depth, 1).nan_to_num(posinf=1).log()
     terms: LossTerms = objective(logits, target, log_depth, depth, side_logits=sides)
     return terms.total
-
-
-def truth(logits: Tensor, *, ignored: str = "target[:, 0]", missing: str = "depth[:, -1]") -> Scene:
-    """Labels and depth that a few steps can learn: two classes, one rare, and a sloping floor.
-
-    Args:
-        logits: tell batch, classes and size.
-        ignored: the pixels without a label, as an expression to assign to.
-        missing: the pixels without depth, likewise.
-    """
-    batch, classes, height, width = logits.shape
-    device = "" if logits.device.type == "cpu" else f", device={str(logits.device)!r}"
-    lines = [
-        f"target = torch.zeros(({batch}, {height}, {width}), dtype=torch.int64{device})",
-        f"target[..., {width - width // 4} :] = {classes - 1}",
-        f"{ignored} = {IGNORED}",
-        f"depth = 20 + torch.arange({width}.0{device}).repeat({batch}, {height}, 1)",
-        f"{missing} = nan",
-    ]
-    return Scene("\n".join(lines))

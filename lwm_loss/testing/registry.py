@@ -1,35 +1,44 @@
-"""Every check is a public function, and has its place in a list that the runner goes through."""
+"""Every check is a public function that registers itself once."""
 
 from __future__ import annotations
 
+import functools
 import inspect
+import sys
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar
 
-from torch import nn
-
-from ._isolation import isolated
+from .expect import Breach
+from .isolation import isolated
 from .report import ContractError
-from .search import Breach
 from .subjects.loss import LossProbe
 from .subjects.network import BackboneProbe
 
+P = ParamSpec("P")
 Probe = TypeVar("Probe", BackboneProbe, LossProbe)
 
 
-class Check(NamedTuple, Generic[Probe]):
-    """One contract: its name, what it says, how it is usually broken, and how to find out.
+@dataclass(frozen=True)
+class Check(Generic[Probe]):
+    """One contract of a kind of subject.
 
-    ``body`` may return a remark, for a contract that holds with a reservation.
+    Attributes:
+        name: that of its function.
+        contract: what must hold, in one sentence.
+        usual_cause: how the contract is usually broken.
+        section: what this check and others are about: the first line of their module.
+        body: raises a `Breach`; may return a remark, if the contract holds with a reservation.
     """
 
     name: str
     contract: str
     usual_cause: str
+    section: str
     body: Callable[[Probe], str | None]
 
-    def __call__(self, probe: Probe) -> str:  # type: ignore[misc]
-        """Checks a subject.
+    def __call__(self, probe: Probe) -> str:
+        """Check a subject.
 
         Raises:
             ContractError: the contract is broken.
@@ -46,128 +55,47 @@ class Check(NamedTuple, Generic[Probe]):
                 probe.restore()
 
 
-class BackboneCheckFunction(Protocol):
-    """A check of a backbone, as it is called by itself."""
+class Registry(Generic[P, Probe]):
+    """The checks of one kind of subject, by name, in the order in which they are defined.
 
-    __name__: str
+    As a decorator it registers a check and gives it its public form: a function with the arguments
+    of the probe.
+    """
 
-    def __call__(
-        self,
-        model: nn.Module,
-        num_classes: int | None = None,
-        image_size: tuple[int, int] = (48, 64),
-        *,
-        resize: str | None = None,
-        max_examples: int = 4,
-        seed: int | None = None,
-    ) -> None: ...
-
-
-class LossCheckFunction(Protocol):
-    """A check of a loss, as it is called by itself."""
-
-    __name__: str
+    def __init__(self, probe: Callable[P, Probe]) -> None:
+        self.probe: Callable[P, Probe] = probe
+        self.checks: dict[str, Check[Probe]] = {}
 
     def __call__(
-        self,
-        criterion: Callable[..., Any],
-        num_classes: int | None = None,
-        *,
-        ignore_index: int | None = None,
-        kind: str = "auto",
-        max_weight: float | None = None,
-        max_examples: int = 25,
-        seed: int | None = None,
-    ) -> None: ...
+        self, usual_cause: str
+    ) -> Callable[[Callable[[Probe], str | None]], Callable[P, None]]:
+        """Return the decorator of a check that is usually broken in this way."""
+
+        def register(body: Callable[[Probe], str | None]) -> Callable[P, None]:
+            doc = inspect.getdoc(body) or ""  # none under python -OO
+            contract = " ".join(doc.split("\n\n")[0].split())
+            contract = contract.replace("\\*", "*").replace("``", "`")
+            section = (sys.modules[body.__module__].__doc__ or "").partition("\n")[0]
+            check = Check(body.__name__, contract, usual_cause, section, body)
+            self.checks[check.name] = check
+
+            @functools.wraps(body, assigned=("__module__", "__name__", "__qualname__"))
+            def function(*args: P.args, **kwargs: P.kwargs) -> None:
+                check(self.probe(*args, **kwargs))
+
+            public: Any = function
+            public.__doc__ = doc and f"{doc}\n\nUsual cause: {usual_cause}."
+            public.__signature__ = inspect.signature(self.probe).replace(return_annotation=None)
+            return function
+
+        return register
+
+    @property
+    def options(self) -> set[str]:
+        """The names of the options that its checks have in common."""
+        return {*inspect.signature(self.probe).parameters} - {"model", "criterion", "num_classes"}
 
 
-BACKBONE_CHECKS: dict[str, Check[BackboneProbe]] = {}
-LOSS_CHECKS: dict[str, Check[LossProbe]] = {}
-
-
-def backbone_check(
-    usual_cause: str,
-) -> Callable[[Callable[[BackboneProbe], str | None]], BackboneCheckFunction]:
-    """Registers a check of a backbone and gives it its public form."""
-
-    def register(body: Callable[[BackboneProbe], str | None]) -> BackboneCheckFunction:
-        check = Check(body.__name__, _contract(body), usual_cause, body)
-        BACKBONE_CHECKS[check.name] = check
-
-        def function(
-            model: nn.Module,
-            num_classes: int | None = None,
-            image_size: tuple[int, int] = (48, 64),
-            *,
-            resize: str | None = None,
-            max_examples: int = 4,
-            seed: int | None = None,
-        ) -> None:
-            check(
-                BackboneProbe(
-                    model,
-                    num_classes,
-                    image_size,
-                    resize=resize,
-                    max_examples=max_examples,
-                    seed=seed,
-                )
-            )
-
-        _dress(function, body, usual_cause)
-        return function
-
-    return register
-
-
-def loss_check(
-    usual_cause: str,
-) -> Callable[[Callable[[LossProbe], str | None]], LossCheckFunction]:
-    """Registers a check of a loss and gives it its public form."""
-
-    def register(body: Callable[[LossProbe], str | None]) -> LossCheckFunction:
-        check = Check(body.__name__, _contract(body), usual_cause, body)
-        LOSS_CHECKS[check.name] = check
-
-        def function(
-            criterion: Callable[..., Any],
-            num_classes: int | None = None,
-            *,
-            ignore_index: int | None = None,
-            kind: str = "auto",
-            max_weight: float | None = None,
-            max_examples: int = 25,
-            seed: int | None = None,
-        ) -> None:
-            check(
-                LossProbe(
-                    criterion,
-                    num_classes,
-                    ignore_index=ignore_index,
-                    kind=kind,
-                    max_weight=max_weight,
-                    max_examples=max_examples,
-                    seed=seed,
-                )
-            )
-
-        _dress(function, body, usual_cause)
-        return function
-
-    return register
-
-
-def _contract(body: Callable[..., Any]) -> str:
-    """The first paragraph of the docstring, on one line and without markup."""
-    first = " ".join((inspect.getdoc(body) or "").split("\n\n")[0].split())
-    return first.replace("\\*", "*").replace("``", "`")
-
-
-def _dress(function: Any, body: Any, usual_cause: str) -> None:
-    """Name and documentation of the body, with the signature of the function."""
-    function.__name__ = body.__name__
-    function.__qualname__ = body.__qualname__
-    function.__module__ = body.__module__
-    # Without docstrings (python -OO) there is nothing to add to.
-    if body.__doc__ is not None:
-        function.__doc__ = f"{inspect.getdoc(body)}\n\nUsual cause: {usual_cause}."
+backbone_check = Registry(BackboneProbe)
+loss_check = Registry(LossProbe)
+REGISTRIES: tuple[Registry[Any, Any], ...] = (backbone_check, loss_check)

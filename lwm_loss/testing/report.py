@@ -48,7 +48,8 @@ class ContractError(AssertionError):
 
     def __str__(self) -> str:
         return (
-            f"{self.check}: {self.contract}\n\nFound: {self.finding}.\n\nTo reproduce:\n\n"
+            f"{self.check}: {self.contract}\n\nFound: {self.finding.rstrip('.')}"
+            f"{'' if self.finding.endswith('?') else '.'}\n\nTo reproduce:\n\n"
             f"{textwrap.indent(self.reproduce, '    ')}\n\nUsual cause: {self.usual_cause}."
         )
 

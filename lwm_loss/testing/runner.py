@@ -9,39 +9,13 @@ from typing import Any, Literal
 
 from torch import nn
 
-from . import checks  # noqa: F401  fills the registry
-from .registry import BACKBONE_CHECKS, LOSS_CHECKS, Check
+from . import checks  # noqa: F401  fills the registries
+from .registry import REGISTRIES, Check, Registry, backbone_check, loss_check
 from .report import CheckResult, CheckSkipped, Report
 from .subjects.loss import LossProbe
 from .subjects.network import BackboneProbe
 
 Expected = Mapping[str, str]
-
-# The order of reports: what must hold before anything else can.
-ROOMS = (
-    "outputs",
-    "side_effects",
-    "evaluation",
-    "gradients",
-    "learning",
-    "privileged",
-    "copies",
-    "deployment",
-    "loss_values",
-    "loss_direction",
-    "loss_invariances",
-    "loss_pixels",
-    "weight_map",
-    "loss_deployment",
-    "loss_process",
-    "curriculum",
-)
-
-
-def _ordered(registry: Mapping[str, Check[Any]]) -> list[Check[Any]]:
-    return sorted(
-        registry.values(), key=lambda check: ROOMS.index(check.body.__module__.rpartition(".")[2])
-    )
 
 
 def check_backbone(
@@ -55,7 +29,7 @@ def check_backbone(
     max_examples: int = 4,
     seed: int | None = None,
 ) -> Report:
-    """Checks that a network keeps what depth-privileged mining rests on.
+    """Check that a network keeps what depth-privileged mining rests on.
 
     A backbone maps images (B, 3, H, W) to logits, (logits, log_depth), (logits, log_depth,
     side_logits), a mapping with these names, or :class:`lwm_loss.MultiTaskOutput`. What it lacks is
@@ -82,7 +56,7 @@ def check_backbone(
         ValueError: an option is not one of those above, or names no check.
 
     Example:
-        >>> from lwm_loss.testing.runner import check_backbone
+        >>> from lwm_loss.testing import check_backbone
         >>> report = check_backbone(nn.Conv2d(3, 5, 1), num_classes=5, image_size=(8, 9))
         >>> report.failed
         []
@@ -90,7 +64,7 @@ def check_backbone(
     probe = BackboneProbe(
         model, num_classes, image_size, resize=resize, max_examples=max_examples, seed=seed
     )
-    return _run(_ordered(BACKBONE_CHECKS), probe, on_fail, expected_failed_checks)
+    return _run(backbone_check, probe, on_fail, expected_failed_checks)
 
 
 def check_loss(
@@ -105,7 +79,7 @@ def check_loss(
     max_examples: int = 25,
     seed: int | None = None,
 ) -> Report:
-    r"""Checks that a loss, a weighting or a curriculum keeps its contract.
+    r"""Check that a loss, a weighting or a curriculum keeps its contract.
 
     Args:
         criterion: called as ``criterion(logits, target[, pred_depth, target_depth])``, with
@@ -133,7 +107,7 @@ def check_loss(
         ValueError: an option is not one of those above, or names no check.
 
     Example:
-        >>> from lwm_loss.testing.runner import check_loss
+        >>> from lwm_loss.testing import check_loss
         >>> report = check_loss(nn.CrossEntropyLoss(reduction="none"), num_classes=4)
         >>> report.failed
         []
@@ -147,18 +121,18 @@ def check_loss(
         max_examples=max_examples,
         seed=seed,
     )
-    return _run(_ordered(LOSS_CHECKS), probe, on_fail, expected_failed_checks)
+    return _run(loss_check, probe, on_fail, expected_failed_checks)
 
 
 def _run(
-    wanted: Iterable[Check[Any]], probe: Any, on_fail: str, expected: Expected | None
+    registry: Registry[Any, Any], probe: Any, on_fail: str, expected: Expected | None
 ) -> Report:
     if on_fail not in ("raise", "return"):
         raise ValueError(f'Expected `on_fail` to be "raise" or "return", but got {on_fail!r}.')
     expected = dict(expected or {})
     _require_names(expected)
     report = Report()
-    for check in wanted:
+    for check in registry.checks.values():
         try:
             report.append(CheckResult(check.name, "passed", check(probe)))
         except CheckSkipped as error:
@@ -175,7 +149,7 @@ def _run(
 
 
 def _require_names(expected: Expected) -> None:
-    known = [*BACKBONE_CHECKS, *LOSS_CHECKS]
+    known = [name for registry in REGISTRIES for name in registry.checks]
     for name in expected:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -246,9 +220,8 @@ def parametrize_with_checks(
             "did you mean `pip install lwm-loss[testing]`?"
         ) from error
 
-    names = {kind: _options_of(probe) for kind, probe in _PROBES.items()}
     for name in options:
-        if not any(name in of_kind for of_kind in names.values()):
+        if not any(name in registry.options for registry in REGISTRIES):
             raise TypeError(f"Expected an option of check_backbone or check_loss, got {name!r}.")
     items = []
     seen: dict[str, int] = {}
@@ -261,27 +234,20 @@ def parametrize_with_checks(
         expected = expected_failed_checks or {}
         expected = expected(subject) if callable(expected) else expected
         _require_names(expected)
-        backbone = is_backbone(subject)
-        given = {name: value for name, value in options.items() if name in names[backbone]}
+        registry: Registry[Any, Any] = backbone_check if is_backbone(subject) else loss_check
+        given = {name: value for name, value in options.items() if name in registry.options}
         given["num_classes"] = num_classes
         label = _label(subject)
         seen[label] = seen.get(label, 0) + 1
         if seen[label] > 1:
             label = f"{label}{seen[label]}"
-        for check in _ordered(BACKBONE_CHECKS if backbone else LOSS_CHECKS):
+        for check in registry.checks.values():
             marks = []
             if check.name in expected:
                 marks.append(pytest.mark.xfail(reason=expected[check.name]))
-            bound = BoundCheck(check, backbone, given)
+            bound = BoundCheck(check, registry, given)
             items.append(pytest.param(subject, bound, marks=marks, id=f"{label}-{check.name}"))
     return pytest.mark.parametrize(("subject", "check"), items)
-
-
-_PROBES: dict[bool, Any] = {True: BackboneProbe, False: LossProbe}
-
-
-def _options_of(probe: Any) -> set[str]:
-    return set(inspect.signature(probe).parameters) - {"model", "criterion", "num_classes"}
 
 
 def _label(subject: Any) -> str:
@@ -293,14 +259,16 @@ def _label(subject: Any) -> str:
 class BoundCheck:
     """A check with its options, to be called with a subject."""
 
-    def __init__(self, check: Check[Any], backbone: bool, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, check: Check[Any], registry: Registry[Any, Any], options: Mapping[str, Any]
+    ) -> None:
         self.check = check
-        self.backbone = backbone
+        self.probe = registry.probe
         self.options = dict(options)
 
     def __call__(self, subject: Any) -> None:
         """Raises ContractError if the contract is broken, CheckSkipped if it does not apply."""
-        self.check(_PROBES[self.backbone](subject, **self.options))
+        self.check(self.probe(subject, **self.options))
 
     def __repr__(self) -> str:
         return self.check.name

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 from torch import Tensor
 
 from . import strategies
+from .calls import LossInputs
 
 PREAMBLE = "import torch\nfrom math import inf, nan\n"
 
 
 class Scene:
-    """Tensors by name, and the lines of code that made them.
+    """Tensors and functions by name, and the lines of code that made them.
 
     Example:
         >>> scene = Scene("image = torch.zeros(1, 3, 2, 2)")
@@ -24,21 +25,35 @@ class Scene:
 
     def __init__(self, code: str) -> None:
         names: dict[str, Any] = {}
-        exec(PREAMBLE + code, names)
+        exec(PREAMBLE, names)
+        known = set(names)
+        exec(code, names)
         self.code = code
         self.values = {
-            name: names[name] for name in names if isinstance(names[name], (Tensor, list))
+            name: value
+            for name, value in names.items()
+            if name not in known and not isinstance(value, type)
         }
 
-    def __getitem__(self, name: str) -> Tensor:
-        return cast(Tensor, self.values[name])
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
 
-    def sides(self) -> list[Tensor]:
-        """The side outputs of a batch."""
-        return list(self.values.get("side_logits", []))
+    def fresh(self) -> dict[str, Any]:
+        """Return its values by name; tensors are copies."""
+        return {name: _fresh(value) for name, value in self.values.items()}
+
+    def is_used_by(self, names: Sequence[str]) -> bool:
+        """Whether it makes one of these, or what the scenes of these need."""
+        return any(name in self.values for name in names)
 
     def __repr__(self) -> str:
         return self.code
+
+
+def _fresh(value: Any) -> Any:
+    if isinstance(value, LossInputs):
+        return value.mapped(_fresh)
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def seeded(function: str, *arguments: Any, seed: int) -> str:
@@ -89,7 +104,30 @@ def pictures(kinds: Sequence[str] = tuple(PICTURES)) -> st.SearchStrategy[Pictur
     return st.builds(Picture, st.sampled_from(list(kinds)), st.integers(0, 1000))
 
 
+def truth(logits: Tensor, *, ignored: str = "target[:, 0]", missing: str = "depth[:, -1]") -> Scene:
+    """Return labels and depth that a few steps can learn: a rare class, and a sloping floor.
+
+    Args:
+        logits: tell batch, classes and size.
+        ignored: the pixels without a label, as an expression to assign to.
+        missing: the pixels without depth, likewise.
+    """
+    batch, classes, height, width = logits.shape
+    device = "" if logits.device.type == "cpu" else f", device={str(logits.device)!r}"
+    lines = [
+        f"target = torch.zeros(({batch}, {height}, {width}), dtype=torch.int64{device})",
+        f"target[..., {width - width // 4} :] = {classes - 1}",
+        f"{ignored} = 255",
+        f"depth = 20 + torch.arange({width}.0{device}).repeat({batch}, {height}, 1)",
+        f"{missing} = nan",
+    ]
+    return Scene("\n".join(lines))
+
+
 # --- batches of a loss --------------------------------------------------------------------------
+
+
+SIDES = "[0.5 * logits[..., ::2, ::2] for _ in range({num_sides})]"
 
 
 class Settings(NamedTuple):
@@ -99,6 +137,7 @@ class Settings(NamedTuple):
     ignore_index: int | None
     num_sides: int = 0
     log_input: bool = True
+    device: str = "cpu"
 
 
 def literal(tensor: Tensor) -> str:
@@ -107,19 +146,25 @@ def literal(tensor: Tensor) -> str:
 
 
 def batch_code(
-    logits: str, target: str, pred_depth: str, target_depth: str, settings: Settings
+    logits: str,
+    target: str,
+    pred_depth: str,
+    target_depth: str,
+    settings: Settings,
+    name: str = "batch",
 ) -> str:
-    """The lines that make a batch, its side outputs at half the size, and a map of weights."""
+    """The lines that make ``batch``, with side outputs at half the size."""
     lines = [
+        "from lwm_loss.testing.calls import LossInputs",
         f"logits = {logits}",
         f"target = {target}",
         f"pred_depth = {pred_depth if settings.log_input else f'({pred_depth}).exp()'}",
         f"target_depth = {target_depth}",
     ]
-    if settings.num_sides:
-        lines.append(
-            f"side_logits = [0.5 * logits[..., ::2, ::2] for _ in range({settings.num_sides})]"
-        )
+    sides = SIDES.format(num_sides=settings.num_sides) if settings.num_sides else "[]"
+    lines.append(f"{name} = LossInputs(logits, target, pred_depth, target_depth, {sides})")
+    if settings.device != "cpu":
+        lines.append(f"{name} = {name}.mapped(lambda x: x.to({settings.device!r}))")
     return "\n".join(lines)
 
 
@@ -133,6 +178,7 @@ def scene_code(
     missing: float = 0.2,
     missing_value: str = "nan",
     depth: str = "1 + 200 * {uniform}",
+    name: str = "batch",
 ) -> str:
     """A plain scene without ties: what a network and a data set would give."""
     shape = (images, *size)
@@ -147,7 +193,7 @@ def scene_code(
         gaps = seeded("rand", shape, seed=seed + 5)
         true_depth = f"torch.where({gaps} < {missing}, {missing_value}, {true_depth})"
     scores = f"2 * {seeded('randn', (images, settings.num_classes, *size), seed=seed)}"
-    return batch_code(scores, labels, predicted, true_depth, settings)
+    return batch_code(scores, labels, predicted, true_depth, settings, name)
 
 
 @st.composite

@@ -1,49 +1,18 @@
-"""A property is tried on drawn inputs by hypothesis, then on the corners that must never be missed."""
+"""Search for an input that breaks a property: drawn by hypothesis, then the corners."""
 
 from __future__ import annotations
 
 import os
-import textwrap
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple, NoReturn, TypeVar
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
-from .report import CheckSkipped
+from .expect import Breach
 
 T = TypeVar("T")
-
-
-class Breach(Exception):  # noqa: N818 - it is caught here, and reported as a ContractError
-    """A contract is broken: what was found, and the code that shows it."""
-
-    def __init__(self, finding: str, reproduce: str = "") -> None:
-        super().__init__(finding, reproduce)
-        self.finding = finding
-        self.reproduce = reproduce
-
-
-def breach(finding: str) -> NoReturn:
-    """Says within a `scenario` that the contract is broken."""
-    raise Breach(finding)
-
-
-@contextmanager
-def scenario(code: str) -> Iterator[None]:
-    """Ties what happens within to the code that does the same, and errors of the subject too."""
-    try:
-        yield
-    except Breach as error:
-        raise Breach(error.finding, code) from error.__cause__
-    except CheckSkipped:
-        raise
-    except Exception as error:
-        message = textwrap.shorten(str(error), 300) or "no message"
-        finding = f"it raised {type(error).__name__}: {message.rstrip('.')}"
-        raise Breach(finding, code) from error
 
 
 class Effort(NamedTuple):
@@ -63,7 +32,7 @@ class Effort(NamedTuple):
 
 
 def for_any(attempts: Iterable[Callable[[], None]]) -> None:
-    """Raises the first `Breach` if every attempt ends in one: of several meanings one will do."""
+    """Try alternative interpretations of a subject; raise the first `Breach` if all of them fail."""
     first: Breach | None = None
     for attempt in attempts:
         try:
@@ -82,7 +51,7 @@ def for_all(
     effort: Effort,
     corners: Iterable[T] = (),
 ) -> None:
-    """Raises the `Breach` of the smallest drawn input for which ``hold`` raises one, if any.
+    """Raise the `Breach` of the smallest drawn input for which ``hold`` raises one, if any.
 
     Corners come last, for what hypothesis finds it also shrinks.
     """
@@ -101,7 +70,7 @@ def for_all(
 def _smallest(
     strategy: st.SearchStrategy[T], hold: Callable[[T], None], effort: Effort, search: int
 ) -> Breach | None:
-    """The breach of the input that one search ends at, or None if it finds no breach."""
+    """Return the breach of the input at which one search ends, or None if it finds no breach."""
     breaches: list[Breach] = []
 
     def attempt(drawn: T) -> None:

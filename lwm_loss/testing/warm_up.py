@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lwm_loss import MultiTaskOutput
 
-from ._isolation import isolated
+from .isolation import isolated
 from .scenes import Picture, Scene
 
 

@@ -1,25 +1,26 @@
-"""Checks of a backbone that is saved or copied."""
+"""A backbone that is saved or copied."""
 
 from __future__ import annotations
 
 import copy
 import io
 import pickle
+import sys
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .._compare import difference
-from .._copies import LIKENESS, graph_leaves, unlike
+from ..calls import copied, outputs, parts, projection, run
+from ..copying import copy_fault, graph_leaves
+from ..expect import breach, expect_same
 from ..registry import backbone_check
 from ..report import CheckSkipped
 from ..scenes import Scene
-from ..search import breach, scenario
 from ..subjects.hidden_state import lost_values
-from ..subjects.network import OUTPUTS, BackboneProbe, parts
-from .gradients import projection
+from ..subjects.network import BackboneProbe
 
 
 @backbone_check(
@@ -39,47 +40,32 @@ def check_state_dict_round_trip(probe: BackboneProbe) -> None:
     probe.require_output()
     if not probe.copyable:
         raise CheckSkipped("a network that cannot be copied is alone, see check_deep_copy")
-    scene = probe.image()
-    trained, new = probe.fresh(warm=False, train=True), probe.fresh(warm=False)
-    lost = lost_values(trained, probe.num_classes)
-    lines = [hidden.change for hidden in lost]
-    statement = "\n".join(
-        [
-            "new = copy.deepcopy(model)",
-            "model.train()",
-            "with torch.no_grad():",
-            "    for parameter in model.parameters():",
-            "        parameter.add_(0.1 * parameter.abs().mean() * torch.randn_like(parameter))",
-            "    for _ in range(2):",
-            "        model(image)",
-            *lines,
-            "file = io.BytesIO()",
-            "torch.save(model.state_dict(), file)",
-            "file.seek(0)",
-            "new.load_state_dict(torch.load(file, weights_only=False))",
-            "assert gap(outputs(new.eval(), image), outputs(model.eval(), image)) <= 1e-5",
-        ]
-    )
-    statement = OUTPUTS + statement
-    code = "import io\n" + probe.code(scene, after=statement, warm=False)
-    with scenario(code), torch.no_grad():
-        for parameter in trained.parameters():
+    lost = lost_values(probe.fresh(warm=False), probe.num_classes)
+    changes = [hidden.change for hidden in lost] or ["pass"]
+    disturb = Scene("\n    ".join(["def disturb(model):", *changes]))
+    names = ", ".join(f"{h.owner}.{h.path}".lstrip(".") for h in lost)
+    lacks = f"; the state_dict lacks {names}" if names else ""
+    probe.check(state_is_whole, probe.image(), disturb, train=True, warm=False, lacks=lacks)
+
+
+def state_is_whole(
+    model: nn.Module, image: Tensor, disturb: Callable[[nn.Module], None], lacks: str
+) -> None:
+    """Change a network as training does, and load its state into one that has not changed."""
+    new = copied(model).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
             if parameter.is_floating_point():
-                step = torch.randn_like(parameter) * parameter.abs().mean()
-                parameter.add_(0.1 * step)
+                parameter.add_(0.1 * parameter.abs().mean() * torch.randn_like(parameter))
         for _ in range(2):
-            probe.run(trained, scene["image"].clone())
-        exec("\n".join(lines), {"model": trained})
-        file = io.BytesIO()
-        torch.save(trained.state_dict(), file)
-        file.seek(0)
-        new.load_state_dict(torch.load(file, weights_only=False))
-        expected = parts(probe.run(trained.eval(), scene["image"].clone()))
-        found = difference(parts(probe.run(new, scene["image"].clone())), expected, 1e-5)
-        if found:
-            names = ", ".join(f"{h.owner}.{h.path}".lstrip(".") for h in lost)
-            where = f"; the state_dict lacks {names}" if names else ""
-            breach(f"{found} after the state was loaded{where}")
+            run(model, image)
+        disturb(model)
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    new.load_state_dict(torch.load(file, weights_only=False))
+    expected = outputs(model.eval(), image)
+    expect_same(outputs(new, image), expected, 1e-5, f"{{}} after the state was loaded{lacks}")
 
 
 @backbone_check(
@@ -94,101 +80,92 @@ def check_deep_copy(probe: BackboneProbe) -> None:
         >>> check_deep_copy(torch.nn.Conv2d(3, 5, 1))
     """
     probe.require_output()
-    scene = probe.image()
-    statement = OUTPUTS + (
-        "model.train()\n"
-        "MultiTaskOutput.of(model(image)).logits.sum().backward()\n"
-        "twin = copy.deepcopy(model)\n"
-        "before = outputs(model.eval(), image)\n"
-        "assert gap(outputs(twin.eval(), image), before) <= 1e-5\n"
-        "with torch.no_grad():\n"
-        "    for parameter in model.parameters():\n"
-        "        parameter.add_(0.1)\n"
-        "assert gap(outputs(twin, image), before) <= 1e-5\n"
-        "from lwm_loss.testing._copies import graph_leaves\n"
-        "used = [graph_leaves(MultiTaskOutput.of(x(image)).logits) for x in (model, twin)]\n"
-        "assert not used[0] & used[1]"
-    )
-    likeness = "twin = copy.deepcopy(model)\n" + LIKENESS.format(name="model")
-    with scenario(probe.code(after=likeness, warm=False)):
-        found = unlike(probe.model, copy.deepcopy(probe.model))
-        if found:
-            breach(found)
-    with scenario(probe.code(scene, after=statement)):
-        model = probe.fresh(train=True)
-        _train_once(probe, model, scene["image"])
-        twin = copy.deepcopy(model)
-        with torch.no_grad():
-            before = parts(probe.run(model.eval(), scene["image"].clone()))
-            found = difference(parts(probe.run(twin.eval(), scene["image"].clone())), before, 1e-5)
-            if found:
-                breach(f"from the copy {found}")
-            for parameter in model.parameters():
-                if parameter.is_floating_point():
-                    parameter.add_(0.1)
-            found = difference(parts(probe.run(twin, scene["image"].clone())), before, 1e-5)
-            if found:
-                breach(f"when the original changes, from the copy {found}")
-        used = [
-            {leaf for part in _outputs(probe, each, scene) for leaf in graph_leaves(part)}
-            for each in (model, twin)
-        ]
-        if used[0] & used[1]:
-            breach("the copy still uses a parameter of the original")
+    probe.check(deep_copy_is_whole, original=True)
+    probe.check(deep_copy_gives_the_same, probe.image(), train=True)
 
 
-def _outputs(probe: BackboneProbe, model: nn.Module, scene: Scene) -> list[torch.Tensor]:
-    return list(parts(probe.run(model, scene["image"].clone())).values())
+def deep_copy_is_whole(model: nn.Module) -> None:
+    """Compare a copy with the network itself, without running either."""
+    found = copy_fault(model, copy.deepcopy(model))
+    if found:
+        breach(found)
 
 
-def _train_once(probe: BackboneProbe, model: nn.Module, image: torch.Tensor) -> None:
-    loss = projection(probe.run(model, image.clone()))
+def deep_copy_gives_the_same(model: nn.Module, image: Tensor) -> None:
+    """Copy a network after a step of training, and change it."""
+    _train_once(model, image)
+    twin = copy.deepcopy(model)
+    before = outputs(model.eval(), image)
+    expect_same(outputs(twin.eval(), image), before, 1e-5, "from the copy {}")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.is_floating_point():
+                parameter.add_(0.1)
+    changed = "when the original changes, from the copy {}"
+    expect_same(outputs(twin, image), before, 1e-5, changed)
+    used = [
+        {leaf for part in parts(run(each, image)).values() for leaf in graph_leaves(part)}
+        for each in (model, twin)
+    ]
+    if used[0] & used[1]:
+        breach("the copy still uses a parameter of the original")
+
+
+def _train_once(model: nn.Module, image: Tensor) -> None:
+    loss = projection(run(model, image))
     if loss.requires_grad:
         torch.autograd.backward(loss)
 
 
 @backbone_check(
-    "a lambda, a function or a class defined within a function kept as an attribute, a hook of "
-    "that kind, a lock, a file or a generator, or a __getstate__ that forgets a part"
+    "a lambda or a function defined within a function kept as an attribute, a hook of that kind, a "
+    "lock, a file or a generator, or a __getstate__ that forgets a part"
 )
 def check_pickle(probe: BackboneProbe) -> None:
     """A pickled network comes back and gives what the original gives, after training too.
 
     Hooks that transformers puts on its own modules at the first call are left out: they are local
-    functions, which pickle refuses, and not the network's own.
+    functions, which pickle refuses, and not the network's own. A network with a class that stands
+    inside a function, or in a ``__main__`` that is not there, is skipped: pickle finds classes by
+    their names.
 
     Example:
         >>> check_pickle(torch.nn.Conv2d(3, 5, 1))
     """
     probe.require_output()
-    scene = probe.image()
-    statement = OUTPUTS + (
-        "import pickle\n"
-        "for trained in (False, True):\n"
-        "    if trained:\n"
-        "        model.train()\n"
-        "        MultiTaskOutput.of(model(image)).logits.sum().backward()\n"
-        "    twin = pickle.loads(pickle.dumps(model))\n"
-        "    assert gap(outputs(twin.eval(), image), outputs(model.eval(), image)) <= 1e-5"
-    )
-    likeness = "import pickle\ntwin = pickle.loads(pickle.dumps(model))\n"
-    likeness += LIKENESS.format(name="model")
-    with scenario(probe.code(after=likeness, warm=False)):
-        found = unlike(probe.model, _through_pickle(probe.model))
-        if found:
-            breach(found)
-    with scenario(probe.code(scene, after=statement)):
-        for trained in (False, True):
-            model = probe.fresh(train=trained)
-            if trained:
-                _train_once(probe, model, scene["image"])
-            twin = _through_pickle(model)
-            with torch.no_grad():
-                expected = parts(probe.run(model.eval(), scene["image"].clone()))
-                output = parts(probe.run(twin.eval(), scene["image"].clone()))
-            found = difference(output, expected, 1e-5)
-            if found:
-                breach(f"from the pickled copy {found}")
+    for module in probe.model.modules():
+        _require_name(type(module))
+    probe.check(pickle_is_whole, original=True)
+    for train in (False, True):
+        probe.check(pickle_gives_the_same, probe.image(), train=train)
+
+
+def _require_name(kind: type) -> None:
+    """Skip the check if no import finds a class."""
+    where = "inside a function" if "<locals>" in kind.__qualname__ else "in __main__"
+    main = sys.modules.get("__main__")
+    lost = kind.__module__ == "__main__" and getattr(main, kind.__qualname__, None) is not kind
+    if lost or "<locals>" in kind.__qualname__:
+        raise CheckSkipped(
+            f"the class {kind.__name__} stands {where}, where pickle does not find it: no fault of "
+            "the network"
+        )
+
+
+def pickle_is_whole(model: nn.Module) -> None:
+    """Compare a pickled copy with the network itself, without running either."""
+    found = copy_fault(model, _through_pickle(model))
+    if found:
+        breach(found)
+
+
+def pickle_gives_the_same(model: nn.Module, image: Tensor) -> None:
+    """Pickle a network, in training after a step."""
+    if model.training:
+        _train_once(model, image)
+    twin = _through_pickle(model)
+    expected = outputs(model.eval(), image)
+    expect_same(outputs(twin.eval(), image), expected, 1e-5, "from the pickled copy {}")
 
 
 def _through_pickle(model: nn.Module) -> nn.Module:

@@ -1,81 +1,56 @@
-"""Checks of a curriculum, alone or within a loss."""
+"""A curriculum, alone or within a loss."""
 
 from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .._compare import tensor_difference
+from ..calls import copied
+from ..expect import breach, expect_same
 from ..registry import loss_check
 from ..report import CheckSkipped
 from ..scenes import Scene
-from ..search import breach, scenario
 from ..subjects.loss import LossProbe
 
 # A schedule that does not say how long it is is given up after this many steps.
 LONGEST = 1000
-# Epochs in which other weights outside of the mask are tried.
-MASKED_EPOCHS = 3
 
-SETUP = (
-    "curriculum = {owner}\n"
-    "noise = torch.Generator().manual_seed(0)\n"
-    "weight = 0.01 + 2 * torch.rand((2, 6, 8), generator=noise)\n"
-    "mask = torch.rand((2, 6, 8), generator=noise) < 0.8\n"
-    "weight = torch.where(mask, weight, 0)\n"
-)
+Part = Callable[[Any], Any]
+Keep = Callable[[Any, Tensor, Tensor], Tensor]
 
 
-def _curriculum(probe: LossProbe, criterion: Any) -> Any:
-    """The curriculum of a subject: itself, or the one that it holds."""
-    if probe.kind == "curriculum":
-        return criterion
-    found = getattr(criterion, "curriculum", None)
-    if found is None or not callable(getattr(found, "step", None)):
+def _scenes(probe: LossProbe) -> tuple[Scene, Scene, Scene]:
+    """A map of weights and its labelled pixels, and how the subject's curriculum is called."""
+    probe.require_runs()
+    alone = probe.kind == "curriculum"
+    if not alone and not callable(getattr(_held_by(probe), "step", None)):
         raise CheckSkipped("it has no curriculum")
-    return found
+    part = "criterion" if alone else "criterion.curriculum"
+    arguments = "weights, mask" if not alone or probe.uses("mask") else "weights"
+    return (
+        Scene(
+            "noise = torch.Generator().manual_seed(0)\n"
+            "mask = torch.rand((2, 6, 8), generator=noise) < 0.8\n"
+            "weights = 0.01 + 2 * torch.rand((2, 6, 8), generator=noise)\n"
+            "weights = torch.where(mask, weights, 0)"
+        ),
+        Scene(f"def part(criterion):\n    return {part}"),
+        Scene(f"def keep(curriculum, weights, mask):\n    return curriculum({arguments})"),
+    )
 
 
-def _owner(probe: LossProbe) -> str:
-    return "criterion" if probe.kind == "curriculum" else "criterion.curriculum"
-
-
-def _weights() -> tuple[Tensor, Tensor]:
-    """A map of weights and the pixels that have a label."""
-    scene = Scene(SETUP.format(owner="None"))
-    return scene["weight"], scene["mask"]
+def _held_by(probe: LossProbe) -> Any:
+    return getattr(probe.criterion, "curriculum", None)
 
 
 def _reset(curriculum: Any) -> None:
     if callable(getattr(curriculum, "reset", None)):
         curriculum.reset()
-
-
-def _filtered(probe: LossProbe, curriculum: Any, weight: Tensor, mask: Tensor) -> Tensor:
-    """What a curriculum keeps of a map of weights."""
-    takes_mask = probe.kind != "curriculum" or "mask" in probe.roles
-    output = curriculum(weight, mask) if takes_mask else curriculum(weight)
-    if not isinstance(output, Tensor) or output.shape != weight.shape:
-        breach("a curriculum that does not return a map of the shape of the weights")
-    return output
-
-
-def _schedule(probe: LossProbe, curriculum: Any) -> Iterator[tuple[int, Tensor]]:
-    """The kept weights epoch by epoch, until all are kept or the schedule is too long."""
-    weight, mask = _weights()
-    length = getattr(curriculum, "epochs", None)
-    last = int(length) if isinstance(length, (int, Tensor)) else LONGEST
-    for epoch in range(min(last, LONGEST) + 1):
-        kept = _filtered(probe, curriculum, weight, mask)
-        yield epoch, kept
-        if length is None and torch.equal(kept, weight):
-            return
-        curriculum.step()
 
 
 @loss_check(
@@ -91,38 +66,36 @@ def check_curriculum_kept_share_grows(probe: LossProbe) -> None:
         >>> from lwm_loss import SelfPacedCurriculum
         >>> check_curriculum_kept_share_grows(SelfPacedCurriculum(epochs=3))
     """
-    probe.ready()
-    after = SETUP.format(owner=_owner(probe)) + (
-        "shares = []\n"
-        f"for _ in range(min(int(getattr(curriculum, 'epochs', {LONGEST})), {LONGEST}) + 1):\n"
-        "    kept = curriculum(weight, mask)\n"
-        "    shares.append((kept != 0).sum().item())\n"
-        "    assert torch.equal(kept[kept != 0], weight[kept != 0])\n"
-        "    curriculum.step()\n"
-        "assert shares == sorted(shares), shares\n"
-        "assert torch.equal(kept, weight), 'not all in the end'"
-    )
-    weight, _ = _weights()
-    curriculum = _curriculum(probe, probe.copy())
-    with scenario(probe.code(probe.scene(), after)):
-        _reset(curriculum)
-        before: Tensor | None = None
-        first, epoch, kept = 0, 0, weight
-        for epoch, kept in _schedule(probe, curriculum):
-            there = kept != 0
-            if not torch.equal(kept[there], weight[there]):
-                breach(f"in epoch {epoch} weights that it keeps are changed")
-            if before is not None and bool((before & ~there).any()):
-                lost = int((before & ~there).sum())
-                breach(f"in epoch {epoch} {lost} weights are dropped that were kept before")
-            if before is None:
-                first = int(there.sum())
-            before = there
-        if not torch.equal(kept, weight):
-            share = float((kept != 0).sum() / (weight != 0).sum())
-            breach(f"after {epoch} epochs it keeps {share:.0%} of the weights, not all")
-        if first == int((weight != 0).sum()):
+    probe.check(share_grows, *_scenes(probe))
+
+
+def share_grows(part: Part, keep: Keep, criterion: Any, weights: Tensor, mask: Tensor) -> None:
+    """Step until all weights are kept, or to the end of the schedule."""
+    curriculum = part(criterion)
+    _reset(curriculum)
+    length = getattr(curriculum, "epochs", None)
+    last = LONGEST if length is None else min(LONGEST, int(length))
+    before = kept = torch.zeros_like(weights)
+    epoch = 0
+    for epoch in range(last + 1):
+        kept = keep(curriculum, weights, mask)
+        if not isinstance(kept, Tensor) or kept.shape != weights.shape:
+            breach("a curriculum that does not return a map of the shape of the weights")
+        there = kept != 0
+        if not torch.equal(kept[there], weights[there]):
+            breach(f"in epoch {epoch} weights that it keeps are changed")
+        if bool(((before != 0) & ~there).any()):
+            lost = int(((before != 0) & ~there).sum())
+            breach(f"in epoch {epoch} {lost} weights are dropped that were kept before")
+        if epoch == 0 and torch.equal(kept, weights):
             breach("it keeps all weights from the beginning")
+        if length is None and torch.equal(kept, weights):
+            break
+        before = kept
+        curriculum.step()
+    if not torch.equal(kept, weights):
+        share = float((kept != 0).sum() / (weights != 0).sum())
+        breach(f"after {epoch} epochs it keeps {share:.0%} of the weights, not all")
 
 
 @loss_check(
@@ -136,31 +109,27 @@ def check_curriculum_masked_pixels_do_not_count(probe: LossProbe) -> None:
         >>> from lwm_loss import SelfPacedCurriculum
         >>> check_curriculum_masked_pixels_do_not_count(SelfPacedCurriculum(epochs=3))
     """
-    probe.ready()
-    after = SETUP.format(owner=_owner(probe)) + (
-        "other = torch.where(mask, weight, 5 * weight + 1)\n"
-        f"for _ in range({MASKED_EPOCHS}):\n"
-        "    kept = copy.deepcopy(curriculum)(weight, mask)\n"
-        "    again = copy.deepcopy(curriculum)(other, mask)\n"
-        "    assert torch.equal(again[mask], kept[mask])\n"
-        "    curriculum.step()"
-    )
-    curriculum = _curriculum(probe, probe.copy())
+    scenes = _scenes(probe)
     if probe.kind == "curriculum" and not probe.uses("mask"):
         raise CheckSkipped("it takes no mask")
-    weight, mask = _weights()
-    other = torch.where(mask, weight, 5 * weight + 1)
-    with scenario(probe.code(probe.scene(), after)):
-        for epoch in range(MASKED_EPOCHS):
-            # Copies are called, for a call may itself move a curriculum on.
-            kept, again = (
-                torch.where(mask, _filtered(probe, copy.deepcopy(curriculum), each, mask), 0)
-                for each in (weight, other)
-            )
-            found = tensor_difference("the kept weight", again, kept, 0.0)
-            if found:
-                breach(f"in epoch {epoch}, with other weights outside of the mask, {found}")
-            curriculum.step()
+    probe.check(masked_weights_do_not_count, *scenes)
+
+
+def masked_weights_do_not_count(
+    part: Part, keep: Keep, criterion: Any, weights: Tensor, mask: Tensor
+) -> None:
+    """Change the weights outside of the mask."""
+    curriculum = part(criterion)
+    other = torch.where(mask, weights, 5 * weights + 1)
+    for epoch in range(3):
+        # Copies are called, for a call may itself move a curriculum on.
+        kept, again = (
+            {"the kept weight": torch.where(mask, keep(copied(curriculum), each, mask), 0)}
+            for each in (weights, other)
+        )
+        sentence = f"in epoch {epoch}, with other weights outside of the mask, {{}}"
+        expect_same(again, kept, 0.0, sentence)
+        curriculum.step()
 
 
 @loss_check(
@@ -174,40 +143,28 @@ def check_curriculum_state_dict(probe: LossProbe) -> None:
         >>> from lwm_loss import SelfPacedCurriculum
         >>> check_curriculum_state_dict(SelfPacedCurriculum(epochs=3))
     """
-    probe.ready()
-    after = SETUP.format(owner=_owner(probe)) + (
-        "new = copy.deepcopy(criterion)\n"
-        "length = int(getattr(curriculum, 'epochs', 10))\n"
-        "for _ in range(max(1, length // 2)):\n"
-        "    curriculum.step()\n"
-        "new.load_state_dict(criterion.state_dict())\n"
-        "for _ in range(3):\n"
-        f"    restored = {_owner(probe).replace('criterion', 'new')}\n"
-        "    assert torch.equal(restored(weight, mask), curriculum(weight, mask))\n"
-        "    curriculum.step(), restored.step()"
-    )
-    saved, new = probe.copy(), probe.copy()
-    curriculum, restored = _curriculum(probe, saved), _curriculum(probe, new)
-    weight, mask = _weights()
-    with scenario(probe.code(probe.scene(), after)):
-        if not isinstance(saved, nn.Module):
-            breach(f"{type(saved).__name__} is no nn.Module and has no state_dict")
-        _reset(curriculum)
-        _reset(restored)
-        length = getattr(curriculum, "epochs", 10)
-        for _ in range(max(1, int(length) // 2)):
-            curriculum.step()
-        file = io.BytesIO()
-        torch.save(saved.state_dict(), file)
-        file.seek(0)
-        new.load_state_dict(torch.load(file, weights_only=False))
-        restored = _curriculum(probe, new)
-        for later in range(3):
-            expected = _filtered(probe, curriculum, weight, mask)
-            found = tensor_difference(
-                "the kept weight", _filtered(probe, restored, weight, mask), expected, 0.0
-            )
-            if found:
-                breach(f"{later} epochs after loading {found}")
-            curriculum.step()
-            restored.step()
+    probe.check(goes_on_where_it_was, *_scenes(probe))
+
+
+def goes_on_where_it_was(
+    part: Part, keep: Keep, criterion: Any, weights: Tensor, mask: Tensor
+) -> None:
+    """Save it in the middle of its schedule, and load it into another one."""
+    if not isinstance(criterion, nn.Module):
+        breach(f"{type(criterion).__name__} is no nn.Module and has no state_dict")
+    new = copy.deepcopy(criterion)
+    curriculum = part(criterion)
+    _reset(curriculum)
+    _reset(part(new))
+    for _ in range(max(1, int(getattr(curriculum, "epochs", 10)) // 2)):
+        curriculum.step()
+    file = io.BytesIO()
+    torch.save(criterion.state_dict(), file)
+    file.seek(0)
+    new.load_state_dict(torch.load(file, weights_only=False))
+    for later in range(3):
+        expected = {"the kept weight": keep(curriculum, weights, mask)}
+        found = {"the kept weight": keep(part(new), weights, mask)}
+        expect_same(found, expected, 0.0, f"{later} epochs after loading {{}}")
+        curriculum.step()
+        part(new).step()

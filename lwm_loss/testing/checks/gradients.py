@@ -1,41 +1,27 @@
-"""Checks of a backbone's gradients: there, finite, everywhere, and of use."""
+"""A backbone's gradients: they are there, finite, and reach every parameter."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from lwm_loss import MultiTaskOutput
-
-from ..mining_loss import LOSS, mining_loss, truth
+from ..calls import copied, gradients, parts, projection, run
+from ..expect import breach, expect_finite, not_finite
+from ..mining_loss import mining_loss
 from ..registry import backbone_check
 from ..report import CheckSkipped
-from ..scenes import CORNERS, Picture, pictures
-from ..search import breach, for_all, scenario
-from ..subjects.network import BackboneProbe, parts
+from ..scenes import CORNERS, Picture, pictures, truth
+from ..subjects.network import BackboneProbe
 from ..warm_up import stir
-from .outputs import not_finite
 
 # Whose unused parameters their user can neither connect nor remove.
 LIBRARIES = ("transformers", "timm", "torchvision", "segmentation_models_pytorch")
 
 
-def projection(output: MultiTaskOutput) -> Tensor:
-    """A random linear function of all outputs: nothing that they say cancels out."""
-    noise = torch.Generator().manual_seed(7)
-    total = output.logits.new_zeros((), dtype=torch.float32)
-    for part in parts(output).values():
-        weight = torch.randn(part.shape, generator=noise).to(part.device)
-        total = total + (part.float() * weight).mean()
-    return total
-
-
-def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are to be trained; skips the check if there are none."""
-    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not found:
+def require_trainable(probe: BackboneProbe) -> None:
+    """Skip the check if there are no trainable parameters."""
+    if not any(parameter.requires_grad for parameter in probe.model.parameters()):
         raise CheckSkipped("the network has no trainable parameters")
-    return found
 
 
 @backbone_check(
@@ -48,31 +34,26 @@ def check_finite_gradients(probe: BackboneProbe) -> None:
     Example:
         >>> check_finite_gradients(torch.nn.Conv2d(3, 5, 1))
     """
-    trainable(probe.model)
+    require_trainable(probe)
     facts = truth(probe.require_output().logits)
-    statement = (
-        "loss = mining_loss(model(image), target, depth)\nloss.backward()\n"
-        "for name, parameter in model.named_parameters():\n"
-        "    assert parameter.grad is None or parameter.grad.isfinite().all(), name"
-    )
 
     def hold(picture: Picture) -> None:
-        scene = probe.image(picture)
-        with scenario(LOSS + probe.code(scene, facts, after=statement, train=True)):
-            model = probe.fresh(train=True)
-            output = probe.run(model, scene["image"])
-            if not_finite(parts(output)):
-                return  # check_finite_outputs says so
-            loss = mining_loss(output, facts["target"], facts["depth"])
-            if not loss.requires_grad:
-                return  # check_outputs_carry_gradient says so
-            torch.autograd.backward(loss)
-            grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-            found = not_finite(grads)
-            if found:
-                breach(f"the gradient of {found} for an image of {picture.kind!r}")
+        image = probe.image(picture)
+        probe.check(gradients_are_finite, image, facts, train=True, kind=picture.kind)
 
-    for_all(pictures(), hold, probe.effort, CORNERS)
+    probe.for_all(pictures(), hold, CORNERS)
+
+
+def gradients_are_finite(
+    model: nn.Module, image: Tensor, target: Tensor, depth: Tensor, kind: str
+) -> None:
+    """Look for gradients of the objective that are not finite in an image of this kind."""
+    output = run(model, image)
+    loss = mining_loss(output, target, depth)
+    # Else check_finite_outputs or check_outputs_carry_gradient says so.
+    if not not_finite(parts(output)) and loss.requires_grad:
+        torch.autograd.backward(loss)
+        expect_finite(gradients(model), f"{{}} for an image of {kind!r}")
 
 
 @backbone_check(
@@ -92,60 +73,48 @@ def check_every_parameter_receives_a_gradient(probe: BackboneProbe) -> str:
         >>> check_every_parameter_receives_a_gradient(torch.nn.Conv2d(3, 5, 1))
     """
     probe.require_output()
-    waiting = set(trainable(probe.model))
+    require_trainable(probe)
+    remark: str = probe.check(parameters_receive_gradients, probe.image(), train=True)
+    return remark
+
+
+def parameters_receive_gradients(model: nn.Module, image: Tensor) -> str:
+    """Collect the parameters that receive a gradient in any of several passes."""
+    waiting = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     reached: set[str] = set()
-    height, width = probe.image_size
-    passes = [(seed, False, probe.image_size) for seed in range(3)]
-    passes += [(3, True, probe.image_size), (4, True, (2 * height, 2 * width))]
-    statement = (
-        "output = MultiTaskOutput.of(model(image))\n"
-        "parts = [output.logits, output.log_depth, *output.side_logits]\n"
-        "sum((part * torch.randn_like(part)).mean() for part in parts if part is not None)"
-        ".backward()\n"
-        "for name, parameter in model.named_parameters():\n"
-        "    if parameter.requires_grad:\n"
-        "        assert parameter.grad is not None and parameter.grad.any(), name"
-    )
-    code = probe.code(probe.image(), after=statement, train=True)
-    with scenario(code):
-        for seed, stirred, size in passes:
-            try:
-                found = _reached(probe, seed, stirred, size)
-            except Exception:
-                if size == probe.image_size and not stirred:
-                    raise
-                continue  # it need not run at another size, or with other parameters
-            reached |= found
-            waiting -= found
-            if not waiting:
-                return ""
-        unused, ours = _library_owned(probe.model, waiting, reached)
-        if ours:
-            names = ", ".join(sorted(ours)[:4]) + (", ..." if len(ours) > 4 else "")
-            breach(f"{len(ours)} without a gradient, or with one of exactly 0: {names}")
+    for k in range(5):
+        network, plain = copied(model), k < 3
+        if not plain:
+            stir(network)
+        height, width = (side * (1 if k < 4 else 2) for side in image.shape[2:])
+        noise = torch.Generator().manual_seed(k)
+        try:
+            loss = projection(
+                run(network, torch.randn(2, 3, height, width, generator=noise).to(image), k)
+            )
+        except Exception:
+            if plain:
+                raise
+            continue  # it need not run at another size, or with other parameters
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
+        for name, parameter in network.named_parameters():
+            if parameter.grad is not None and bool((parameter.grad != 0).any()):
+                reached.add(name)
+        waiting -= reached
+        if not waiting:
+            return ""
+    unused, ours = _library_owned(model, waiting, reached)
+    if ours:
+        names = ", ".join(sorted(ours)[:4]) + (", ..." if len(ours) > 4 else "")
+        breach(f"{len(ours)} without a gradient, or with one of exactly 0: {names}")
     return f"unused within an installed library, freeze them: {', '.join(sorted(unused))}"
-
-
-def _reached(probe: BackboneProbe, seed: int, stirred: bool, size: tuple[int, int]) -> set[str]:
-    model = probe.fresh(train=True)
-    if stirred:
-        stir(model)
-    image = probe.image(Picture("noise", seed), size=size)["image"]
-    loss = projection(probe.run(model, image, seed))
-    if not loss.requires_grad:
-        return set()
-    torch.autograd.backward(loss)
-    return {
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.grad is not None and bool((parameter.grad != 0).any())
-    }
 
 
 def _library_owned(
     model: nn.Module, waiting: set[str], reached: set[str]
 ) -> tuple[set[str], set[str]]:
-    """Splits what waits for a gradient into a library's own, in a model that trains, and ours."""
+    """Split what waits for a gradient into a library's own, in a model that trains, and ours."""
     roots: list[str] = []  # of models that a library made
     owners = {}  # the innermost module of each parameter that torch itself did not make
     for path, module in model.named_modules():
@@ -177,46 +146,32 @@ def check_outputs_carry_gradient(probe: BackboneProbe) -> None:
         >>> check_outputs_carry_gradient(torch.nn.Conv2d(3, 5, 1))
     """
     probe.require_output()
-    trainable(probe.model)
-    scene = probe.image()
-    statement = (
-        "image.requires_grad_()\noutput = MultiTaskOutput.of(model(image * 1))\n"
-        "for part in (output.logits, output.log_depth, *output.side_logits):\n"
-        "    if part is not None:\n"
-        "        assert part.requires_grad\n"
-        "        (grad,) = torch.autograd.grad(part.sum(), image, retain_graph=True, "
-        "allow_unused=True)\n"
-        "        assert grad is not None\n"
-        "for scores in output.logits:\n"
-        "    model.zero_grad()\n"
-        "    (scores * torch.randn_like(scores)).mean().backward(retain_graph=True)\n"
-        "    assert any(p.grad is not None and p.grad.any() for p in model.parameters())"
-    )
-    with scenario(probe.code(scene, after=statement, train=True)):
-        model = probe.fresh(train=True)
-        image = scene["image"].requires_grad_()
-        # Not the leaf itself, so that a network that writes to its input is not stopped by it.
-        output = probe.run(model, image * 1)
-        for name, part in parts(output).items():
-            if not part.requires_grad:
-                breach(f"{name} does not require a gradient")
-        weights = list(trainable(model).values())
-        reach = {}
-        for name, part in parts(output).items():
-            grads = torch.autograd.grad(
-                part.float().sum(), [image, *weights], retain_graph=True, allow_unused=True
-            )
-            reach[name] = grads[0] is not None
-            if all(grad is None for grad in grads[1:]):
-                breach(f"the gradient of {name} reaches no trainable parameter")
-        for name, reaches in reach.items():
-            for other, goes_on in reach.items():
-                if goes_on and not reaches:
-                    breach(f"the gradient of {other} reaches the image, that of {name} does not")
-        taught = [_teaches(output.logits, k, weights) for k in range(len(output.logits))]
-        if any(taught) and not all(taught):
-            k = taught.index(False)
-            breach(f"the logits of image {k} of {len(taught)} have no gradient")
+    require_trainable(probe)
+    probe.check(outputs_carry_gradient, probe.image(), train=True)
+
+
+def outputs_carry_gradient(model: nn.Module, image: Tensor) -> None:
+    """Follow the gradient of each output back to parameters and image."""
+    image.requires_grad_()
+    output = run(model, image)
+    for name, part in parts(output).items():
+        if not part.requires_grad:
+            breach(f"{name} does not require a gradient")
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    reach = {}
+    for name, part in parts(output).items():
+        total = part.float().sum()
+        grads = torch.autograd.grad(total, [image, *weights], retain_graph=True, allow_unused=True)
+        reach[name] = grads[0] is not None
+        if all(grad is None for grad in grads[1:]):
+            breach(f"the gradient of {name} reaches no trainable parameter")
+    far = [name for name, reaches in reach.items() if reaches]
+    for name, reaches in reach.items():
+        if far and not reaches:
+            breach(f"the gradient of {far[0]} reaches the image, that of {name} does not")
+    taught = [_teaches(output.logits, k, weights) for k in range(len(output.logits))]
+    if any(taught) and not all(taught):
+        breach(f"the logits of image {taught.index(False)} of {len(taught)} have no gradient")
 
 
 def _teaches(logits: Tensor, k: int, weights: list[nn.Parameter]) -> bool:

@@ -1,43 +1,24 @@
-"""Checks of which way a loss points: what is wrong costs more, and weighs no less."""
+"""Which way a loss points: what is wrong costs more, and weighs no less."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..calls import Loss, LossInputs, value_and_gradients
+from ..expect import breach
 from ..registry import loss_check
 from ..report import CheckSkipped
-from ..scenes import Scene
-from ..search import breach, for_any, scenario
+from ..search import for_any
 from ..subjects.loss import LossProbe
-from ..subjects.weights import has_weights, weight_code, weight_map, weights_use_depth
-from .loss_values import value_and_gradients
+from ..subjects.weights import weights_use_depth
 
-# Scores that are sure of the label, or of the class after it.
-SURE = (
-    "right = 4.0 * torch.nn.functional.one_hot(target, {classes}).movedim(-1, 1)\n"
-    "wrong = right.roll(1, 1)"
-)
-SIDES = "side_logits = [0.5 * logits[..., ::2, ::2] for _ in range({sides})]"
 # Cells do not reach over the middle of an image of 16 x 16.
-LEFT = "left = torch.arange(16) < 8"
-# The same depth and depth error everywhere, whether the prediction is taken for a log or not.
-EVEN = (
-    "target_depth = torch.full_like(target_depth, 20.0)\n"
-    "pred_depth = torch.full_like(pred_depth, 3.5)"
-)
-
-
-def _scene(probe: LossProbe, *lines: str) -> Scene:
-    """A batch in which every pixel has a label and depth, with lines that replace its scores."""
-    plain = probe.scene(size=(16, 16), ignored=0.0, missing=0.0)
-    sides = [SIDES.format(sides=probe.num_sides)] if probe.num_sides else []
-    return Scene("\n".join([plain.code, SURE.format(classes=probe.num_classes), *lines, *sides]))
-
-
-def _depth(factor: str, in_logs: bool) -> str:
-    """The predicted depth that is this factor of the true one."""
-    depth = f"({factor} * target_depth)"
-    return f"pred_depth = {depth}.log()" if in_logs else f"pred_depth = {depth}"
+PLAIN: dict[str, Any] = {"size": (16, 16), "ignored": 0.0, "missing": 0.0}
 
 
 @loss_check(
@@ -51,34 +32,58 @@ def check_right_predictions_cost_less(probe: LossProbe) -> None:
         >>> import torch
         >>> check_right_predictions_cost_less(torch.nn.CrossEntropyLoss())
     """
-    probe.ready()
+    probe.require_runs()
     if probe.kind != "criterion":
         raise CheckSkipped(f"a {probe.kind} is no cost")
+    scene = probe.scene(**PLAIN)
     if probe.uses("logits", "target"):
-        _costs_less(probe, "scores", "logits = right", "logits = wrong")
+        probe.check(right_scores_cost_less, scene)
     if probe.uses("pred_depth", "target_depth"):
         for_any(
-            partial(_costs_less, probe, "depth", _depth("1.0", in_logs), _depth("3.0", in_logs))
+            partial(probe.check, right_depth_costs_no_more, scene, in_logs=in_logs)
             for in_logs in probe.may_be_in_logs()
         )
 
 
-def _costs_less(probe: LossProbe, what: str, right: str, wrong: str) -> None:
-    margin = "" if what == "scores" else " + 1e-5"
-    sides = f"\n{SIDES.format(sides=probe.num_sides)}" if probe.num_sides else ""
-    after = (
-        f"{right}{sides}\nlow = ({{call}}).sum()\n"
-        f"{wrong}{sides}\nhigh = ({{call}}).sum()\nassert low < high{margin}, (low, high)"
+def right_scores_cost_less(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Compare scores that are sure of the label with those that are sure of the class after it."""
+    right = _right(batch)
+    low, high = (
+        _cost(loss, criterion, _scored(batch, scores)) for scores in (right, right.roll(1, 1))
     )
-    with scenario(probe.code(_scene(probe), after)):
-        low, high = (_cost(probe, _scene(probe, change)) for change in (right, wrong))
-        if not (low < high or (what == "depth" and low < high + 1e-5)):
-            breach(f"{low:.6g} for right {what}, {high:.6g} for wrong {what}")
+    if not low < high:
+        breach(f"{low:.6g} for right scores, {high:.6g} for wrong scores")
 
 
-def _cost(probe: LossProbe, scene: Scene) -> float:
-    value, _ = value_and_gradients(probe, probe.copy(), probe.inputs(scene))
-    return float(value.sum())
+def right_depth_costs_no_more(loss: Loss, criterion: Any, batch: LossInputs, in_logs: bool) -> None:
+    """Compare the true depth with three times as much."""
+    low, high = (
+        _cost(loss, criterion, batch._replace(pred_depth=_predicted(batch, factor, in_logs)))
+        for factor in (1.0, 3.0)
+    )
+    if not low < high + 1e-5:
+        breach(f"{low:.6g} for right depth, {high:.6g} for wrong depth")
+
+
+def _cost(loss: Loss, criterion: Any, batch: LossInputs) -> float:
+    return float(value_and_gradients(loss, criterion, batch)["the loss"].sum())
+
+
+def _right(batch: LossInputs) -> Tensor:
+    """Scores that are sure of the label."""
+    return 4.0 * F.one_hot(batch.target, batch.logits.shape[1]).movedim(-1, 1)
+
+
+def _scored(batch: LossInputs, scores: Tensor) -> LossInputs:
+    """The batch with these scores, at the side outputs too."""
+    sides = [0.5 * scores[..., ::2, ::2] for _ in batch.side_logits]
+    return batch._replace(logits=scores, side_logits=sides)
+
+
+def _predicted(batch: LossInputs, factor: float | Tensor, in_logs: bool) -> Tensor:
+    """The predicted depth that is this factor of the true one."""
+    depth = factor * batch.target_depth
+    return depth.log() if in_logs else depth
 
 
 @loss_check(
@@ -92,33 +97,50 @@ def check_hard_pixels_weigh_no_less(probe: LossProbe) -> None:
         >>> from lwm_loss import LossWeightModule
         >>> check_hard_pixels_weigh_no_less(LossWeightModule())
     """
-    probe.ready()
-    if not has_weights(probe):
+    probe.require_runs()
+    if not probe.has_weights():
         raise CheckSkipped("it has no weight map")
+    scene = probe.scene(**PLAIN)
     if probe.uses("logits", "target"):
-        scores = f"{LEFT}\nlogits = torch.where(left, wrong, right)\n{EVEN}"
-        _weigh_no_less(probe, "class", scores)
+        probe.check(wrong_classes_weigh_no_less, scene)
     if probe.uses("pred_depth", "target_depth") and weights_use_depth(probe):
-        factor = f"{LEFT}\nlogits = right\n{EVEN}\nfactor = torch.where(left, 3.0, 1.1)\n"
         for_any(
-            partial(_weigh_no_less, probe, "depth", factor + _depth("factor", in_logs))
+            partial(probe.check, wrong_depths_weigh_no_less, scene, in_logs=in_logs)
             for in_logs in probe.may_be_in_logs()
         )
 
 
-def _weigh_no_less(probe: LossProbe, what: str, change: str) -> None:
-    scene = _scene(probe, change)
-    after = (
-        f"weight = {weight_code(probe)}\n"
-        "hard, easy = weight[..., left].mean(), weight[..., ~left].mean()\n"
-        "assert hard >= easy - 1e-5, (hard, easy)"
+def wrong_classes_weigh_no_less(weight: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Make the scores of the left half wrong, and all depth errors the same."""
+    right, left = _right(batch), _left(batch)
+    # The same depth and depth error everywhere, whether the prediction is taken for a log or not.
+    even = batch._replace(
+        target_depth=torch.full_like(batch.target_depth, 20.0),
+        pred_depth=torch.full_like(batch.pred_depth, 3.5),
     )
-    with scenario(probe.code(scene, after)):
-        weight = weight_map(probe, probe.copy(), probe.inputs(scene)).detach()
-        left = scene["left"].to(weight.device)
-        hard, easy = float(weight[..., left].mean()), float(weight[..., ~left].mean())
-        if hard < easy - 1e-5:
-            breach(
-                f"a mean weight of {hard:.6g} where the {what} is wrong, and of {easy:.6g} where "
-                "it is right"
-            )
+    weights = weight(criterion, _scored(even, torch.where(left, right.roll(1, 1), right)))
+    _compare_halves(weights.detach(), left, "class")
+
+
+def wrong_depths_weigh_no_less(
+    weight: Loss, criterion: Any, batch: LossInputs, in_logs: bool
+) -> None:
+    """Make the predicted depths of the left half wrong, of one surface, and all scores right."""
+    left = _left(batch)
+    flat = batch._replace(target_depth=torch.full_like(batch.target_depth, 20.0))
+    predicted = _predicted(flat, torch.where(left, 3.0, 1.1), in_logs)
+    weights = weight(criterion, _scored(flat._replace(pred_depth=predicted), _right(batch)))
+    _compare_halves(weights.detach(), left, "depth")
+
+
+def _left(batch: LossInputs) -> Tensor:
+    return torch.arange(16, device=batch.target.device) < 8
+
+
+def _compare_halves(weights: Tensor, left: Tensor, what: str) -> None:
+    hard, easy = float(weights[..., left].mean()), float(weights[..., ~left].mean())
+    if hard < easy - 1e-5:
+        breach(
+            f"a mean weight of {hard:.6g} where the {what} is wrong, and of {easy:.6g} where it is "
+            "right"
+        )

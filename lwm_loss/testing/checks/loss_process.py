@@ -1,4 +1,4 @@
-"""Checks of a loss that is copied or called again, and as a guest of the process."""
+"""A loss that is copied or called again, and its side effects on global state."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._compare import tensor_difference
-from .._copies import LIKENESS, unlike
+from ..calls import Loss, LossInputs, value_and_gradients
+from ..copying import copy_fault
+from ..expect import breach, difference, expect_same
+from ..isolation import changed_state
 from ..registry import loss_check
-from ..scenes import Scene, loss_batches
-from ..search import breach, for_all, scenario
 from ..subjects.loss import LossProbe
-from .loss_values import scenes, value_and_gradients
-from .side_effects import GLOBAL_STATE, changed_state
+from .loss_values import CLOSE
 
 
 @loss_check(
@@ -31,62 +30,44 @@ def check_loss_deep_copy(probe: LossProbe) -> None:
     Example:
         >>> check_loss_deep_copy(torch.nn.CrossEntropyLoss())
     """
-    probe.ready()
+    probe.require_runs()
     scene = probe.scene()
-    after = (
-        "logits.requires_grad_()\n{call}\ntwin = copy.deepcopy(criterion)\nexpected = {call}\n"
-        "criterion = twin\nfound = {call}\n"
-        "assert torch.allclose(found, expected)"
-    )
-    with scenario(probe.code(scene, after)):
-        original: Any = copy.deepcopy(probe.criterion)
-        value_and_gradients(probe, original, probe.inputs(scene))
-        twin = copy.deepcopy(original)
-        expected, _ = value_and_gradients(probe, original, probe.inputs(scene))
-        found, _ = value_and_gradients(probe, twin, probe.inputs(scene))
-        words = tensor_difference("the loss", found, expected, 1e-6)
-        if words:
-            breach(f"from the copy {words}")
+    probe.check(copy_gives_the_same, scene)
     if isinstance(probe.criterion, nn.Module):
-        likeness = "twin = copy.deepcopy(criterion)\n" + LIKENESS.format(name="criterion")
-        with scenario(probe.code(scene, likeness)):
-            words = unlike(probe.criterion, copy.deepcopy(probe.criterion))
-            if words:
-                breach(words)
-    _goes_on_alone(probe, scene)
+        probe.check(copy_is_whole, original=True)
+    probe.check(copy_stays_when_the_other_steps, scene)
 
 
-def _goes_on_alone(probe: LossProbe, scene: Scene) -> None:
-    """The steps of a curriculum do not move its copy."""
-    own = callable(getattr(probe.criterion, "step", None))
-    owner = "criterion" if own else "criterion.curriculum"
-    if not own and not callable(getattr(_curriculum_of(probe.criterion), "step", None)):
+def copy_gives_the_same(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Copy a loss after a call."""
+    original = copy.deepcopy(criterion)
+    value_and_gradients(loss, original, batch, copies=False)
+    twin = copy.deepcopy(original)
+    expected = value_and_gradients(loss, original, batch, copies=False)
+    found = value_and_gradients(loss, twin, batch, copies=False)
+    expect_same(found, expected, 1e-6, "from the copy {}")
+
+
+def copy_is_whole(criterion: Any) -> None:
+    """Compare a copy with the loss itself, without calling either."""
+    found = copy_fault(criterion, copy.deepcopy(criterion))
+    if found:
+        breach(found)
+
+
+def copy_stays_when_the_other_steps(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Move the curriculum of a loss on, and look at its copy."""
+    owners = (criterion, getattr(criterion, "curriculum", None))
+    curriculum = next((each for each in owners if callable(getattr(each, "step", None))), None)
+    if curriculum is None:
         return
-    after = (
-        "twin, moving = copy.deepcopy(criterion), criterion\n"
-        "criterion = copy.deepcopy(twin)\nbefore = {call}\n"
-        f"criterion = moving\nfor _ in range({_STEPS}):\n    {owner}.step()\n"
-        "criterion = copy.deepcopy(twin)\n"
-        "assert torch.allclose({call}, before)"
-    )
-    with scenario(probe.code(scene, after)):
-        moving = probe.copy()
-        twin = copy.deepcopy(moving)
-        # Copies are called, for a call may itself move a curriculum on.
-        before, _ = value_and_gradients(probe, copy.deepcopy(twin), probe.inputs(scene))
-        for _ in range(_STEPS):
-            (moving if own else _curriculum_of(moving)).step()
-        now, _ = value_and_gradients(probe, copy.deepcopy(twin), probe.inputs(scene))
-        words = tensor_difference("the loss", now, before, 1e-6)
-        if words:
-            breach(f"when the original steps on, from the copy {words}")
-
-
-_STEPS = 3
-
-
-def _curriculum_of(criterion: Any) -> Any:
-    return getattr(criterion, "curriculum", None)
+    twin = copy.deepcopy(criterion)
+    # Copies are called, for a call may itself move a curriculum on.
+    before = value_and_gradients(loss, twin, batch)
+    for _ in range(3):
+        curriculum.step()
+    now = value_and_gradients(loss, twin, batch)
+    expect_same(now, before, 1e-6, "when the original steps on, from the copy {}")
 
 
 @loss_check(
@@ -99,30 +80,22 @@ def check_loss_inputs_are_not_modified(probe: LossProbe) -> None:
     Example:
         >>> check_loss_inputs_are_not_modified(torch.nn.CrossEntropyLoss())
     """
-    probe.ready()
-    after = (
-        "inputs = logits, target, pred_depth, target_depth\n"
-        "before = [x.clone() for x in inputs]\n"
-        "{call}\n"
-        "for x, y in zip(inputs, before):\n"
-        "    assert torch.equal(x.nan_to_num(0.1, 0.2, 0.3), y.nan_to_num(0.1, 0.2, 0.3))"
-    )
+    probe.require_runs()
+    probe.for_all(partial(probe.check, inputs_stay))
 
-    def hold(scene: Scene) -> None:
-        with scenario(probe.code(scene, after)):
-            # Without gradients, for autograd would refuse some of the writing with other words.
-            inputs = probe.inputs(scene, grad=False)
-            before = [tensor.clone() for tensor in (*inputs[:4], *inputs.side_logits)]
-            with torch.no_grad():
-                probe.call(probe.copy(), inputs)
-            names = ["logits", "target", "pred_depth", "target_depth"]
-            names += [f"side_logits[{k}]" for k in range(len(inputs.side_logits))]
-            now = (*inputs[:4], *inputs.side_logits)
-            for name, old, new in zip(names, before, now):
-                if tensor_difference(name, new, old, 0.0):
-                    breach(f"{name} was overwritten")
 
-    for_all(loss_batches(probe.settings), hold, probe.effort, scenes(probe))
+def inputs_stay(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Compare the inputs with copies that were made before the call."""
+    # Without gradients, for autograd would refuse some of the writing with other words.
+    before, leaves = batch.mapped(lambda x: x.clone()), batch.leaves()
+    with torch.no_grad():
+        loss(criterion, batch)
+    pairs = {name: (leaves[name], tensor) for name, tensor in before.leaves().items()}
+    pairs["target"] = (batch.target, before.target)
+    pairs["target_depth"] = (batch.target_depth, before.target_depth)
+    for name, (now, then) in pairs.items():
+        if difference({name: now}, {name: then}, 0.0):
+            breach(f"{name} was overwritten")
 
 
 @loss_check(
@@ -135,27 +108,16 @@ def check_loss_is_deterministic(probe: LossProbe) -> None:
     Example:
         >>> check_loss_is_deterministic(torch.nn.CrossEntropyLoss())
     """
-    probe.ready()
-    first, other = probe.scene(seed=0), probe.scene(seed=10, size=(9, 5))
-    after = (
-        "first = {call}\n"
-        "kept = logits, target, pred_depth, target_depth\n"
-        "logits, target, pred_depth, target_depth = (x.flip(-1) for x in kept)\n"
-        "{call}\n"
-        "logits, target, pred_depth, target_depth = kept\n"
-        "torch.manual_seed(1)\n"
-        "again = {call}\n"
-        "assert torch.allclose(again, first, equal_nan=True)"
-    )
-    with scenario(probe.code(first, after)):
-        criterion = probe.copy()
-        value, grads = value_and_gradients(probe, criterion, probe.inputs(first))
-        value_and_gradients(probe, criterion, probe.inputs(other))
-        again, grads_again = value_and_gradients(probe, criterion, probe.inputs(first), seed=1)
-        found = tensor_difference("the loss", again, value, 1e-6)
-        found = found or tensor_difference("the gradient", grads_again[0], grads[0], 1e-5)
-        if found:
-            breach(f"when the first batch comes again {found}")
+    probe.require_runs()
+    probe.check(batches_agree, probe.scene(), probe.scene(seed=10, size=(9, 5), name="other"))
+
+
+def batches_agree(loss: Loss, criterion: Any, batch: LossInputs, other: LossInputs) -> None:
+    """Call a loss on a batch, on another one, and on the first again."""
+    first = value_and_gradients(loss, criterion, batch, copies=False)
+    value_and_gradients(loss, criterion, other, copies=False)
+    again = value_and_gradients(loss, criterion, batch, seed=1, copies=False)
+    expect_same(again, first, CLOSE, "when the first batch comes again {}")
 
 
 @loss_check(
@@ -168,9 +130,13 @@ def check_loss_keeps_global_state(probe: LossProbe) -> None:
     Example:
         >>> check_loss_keeps_global_state(torch.nn.CrossEntropyLoss())
     """
-    probe.ready()
-    scene = probe.scene()
-    with scenario(probe.code(scene, GLOBAL_STATE)):
-        found = changed_state(partial(probe.call, probe.copy(), probe.inputs(scene)))
-        if found:
-            breach(f"a call {found}")
+    probe.require_runs()
+    probe.check(loss_keeps_settings, probe.scene())
+
+
+def loss_keeps_settings(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Compare global settings and random states before and after a call."""
+    leaves = batch.predicted(lambda tensor: tensor.requires_grad_())
+    found = changed_state(partial(loss, criterion, leaves))
+    if found:
+        breach(f"a call {found}")

@@ -1,55 +1,34 @@
-"""Checks of what a loss returns."""
+"""What a loss returns."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor, nn  # noqa: F401  for the examples
 
-from .._compare import tensor_difference
-from .._isolation import seed_all
+from ..calls import Loss, LossInputs, copied, value_and_gradients
+from ..expect import breach, difference, expect_finite, expect_same
+from ..isolation import seed_all
 from ..registry import loss_check
 from ..report import CheckSkipped
-from ..scenes import Scene, loss_batches
-from ..search import breach, for_all, scenario
-from ..subjects.loss import Inputs, LossProbe
-from ..subjects.signature import class_weight
+from ..search import for_all, for_any
+from ..subjects.loss import LossProbe
+from ..subjects.signature import class_weight, has_reductions, modules_of
 
 CLOSE = 1e-5
 
 
-def value_and_gradients(
-    probe: LossProbe, criterion: Any, inputs: Inputs, seed: int = 0
-) -> tuple[Tensor, list[Tensor]]:
-    """What the loss returns, and its gradients by logits, predicted depth and side outputs."""
-    seed_all(seed)
-    # Copies, so that of a loss that writes to its inputs one check alone speaks.
-    value = probe.call(criterion, inputs.cloned()).value
-    leaves = inputs.leaves()
-    if not value.requires_grad:
-        return value, [torch.zeros_like(leaf) for leaf in leaves]
-    grads = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
-    return value.detach(), [
-        torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, grads)
-    ]
-
-
 def require_no_chance(probe: LossProbe) -> None:
-    """Skips the check if the loss draws at random, which no other call could repeat."""
-    inputs = probe.inputs(probe.scene())
-    first, second = (value_and_gradients(probe, probe.copy(), inputs, seed)[0] for seed in (0, 1))
-    if tensor_difference("the loss", second, first, 1e-6):
+    """Skip the check if the loss draws at random, which no other call could repeat."""
+    batch = probe.scene()["batch"]
+    first, second = (
+        value_and_gradients(probe.loss, probe.criterion, batch, seed) for seed in (0, 1)
+    )
+    if difference({"the loss": second["the loss"]}, {"the loss": first["the loss"]}, 1e-6):
         raise CheckSkipped("it draws at random, see check_loss_is_deterministic")
-
-
-def scenes(probe: LossProbe, **options: Any) -> Iterator[Scene]:
-    """The plain batches that are never left out: of several sizes, with everything in them."""
-    for seed, (images, size) in enumerate([(2, (6, 8)), (3, (5, 7)), (2, (24, 24))]):
-        yield probe.scene(seed=seed, images=images, size=size, **options)
 
 
 @loss_check(
@@ -65,33 +44,28 @@ def check_loss_output(probe: LossProbe) -> None:
         >>> check_loss_output(nn.CrossEntropyLoss())
     """
     channels = [1, probe.num_classes] if probe.kind == "criterion" else []
-    after = (
-        "loss = {call}\nprint(loss.shape, loss.dtype)\n"
-        "batch, *size = target.shape\n"
-        f"shapes = [(batch, *size), *((batch, c, *size) for c in {channels})]\n"
-        + ("shapes += [(), (1,)]\n" if channels else "")
-        + "assert tuple(loss.shape) in shapes and loss.isfinite().all()\n"
-        + "assert loss.is_floating_point()"
-    )
-    if probe.error is not None:
-        with scenario(probe.code(probe.scene(ignored=0.0, missing=0.0), after)):
-            raise probe.error
-    probe.ready()
     for images in (1, 2):
         scene = probe.scene(images=images, ignored=0.0, missing=0.0)
-        with scenario(probe.code(scene, after)):
-            inputs = probe.inputs(scene)
-            value = probe.call(probe.copy(), inputs).value
-            if not value.is_floating_point():
-                breach(f"a tensor of dtype {value.dtype}")
-            batch, *size = inputs.target.shape
-            shapes: list[tuple[int, ...]] = [(batch, *size)]
-            if probe.kind == "criterion":
-                shapes += [(), (1,), *((batch, c, *size) for c in channels)]
-            if tuple(value.shape) not in shapes:
-                breach(f"shape {tuple(value.shape)} in place of one of {shapes}")
-            if not bool(value.isfinite().all()):
-                breach(f"{value.flatten()[~value.flatten().isfinite()][0].item()} on a plain batch")
+        probe.check(value_is_a_loss, scene, channels=channels)
+    if probe.error is not None:
+        raise probe.error  # it failed once, and then no more
+
+
+def value_is_a_loss(loss: Loss, criterion: Any, batch: LossInputs, channels: list[int]) -> None:
+    """Look at type, dtype, shape and values of what a plain batch gives."""
+    leaves = batch.predicted(lambda x: x.clone().requires_grad_())
+    value: Any = loss(criterion, leaves.mapped(torch.clone))
+    if not isinstance(value, Tensor):
+        breach(f"a {type(value).__name__} in place of a tensor, or of terms with their `total`")
+    if not value.is_floating_point():
+        breach(f"a tensor of dtype {value.dtype}")
+    images, *size = batch.target.shape
+    shapes: list[tuple[int, ...]] = [(images, *size)]
+    if channels:
+        shapes += [(), (1,), *((images, c, *size) for c in channels)]
+    if tuple(value.shape) not in shapes:
+        breach(f"shape {tuple(value.shape)} in place of one of {shapes}")
+    expect_finite({"the loss": value}, "{} on a plain batch")
 
 
 @loss_check(
@@ -107,90 +81,49 @@ def check_reductions_agree(probe: LossProbe) -> None:
     Example:
         >>> check_reductions_agree(nn.CrossEntropyLoss())
     """
-    probe.ready()
-    reduced = {name: _with_reduction(probe, name) for name in ("none", "mean", "sum")}
-    if any(call is None for call in reduced.values()):
+    probe.require_runs()
+    if not has_reductions(probe.criterion):
         raise CheckSkipped("it has no reductions")
-    after = (
-        "def reduced(name):\n"
-        "    criterion.reduction = name  # or pass reduction=name\n"
-        "    return {call}\n"
-        "assert torch.allclose(reduced('sum'), reduced('none').sum(), rtol=1e-4)"
-    )
-    weighted = any(class_weight(part) for part in modules_of(probe.criterion))
-
-    def hold(scene: Scene) -> None:
-        with scenario(probe.code(scene, after)):
-            values = {}
-            for name, call in reduced.items():
-                assert call is not None
-                values[name] = call(probe.inputs(scene))
-            if values["sum"].numel() != 1 or values["mean"].numel() != 1:
-                breach(f"sum of shape {tuple(values['sum'].shape)}")
-            found = tensor_difference(
-                "the sum", values["sum"].reshape(()), values["none"].sum(), 1e-4
-            )
-            if found:
-                breach(f"{found}, the sum of what reduction='none' returns")
-
-    def hold_mean(scene: Scene) -> None:
-        after = (
-            "criterion.reduction = 'none'\neach = {call}\n"
-            "criterion.reduction = 'mean'\nmean = {call}\n"
-            "assert torch.allclose(mean, each.mean(), rtol=1e-4)"
-        )
-        with scenario(probe.code(scene, after)):
-            inputs = probe.inputs(scene)
-            each, mean = _call(reduced["none"], inputs), _call(reduced["mean"], inputs)
-            found = tensor_difference("the mean", mean.reshape(()), each.mean(), 1e-4)
-            # Per pixel and per class are both in use: the mean over pixels of a sum over classes.
-            if found and each.ndim == inputs.logits.ndim:
-                over_pixels = each.sum() / inputs.target.numel()
-                found = tensor_difference("the mean", mean.reshape(()), over_pixels, 1e-4)
-            if found and not weighted:
-                breach(f"{found}, the mean of what reduction='none' returns")
-
-    for_all(loss_batches(probe.settings), hold, probe.effort, scenes(probe))
-    for scene in scenes(probe, ignored=0.0, missing=0.0):
-        hold_mean(scene)
+    probe.for_all(partial(probe.check, sum_is_the_sum_of_none))
+    if not any(class_weight(part) for part in modules_of(probe.criterion)):
+        for scene in probe.scenes(ignored=0.0, missing=0.0):
+            probe.check(mean_is_the_mean_of_none, scene)
 
 
-def _call(call: Callable[[Inputs], Tensor] | None, inputs: Inputs) -> Tensor:
-    assert call is not None
-    return call(inputs)
+def sum_is_the_sum_of_none(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Compare the reductions on any batch."""
+    total = _reduced(loss, criterion, batch, "sum")
+    mean = _reduced(loss, criterion, batch, "mean")
+    if total.numel() != 1 or mean.numel() != 1:
+        breach(f"sum of shape {tuple(total.shape)}, mean of shape {tuple(mean.shape)}")
+    expected = {"the sum": _reduced(loss, criterion, batch, "none").sum()}
+    sentence = "{}, the sum of what reduction='none' returns"
+    expect_same({"the sum": total.reshape(())}, expected, 1e-4, sentence)
 
 
-def _with_reduction(probe: LossProbe, name: str) -> Callable[[Inputs], Tensor] | None:
-    """The loss with this reduction, if it has reductions."""
-    criterion = probe.criterion
-    has_attribute = isinstance(getattr(criterion, "reduction", None), str)
-    if not has_attribute:
-        function = criterion.forward if isinstance(criterion, nn.Module) else criterion
-        try:
-            takes = "reduction" in inspect.signature(function).parameters
-        except (TypeError, ValueError):
-            takes = False
-        if not takes:
-            return None
-
-    def reduced(inputs: Inputs) -> Tensor:
-        seed_all(0)
-        one = probe.copy()
-        if not has_attribute:
-            return probe.call(one, inputs.cloned(), reduction=name).value.detach()
-        # Put back, for what cannot be copied is the subject itself.
-        own, one.reduction = one.reduction, name
-        try:
-            return probe.call(one, inputs.cloned()).value.detach()
-        finally:
-            one.reduction = own
-
-    return reduced
+def mean_is_the_mean_of_none(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Compare the reductions on a batch in which every pixel counts alike."""
+    each = _reduced(loss, criterion, batch, "none")
+    mean = {"the mean": _reduced(loss, criterion, batch, "mean").reshape(())}
+    # Per pixel and per class are both in use: the mean over pixels of a sum over classes.
+    over_pixels = {"the mean": each.sum() / batch.target.numel()}
+    if each.ndim != batch.logits.ndim or difference(mean, over_pixels, 1e-4):
+        sentence = "{}, the mean of what reduction='none' returns"
+        expect_same(mean, {"the mean": each.mean()}, 1e-4, sentence)
 
 
-def modules_of(criterion: Any) -> list[Any]:
-    """A loss and all modules within it."""
-    return list(criterion.modules()) if isinstance(criterion, nn.Module) else [criterion]
+def _reduced(loss: Loss, criterion: Any, batch: LossInputs, reduction: str) -> Tensor:
+    """The loss with this reduction, an attribute or an argument."""
+    seed_all(0)
+    one = copied(criterion)
+    if not isinstance(getattr(one, "reduction", None), str):
+        return loss(partial(one, reduction=reduction), batch.mapped(torch.clone))
+    # Put back, for what cannot be copied is the subject itself.
+    own, one.reduction = one.reduction, reduction
+    try:
+        return loss(one, batch.mapped(torch.clone))
+    finally:
+        one.reduction = own
 
 
 @loss_check(
@@ -203,31 +136,24 @@ def check_saturated_logits_stay_finite(probe: LossProbe) -> None:
     Example:
         >>> check_saturated_logits_stay_finite(nn.CrossEntropyLoss())
     """
-    probe.require("logits", "target")
-    after = (
-        "logits = ({scale} * logits).requires_grad_()\n"
-        "value = {call}\n"
-        "assert value.isfinite().all()\n"
-        "if value.requires_grad:\n"
-        "    value.sum().backward()\n"
-        "    assert logits.grad.isfinite().all()"
-    )
+    probe.require_runs("logits", "target")
 
     def hold(drawn: tuple[int, float]) -> None:
         seed, scale = drawn
         scene = probe.scene(seed=seed, size=(3, 4), missing=0.0, ignored=0.0)
-        with scenario(probe.code(scene, after.replace("{scale}", repr(scale)))):
-            inputs = probe.inputs(scene)
-            inputs = inputs._replace(logits=(scale * inputs.logits).detach().requires_grad_())
-            value, grads = value_and_gradients(probe, probe.copy(), inputs)
-            if not bool(value.isfinite().all()):
-                breach(f"the loss is not finite for scores of up to {scale:g}")
-            if not bool(grads[0].isfinite().all()):
-                breach(f"the gradient of the scores is not finite for scores of up to {scale:g}")
+        probe.check(finite_for_large_scores, scene, scale=scale)
 
     scales = st.sampled_from([0.0, 1.0, 20.0, 100.0, 1e4])
     corners = [(0, scale) for scale in (0.0, 20.0, 100.0, 1e4)]
     for_all(st.tuples(st.integers(0, 50), scales), hold, probe.effort, corners)
+
+
+def finite_for_large_scores(loss: Loss, criterion: Any, batch: LossInputs, scale: float) -> None:
+    """Multiply the scores."""
+    large = batch._replace(logits=scale * batch.logits)
+    results = value_and_gradients(loss, criterion, large)
+    checked = {name: results[name] for name in ("the loss", "the gradient of logits")}
+    expect_finite(checked, f"{{}} for scores of up to {scale:g}")
 
 
 @loss_check(
@@ -240,21 +166,18 @@ def check_labelled_pixels_get_a_gradient(probe: LossProbe) -> None:
     Example:
         >>> check_labelled_pixels_get_a_gradient(nn.CrossEntropyLoss())
     """
-    probe.require("logits", "target")
+    probe.require_runs("logits", "target")
     if probe.kind != "criterion":
         raise CheckSkipped(f"a {probe.kind} needs no gradient")
-    after = (
-        "logits.requires_grad_()\n({call}).sum().backward()\n"
-        "assert logits.grad is not None and logits.grad.any()"
-    )
-    plain = list(scenes(probe))
-    with scenario(probe.code(plain[0], after)):
-        for scene in plain:
-            inputs = probe.inputs(scene)
-            value = probe.call(probe.copy(), inputs).value
-            if not value.requires_grad:
-                breach("the loss does not require a gradient")
-            (grad,) = torch.autograd.grad(value.sum(), inputs.logits, allow_unused=True)
-            if grad is not None and bool((grad != 0).any()):
-                return
+    for_any(partial(probe.check, scores_get_a_gradient, scene) for scene in probe.scenes())
+
+
+def scores_get_a_gradient(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Follow the gradient of the loss back to the scores."""
+    logits = batch.logits.clone().requires_grad_()
+    value = loss(criterion, batch._replace(logits=logits))
+    if not value.requires_grad:
+        breach("the loss does not require a gradient")
+    (grad,) = torch.autograd.grad(value.sum(), logits, allow_unused=True)
+    if grad is None or not bool((grad != 0).any()):
         breach("the gradient of the scores is 0 everywhere")

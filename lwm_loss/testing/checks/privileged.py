@@ -1,21 +1,24 @@
-"""Checks of a backbone under labels and depth that are partly missing."""
+"""A backbone under labels and depth that are partly missing."""
 
 from __future__ import annotations
 
+from math import inf, nan
+
 import torch
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
 import lwm_loss.functional as LF
 from lwm_loss import MultiTaskOutput
 
-from .._compare import difference
-from ..mining_loss import LOSS, mining_loss, truth
+from ..calls import gradients, outputs, run
+from ..expect import breach, difference, expect_finite
+from ..mining_loss import mining_loss
 from ..registry import backbone_check
 from ..report import CheckSkipped
-from ..scenes import Scene
-from ..search import breach, for_all, scenario
-from ..subjects.network import BackboneProbe, parts
-from .gradients import trainable
+from ..scenes import truth
+from ..subjects.network import BackboneProbe
+from .gradients import require_trainable
 
 
 @backbone_check(
@@ -31,82 +34,64 @@ def check_ignored_pixels_send_no_gradient(probe: BackboneProbe) -> None:
     Example:
         >>> check_ignored_pixels_send_no_gradient(torch.nn.Conv2d(3, 5, 1))
     """
-    trainable(probe.model)
-    logits = probe.require_output().logits
-    _nothing_to_learn(probe, truth(logits, ignored="target[:]", missing="depth[:]"))
-    _some_ignored(probe, truth(logits))
-    _one_image_ignored(probe, truth(logits, ignored="target[1]", missing="depth[1]"))
+    require_trainable(probe)
+    logits, image = probe.require_output().logits, probe.image()
+    nothing = truth(logits, ignored="target[:]", missing="depth[:]")
+    probe.check(nothing_reaches_parameters, image, nothing, train=True)
+    probe.check(nothing_reaches_ignored_logits, image, truth(logits), train=True)
+    if not _mixes_images(probe, image["image"]):
+        # Else check_sample_alone_equals_sample_in_batch says so.
+        one = truth(logits, ignored="target[1]", missing="depth[1]")
+        probe.check(nothing_reaches_ignored_image, image, one)
 
 
-def _nothing_to_learn(probe: BackboneProbe, facts: Scene) -> None:
-    scene = probe.image()
-    statement = (
-        "mining_loss(model(image), target, depth).backward()\n"
-        "for name, parameter in model.named_parameters():\n"
-        "    assert parameter.grad is None or not parameter.grad.any(), name"
-    )
-    with scenario(LOSS + probe.code(scene, facts, after=statement, train=True)):
-        model = probe.fresh(train=True)
-        loss = mining_loss(
-            probe.run(model, scene["image"].clone()), facts["target"], facts["depth"]
-        )
-        if not loss.requires_grad:
-            raise CheckSkipped("no output carries a gradient, see check_outputs_carry_gradient")
-        torch.autograd.backward(loss)
-        for name, parameter in model.named_parameters():
-            if parameter.grad is not None and bool((parameter.grad != 0).any()):
-                worst = float(parameter.grad.abs().max())
-                breach(f"with every pixel ignored {name} has a gradient of up to {worst:.3g}")
+def nothing_reaches_parameters(
+    model: nn.Module, image: Tensor, target: Tensor, depth: Tensor
+) -> None:
+    """Look for gradients of the objective when every pixel is ignored."""
+    loss = mining_loss(run(model, image), target, depth)
+    if not loss.requires_grad:
+        raise CheckSkipped("no output carries a gradient, see check_outputs_carry_gradient")
+    torch.autograd.backward(loss)
+    for name, grad in gradients(model).items():
+        if bool((grad != 0).any()):
+            worst = float(grad.abs().max())
+            breach(f"with every pixel ignored {name} is up to {worst:.3g}")
 
 
-def _some_ignored(probe: BackboneProbe, facts: Scene) -> None:
-    scene = probe.image()
-    statement = (
-        "output = MultiTaskOutput.of(model(image))\n"
-        "output.logits.retain_grad()\n"
-        "mining_loss(output.logits, target, depth).backward()\n"
-        "assert not output.logits.grad.movedim(1, -1)[target == 255].any()"
-    )
-    with scenario(LOSS + probe.code(scene, facts, after=statement, train=True)):
-        output = probe.run(probe.fresh(train=True), scene["image"].clone())
-        if not output.logits.requires_grad:
-            return
+def nothing_reaches_ignored_logits(
+    model: nn.Module, image: Tensor, target: Tensor, depth: Tensor
+) -> None:
+    """Look for gradients of the objective at the logits of ignored pixels."""
+    logits = run(model, image).logits
+    if logits.requires_grad:
         # Of the logits alone, for the depth branch may start from them.
-        loss = mining_loss(MultiTaskOutput(output.logits), facts["target"], facts["depth"])
-        (grad,) = torch.autograd.grad(loss, output.logits)
-        at_ignored = grad.movedim(1, -1)[facts["target"] == 255]
+        loss = mining_loss(MultiTaskOutput(logits), target, depth)
+        (grad,) = torch.autograd.grad(loss, logits)
+        at_ignored = grad.movedim(1, -1)[target == 255]
         if bool((at_ignored != 0).any()):
             breach(f"at ignored pixels a gradient of up to {float(at_ignored.abs().max()):.3g}")
 
 
-def _one_image_ignored(probe: BackboneProbe, facts: Scene) -> None:
-    scene = probe.image()
-    statement = (
-        "image.requires_grad_()\n"
-        "mining_loss(model(image * 1), target, depth).backward()\n"
-        "assert not image.grad[1].any()"
-    )
-    with scenario(LOSS + probe.code(scene, facts, after=statement)):
-        if _mixes_images(probe, scene["image"]):
-            return  # check_sample_alone_equals_sample_in_batch says so
-        image = scene["image"].requires_grad_()
-        output = probe.run(probe.fresh(), image * 1)
-        loss = mining_loss(output, facts["target"], facts["depth"])
-        if not loss.requires_grad:
-            return
+def nothing_reaches_ignored_image(
+    model: nn.Module, image: Tensor, target: Tensor, depth: Tensor
+) -> None:
+    """Look for gradients of the objective at an image that has no labels and no depth."""
+    image.requires_grad_()
+    loss = mining_loss(run(model, image), target, depth)
+    if loss.requires_grad:
         (grad,) = torch.autograd.grad(loss, image, allow_unused=True)
         if grad is not None and bool((grad[1] != 0).any()):
             worst = float(grad[1].abs().max())
             breach(f"an image without labels and depth gets a gradient of up to {worst:.3g}")
 
 
-def _mixes_images(probe: BackboneProbe, image: torch.Tensor) -> bool:
+def _mixes_images(probe: BackboneProbe, image: Tensor) -> bool:
     """Whether what the first image gives changes with the second."""
-    with torch.no_grad():
-        plain, other = (
-            {name: part[:1] for name, part in parts(probe.run(probe.fresh(), each)).items()}
-            for each in (image.clone(), torch.stack([image[0], 1 - image[1]]))
-        )
+    plain, other = (
+        {name: part[:1] for name, part in outputs(probe.fresh(), each).items()}
+        for each in (image, torch.stack([image[0], 1 - image[1]]))
+    )
     return difference(other, plain, 1e-6) is not None
 
 
@@ -127,61 +112,41 @@ def check_missing_depth_stays_local(probe: BackboneProbe) -> None:
         ...         return scores[:, 1:], scores[:, 0]
         >>> check_missing_depth_stays_local(WithDepth(3, 6, 1))
     """
-    log_depth = probe.require_output().log_depth
-    if log_depth is None:
+    output = probe.require_output()
+    if output.log_depth is None:
         raise CheckSkipped("the network predicts no depth")
-    logits = probe.require_output().logits
-    size = logits.shape[2:]
-    if log_depth.shape[1:] not in (size, (1, *size)):
+    size = output.logits.shape[2:]
+    if output.log_depth.shape[1:] not in (size, (1, *size)):
         raise CheckSkipped("log_depth does not fit the logits, see check_output_shapes")
-    scene = probe.image()
-    statement = (
-        "import lwm_loss.functional as LF\n"
-        "log_depth = MultiTaskOutput.of(model(image)).log_depth\n"
-        "full = LF.log_depth_mse_loss(log_depth, depth, reduction='none')\n"
-        "less = depth.clone()\n"
-        "less[1, {y}, {x}] = {value}\n"
-        "loss = LF.log_depth_mse_loss(log_depth, less, reduction='none')\n"
-        "others = torch.ones_like(depth, dtype=torch.bool)\n"
-        "others[1, {y}, {x}] = False\n"
-        "assert torch.equal(loss[others], full[others])\n"
-        "a, b = (torch.autograd.grad(x.sum(), log_depth, retain_graph=True)[0] "
-        "for x in (full, loss))\n"
-        "assert torch.equal(a.reshape_as(depth)[others], b.reshape_as(depth)[others])\n"
-        "mining_loss(model(image), target, less).backward()\n"
-        "for name, parameter in model.named_parameters():\n"
-        "    assert parameter.grad is None or parameter.grad.isfinite().all(), name"
-    )
+    facts = truth(output.logits, missing="depth[0, 0, 0]")
 
-    def hold(drawn: tuple[int, int, str]) -> None:
-        row, column, value = drawn
-        y, x = row % size[0], column % size[1]
-        facts = truth(logits, missing="depth[0, 0, 0]")
-        after = statement.format(y=y, x=x, value=value)
-        with scenario(LOSS + probe.code(scene, facts, after=after, train=True)):
-            model = probe.fresh(train=True)
-            output = probe.run(model, scene["image"].clone())
-            predicted, depth = output.log_depth, facts["depth"]
-            if predicted is None or not predicted.requires_grad:
-                return  # check_outputs_carry_gradient says so
-            less = depth.clone()
-            less[1, y, x] = float(value)
-            there = torch.zeros_like(depth, dtype=torch.bool)
-            there[1, y, x] = True
-            maps = [LF.log_depth_mse_loss(predicted, d, reduction="none") for d in (depth, less)]
-            grads = [torch.autograd.grad(m.sum(), predicted, retain_graph=True)[0] for m in maps]
-            for what, (full, gap) in {"loss": maps, "gradient": grads}.items():
-                full, gap = full.reshape_as(depth), gap.reshape_as(depth)
-                if bool((gap[there] != 0).any()):
-                    breach(f"the pixel whose depth is {value} has a {what}")
-                if not torch.equal(full[~there].nan_to_num(), gap[~there].nan_to_num()):
-                    breach(f"depth {value} in one pixel changed the {what} of another")
-            loss = mining_loss(output, facts["target"], less)
-            torch.autograd.backward(loss)
-            for name, parameter in model.named_parameters():
-                if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
-                    breach(f"depth {value} in one pixel makes the gradient of {name} not finite")
+    def hold(drawn: tuple[int, int, float]) -> None:
+        y, x, value = drawn[0] % size[0], drawn[1] % size[1], drawn[2]
+        image = probe.image()
+        probe.check(missing_depth_stays_local, image, facts, train=True, y=y, x=x, value=value)
 
-    values = st.sampled_from(["0.0", "-1.0", "nan", "inf", "-inf"])
+    values = st.sampled_from([0.0, -1.0, nan, inf, -inf])
     strategy = st.tuples(st.integers(0, 40), st.integers(0, 40), values)
-    for_all(strategy, hold, probe.effort, [(1, 1, "nan"), (1, 1, "0.0")])
+    probe.for_all(strategy, hold, [(1, 1, nan), (1, 1, 0.0)])
+
+
+def missing_depth_stays_local(
+    model: nn.Module, image: Tensor, target: Tensor, depth: Tensor, y: int, x: int, value: float
+) -> None:
+    """Replace the depth of one pixel by a value that means missing."""
+    output = run(model, image)
+    predicted = output.log_depth
+    if predicted is None or not predicted.requires_grad:
+        return  # check_outputs_carry_gradient says so
+    less, there = depth.clone(), torch.zeros_like(depth, dtype=torch.bool)
+    less[1, y, x], there[1, y, x] = value, True
+    maps = [LF.log_depth_mse_loss(predicted, d, reduction="none") for d in (depth, less)]
+    grads = [torch.autograd.grad(m.sum(), predicted, retain_graph=True)[0] for m in maps]
+    for what, (full, gap) in {"loss": maps, "gradient": grads}.items():
+        full, gap = full.reshape_as(depth), gap.reshape_as(depth)
+        if bool((gap[there] != 0).any()):
+            breach(f"the pixel whose depth is {value} has a {what}")
+        if not torch.equal(full[~there].nan_to_num(), gap[~there].nan_to_num()):
+            breach(f"depth {value} in one pixel changed the {what} of another")
+    torch.autograd.backward(mining_loss(output, target, less))
+    expect_finite(gradients(model), f"with depth {value} in one pixel {{}}")

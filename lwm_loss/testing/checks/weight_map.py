@@ -1,4 +1,4 @@
-"""Checks of the map of loss weights M."""
+"""The map of loss weights M."""
 
 from __future__ import annotations
 
@@ -6,38 +6,19 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lwm_loss import LossWeightModule
 
 from .. import reference
-from .._compare import tensor_difference
+from ..calls import Loss, LossInputs, value_and_gradients
+from ..expect import breach, expect_same
 from ..registry import loss_check
 from ..report import CheckSkipped
-from ..scenes import Scene, loss_batches
-from ..search import breach, for_all, for_any, scenario
+from ..scenes import Scene
+from ..search import for_any
 from ..subjects.loss import LossProbe
-from ..subjects.weights import (
-    weight_bound,
-    weight_code,
-    weight_map,
-    weight_owner,
-    weights_use_depth,
-    weights_use_scores,
-)
-from .loss_values import CLOSE, scenes, value_and_gradients
-
-
-def _require_weights(probe: LossProbe) -> None:
-    """Skips a check of weights if there are none."""
-    probe.ready()
-    if probe.kind == "curriculum":
-        raise CheckSkipped("a curriculum is given its weights")
-    weight_map(probe, probe.copy(), probe.inputs(probe.scene(ignored=0.0)))
-
-
-def _weights(probe: LossProbe, scene: Scene) -> Tensor:
-    return weight_map(probe, probe.copy(), probe.inputs(scene)).detach()
+from ..subjects.weights import weight_bound, weight_owner, weights_use_depth, weights_use_scores
+from .loss_values import CLOSE
 
 
 @loss_check(
@@ -54,51 +35,33 @@ def check_weight_map_is_detached(probe: LossProbe) -> None:
         >>> from lwm_loss import LossWeightModule
         >>> check_weight_map_is_detached(LossWeightModule())
     """
-    probe.ready()
+    probe.require_runs()
     if probe.kind == "curriculum":
         raise CheckSkipped("a curriculum is given its weights")
-    scene = probe.scene()
-    applies = False
-    if probe.kind == "weighting" or hasattr(probe.criterion, "weighting"):
-        applies = True
-        after = "logits.requires_grad_()\npred_depth.requires_grad_()\nweight = {weight}\n"
-        after = after.format(weight=weight_code(probe)) + "assert not weight.requires_grad"
-        with scenario(probe.code(scene, after)):
-            if weight_map(probe, probe.copy(), probe.inputs(scene)).requires_grad:
-                breach("the map requires a gradient")
-    if probe.kind == "criterion" and probe.uses("logits", "pred_depth"):
-        applies = True
-        for plain in scenes(probe):
-            _depth_gradient_ignores_scores(probe, plain)
-    if not applies:
+    has_map = probe.kind == "weighting" or hasattr(probe.criterion, "weighting")
+    has_loss = probe.kind == "criterion" and probe.uses("logits", "pred_depth")
+    if not (has_map or has_loss):
         raise CheckSkipped("it has no weight map")
+    if has_map:
+        probe.check(weights_require_no_gradient, probe.scene())
+    if has_loss:
+        for scene in probe.scenes():
+            probe.check(depth_gradient_ignores_scores, scene)
 
 
-def _depth_gradient_ignores_scores(probe: LossProbe, scene: Scene) -> None:
-    after = (
-        "def gradient(logits):\n"
-        "    predicted = pred_depth.detach().clone().requires_grad_()\n"
-        "    value = {call}\n"
-        "    (grad,) = torch.autograd.grad(value.sum(), predicted, allow_unused=True)\n"
-        "    return torch.zeros_like(predicted) if grad is None else grad\n"
-        "logits.requires_grad_()\n"
-        "assert torch.allclose(gradient(logits), gradient(logits.roll(1, 1)), atol=1e-6)"
-    )
-    code = probe.code(scene, "{call}")
-    code = code.removesuffix(probe.call_code) + after.replace(
-        "{call}",
-        probe.call_code.replace("pred_depth", "predicted", 1)
-        if "pred_depth=" not in probe.call_code
-        else probe.call_code.replace("=pred_depth", "=predicted"),
-    )
-    with scenario(code):
-        inputs = probe.inputs(scene)
-        other = inputs._replace(logits=inputs.logits.detach().roll(1, 1).requires_grad_())
-        _, grads = value_and_gradients(probe, probe.copy(), inputs)
-        _, others = value_and_gradients(probe, probe.copy(), other)
-        found = tensor_difference("the gradient of pred_depth", others[1], grads[1], 10 * CLOSE)
-        if found:
-            breach(f"with other scores {found}")
+def weights_require_no_gradient(weight: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Ask the weights of predictions that require a gradient."""
+    if weight(criterion, batch.predicted(lambda x: x.clone().requires_grad_())).requires_grad:
+        breach("the map requires a gradient")
+
+
+def depth_gradient_ignores_scores(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Compare the gradient of the predicted depth under other scores."""
+    expected = value_and_gradients(loss, criterion, batch)
+    other = batch._replace(logits=batch.logits.roll(1, 1))
+    name, results = "the gradient of pred_depth", value_and_gradients(loss, criterion, other)
+    sentence = "with other scores {}"
+    expect_same({name: results[name]}, {name: expected[name]}, 10 * CLOSE, sentence)
 
 
 @loss_check("an error without abs(), a log-ratio, or a centred or standardised map")
@@ -109,17 +72,16 @@ def check_weight_map_is_non_negative(probe: LossProbe) -> None:
         >>> from lwm_loss import LossWeightModule
         >>> check_weight_map_is_non_negative(LossWeightModule())
     """
-    _require_weights(probe)
-    after = f"weight = {weight_code(probe)}\nassert (weight >= 0).all() and weight.isfinite().all()"
+    probe.require_weights()
+    probe.for_all(partial(probe.check, weights_are_non_negative))
 
-    def hold(scene: Scene) -> None:
-        with scenario(probe.code(scene, after)):
-            weight = _weights(probe, scene)
-            if not bool((weight >= 0).all() and weight.isfinite().all()):
-                worst = float(weight.min()) if not weight.isnan().any() else float("nan")
-                breach(f"a weight of {worst:.6g}")
 
-    for_all(loss_batches(probe.settings), hold, probe.effort, scenes(probe))
+def weights_are_non_negative(weight: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Look for weights that are negative or not finite."""
+    weights = weight(criterion, batch).detach()
+    if not bool((weights >= 0).all() and weights.isfinite().all()):
+        worst = weights.min() if not weights.isnan().any() else torch.tensor(torch.nan)
+        breach(f"a weight of {float(worst):.6g}")
 
 
 @loss_check(
@@ -136,19 +98,18 @@ def check_weight_map_is_bounded(probe: LossProbe) -> None:
         >>> from lwm_loss import LossWeightModule
         >>> check_weight_map_is_bounded(LossWeightModule(fusion="max"))
     """
-    _require_weights(probe)
+    probe.require_weights()
     bound = weight_bound(probe)
     if bound is None:
         raise CheckSkipped("nothing says how large its weights may be: pass max_weight")
-    after = f"weight = {weight_code(probe)}\nassert weight.max() <= {bound} + 1e-5, weight.max()"
+    probe.for_all(partial(probe.check, weights_are_bounded, bound=bound))
 
-    def hold(scene: Scene) -> None:
-        with scenario(probe.code(scene, after)):
-            largest = float(_weights(probe, scene).max())
-            if largest > bound + 1e-5:
-                breach(f"a weight of {largest:.6g} where at most {bound:g} is allowed")
 
-    for_all(loss_batches(probe.settings), hold, probe.effort, scenes(probe))
+def weights_are_bounded(weight: Loss, criterion: Any, batch: LossInputs, bound: float) -> None:
+    """Look at the largest weight."""
+    largest = float(weight(criterion, batch).detach().max())
+    if largest > bound + 1e-5:
+        breach(f"a weight of {largest:.6g} where at most {bound:g} is allowed")
 
 
 @loss_check(
@@ -165,7 +126,7 @@ def check_error_rate_is_constant_on_regions(probe: LossProbe) -> None:
         >>> from lwm_loss import LossWeightModule
         >>> check_error_rate_is_constant_on_regions(LossWeightModule())
     """
-    _require_weights(probe)
+    probe.require_weights()
     owner = weight_owner(probe)
     if not probe.uses("target_depth") or not weights_use_depth(probe):
         raise CheckSkipped("its weights do not use depth")
@@ -181,13 +142,24 @@ def check_error_rate_is_constant_on_regions(probe: LossProbe) -> None:
         f"{low} + {high - low} * (4 * {{uniform}}).floor() / 4 + {0.05 * (high - low)}",
         f"{low} + {bin_size} * (0.02 + (40 * {{uniform}}).floor() / 20)",
     )
+    ignored = list(probe.ignored)
     for seed, size in enumerate([(24, 24), (19, 26)]):
         for depth in depths:
-            plain = probe.scene(seed=seed, size=size, depth=depth, missing=0.1)
-            code = f"{plain.code}\nknown = target_depth.nan_to_num(1.0)\npred_depth = "
+            plain = probe.scene(seed=seed, size=size, depth=depth, missing=0.1).code
+            known = f"{plain}\nknown = batch.target_depth.nan_to_num(1.0)\n"
+            scenes = [
+                Scene(f"{known}batch = batch._replace(pred_depth={same})")
+                for same in _SAME_ERROR[probe.declared_log_input]
+            ]
             for_any(
-                partial(_constant_on_regions, probe, Scene(code + same), options)
-                for same in _SAME_ERROR[probe.told_logs]
+                partial(
+                    probe.check,
+                    weights_are_even_on_regions,
+                    scene,
+                    ignored=ignored,
+                    options=options,
+                )
+                for scene in scenes
             )
 
 
@@ -206,32 +178,22 @@ def _region_options(owner: Any) -> dict[str, Any]:
     return {name: getattr(settings, name, default) for name, default in defaults.items()}
 
 
-def _constant_on_regions(probe: LossProbe, scene: Scene, options: dict[str, Any]) -> None:
-    after = (
-        "from lwm_loss.testing import reference\n"
-        f"weight = {weight_code(probe)}\n"
-        f"regions = reference.depth_aware_regions(target_depth.numpy(), **{options!r})\n"
-        "members = {}\n"
-        "for pixel, region in regions.items():\n"
-        f"    if target[pixel] != {probe.settings.ignore_index}:\n"
-        "        members.setdefault(region, []).append(float(weight[pixel]))\n"
-        "for region, weights in members.items():\n"
-        "    assert max(weights) - min(weights) < 1e-5, region"
-    )
-    with scenario(probe.code(scene, after)):
-        weight = _weights(probe, scene).cpu()
-        regions = reference.depth_aware_regions(scene["target_depth"].numpy(), **options)
-        members: dict[reference.Region, list[tuple[int, ...]]] = {}
-        for pixel, region in regions.items():
-            if int(scene["target"][pixel]) not in probe.ignored:
-                members.setdefault(region, []).append(pixel)
-        for (image, cell, bin_), pixels in members.items():
-            values = torch.stack([weight[pixel] for pixel in pixels])
-            if float(values.max() - values.min()) > 1e-5:
-                breach(
-                    f"weights from {float(values.min()):.6g} to {float(values.max()):.6g} in image "
-                    f"{image}, cell {cell}, depth bin {bin_}"
-                )
+def weights_are_even_on_regions(
+    weight: Loss, criterion: Any, batch: LossInputs, ignored: list[int], options: dict[str, Any]
+) -> None:
+    """Compare the weights of the labelled pixels of each region of the oracle."""
+    weights = weight(criterion, batch).detach().cpu()
+    regions = reference.depth_aware_regions(batch.target_depth.cpu().numpy(), **options)
+    members: dict[Any, list[float]] = {}
+    for pixel, region in regions.items():
+        if int(batch.target[pixel]) not in ignored:
+            members.setdefault(region, []).append(float(weights[pixel]))
+    for (image, cell, depth_bin), values in members.items():
+        if max(values) - min(values) > 1e-5:
+            breach(
+                f"weights from {min(values):.6g} to {max(values):.6g} in image {image}, cell "
+                f"{cell}, depth bin {depth_bin}"
+            )
 
 
 @loss_check(
@@ -245,45 +207,30 @@ def check_weight_map_matches_reference(probe: LossProbe) -> None:
         >>> from lwm_loss import LossWeightModule
         >>> check_weight_map_matches_reference(LossWeightModule(cells=(2, 3)))
     """
-    _require_weights(probe)
+    probe.require_weights()
     owner = weight_owner(probe)
     if not isinstance(owner, LossWeightModule):
         raise CheckSkipped("its weights are not those of a LossWeightModule")
-    settings = reference.Mining(
-        **_region_options(owner),
-        fusion=owner.fusion,
-        ignore_index=owner.ignore_index,
-        log_input=owner.log_input,
-    )
-    after = (
-        "from lwm_loss.testing import reference\n"
-        f"weight = {weight_code(probe)}\n"
-        "arrays = [x.detach().double().numpy() for x in (logits, pred_depth, target_depth)]\n"
-        "maps = reference.loss_weight(\n"
-        f"    arrays[0], target.numpy(), *arrays[1:], reference.{settings!r})\n"
-        "assert abs(weight.numpy() - maps.weight).max() < 1e-4"
-    )
-
-    def hold(scene: Scene) -> None:
-        with scenario(probe.code(scene, after)):
-            weight = _weights(probe, scene).cpu()
-            logits, predicted, true = (
-                scene[name].double().numpy() for name in ("logits", "pred_depth", "target_depth")
-            )
-            labels = scene["target"].numpy()
-            maps = reference.loss_weight(logits, labels, predicted, true, settings)
-            found = tensor_difference("the weight", weight, torch.from_numpy(maps.weight), 1e-4)
-            if found:
-                breach(found)
-
+    told = {name: getattr(owner, name) for name in ("fusion", "ignore_index", "log_input")}
     # The loops of the oracle are slow: no image of the usual scenes.
-    corners = [probe.scene(size=(17, 20)), _ties(probe)]
-    for_all(loss_batches(probe.settings, ties=True), hold, probe.effort, corners)
+    # Whole scores, of which many are equal: the first of the largest is the prediction.
+    ties = probe.scene(size=(9, 10)).code + "\nbatch = batch.scored(torch.round)"
+    probe.for_all(
+        partial(probe.check, weights_are_the_oracles, settings=_region_options(owner) | told),
+        ties=True,
+        corners=[probe.scene(size=(17, 20)), Scene(ties)],
+    )
 
 
-def _ties(probe: LossProbe) -> Scene:
-    """Whole scores, of which many are equal: the first of the largest is the prediction."""
-    scene = probe.scene(size=(9, 10))
-    scene.values["logits"] = scene["logits"].round()
-    scene.code += "\nlogits = logits.round()"
-    return scene
+def weights_are_the_oracles(
+    weight: Loss, criterion: Any, batch: LossInputs, settings: dict[str, Any]
+) -> None:
+    """Compare the weights with those of the paper in plain loops."""
+    logits, target, predicted, true = (
+        tensor.cpu().double().numpy()
+        for tensor in (batch.logits, batch.target, batch.pred_depth, batch.target_depth)
+    )
+    mining = reference.Mining(**settings)
+    maps = reference.loss_weight(logits, target.astype(int), predicted, true, mining)
+    found = weight(criterion, batch).detach().cpu()
+    expect_same({"the weight": found}, {"the weight": torch.from_numpy(maps.weight)}, 1e-4)

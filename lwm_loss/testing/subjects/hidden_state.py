@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .._isolation import seed_all
+from ..isolation import seed_all
 
 CLASSES = ("num_classes", "n_classes", "nclass", "classes", "num_labels", "out_channels")
 # Arguments that may well download something.

@@ -1,18 +1,20 @@
-"""What the checks of a loss share: how it is called, what it returns, and what it ignores."""
+"""The probe of a loss: how it is called, what it returns, and what it ignores."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from .._isolation import isolated
+from ..calls import Loss, LossInputs, copied
+from ..isolation import isolated
 from ..report import CheckSkipped
-from ..scenes import Scene, Settings, scene_code
-from ..search import Effort
+from ..reproduction import perform
+from ..scenes import Scene, Settings, loss_batches, scene_code
+from ..search import Effort, for_all
 from .signature import (
     Roles,
     candidate_roles,
@@ -25,37 +27,23 @@ from .signature import (
 KINDS = ("auto", "criterion", "weighting", "curriculum")
 # Labels that data sets use for "ignored", tried on a loss that does not say which it ignores.
 USUAL_IGNORED = (-100, 255)
-
-
-class Inputs(NamedTuple):
-    """The tensors of one call, by role."""
-
-    logits: Tensor
-    target: Tensor
-    pred_depth: Tensor
-    target_depth: Tensor
-    side_logits: list[Tensor]
-
-    def leaves(self) -> list[Tensor]:
-        """The tensors that a loss may be differentiated by."""
-        return [self.logits, self.pred_depth, *self.side_logits]
-
-    def cloned(self) -> Inputs:
-        """Copies within the graph: what a loss writes to them stays there."""
-        *tensors, sides = self
-        copies: list[Any] = [tensor.clone() for tensor in tensors]
-        return Inputs._make([*copies, [side.clone() for side in sides]])
-
-
-class Output(NamedTuple):
-    """What a loss returned: its value, and the weights that it tells of."""
-
-    value: Tensor
-    weight: Tensor | None = None
+# The plain batches that are never left out: of several sizes, with everything in them.
+PLAIN: tuple[dict[str, Any], ...] = (
+    {"seed": 0, "images": 2, "size": (6, 8)},
+    {"seed": 1, "images": 3, "size": (5, 7)},
+    {"seed": 2, "images": 2, "size": (24, 24)},
+)
 
 
 class LossProbe:
-    """A loss under test, which itself is never called while it can be copied."""
+    """A loss under test. The loss itself is never called if it can be copied.
+
+    Attributes:
+        roles: the role of every argument, with the keyword by which it is passed.
+        ignored: the labels that it ignores, as far as it says or tolerates them.
+        error: what it raised on a plain batch.
+        loss: calls it and takes the value out of what it returns; the code that snippets print.
+    """
 
     small = True  # all its images are
 
@@ -84,82 +72,125 @@ class LossProbe:
         self.roles: Roles = {}
         self.num_classes = num_classes or declared_classes(criterion) or 5
         self.num_sides = 0
-        self.told_logs = declared_logs(criterion)
-        self.log_input = self.told_logs is not False  # the convention here
+        self.declared_log_input = declared_logs(criterion)
         self.kind = kind
         self.ignored: tuple[int, ...] = ()
         self.error: Exception | None = None
-        self.output: Output | None = None
-        self.total_of = ""
+        candidates = candidate_roles(criterion, kind)
         with isolated():
-            for candidate in candidate_roles(criterion, kind):
+            for candidate in candidates:
                 try:
-                    self._look(candidate, ignore_index)
+                    self._try_call(candidate, ignore_index)
                 except Exception as error:
                     self.error = self.error or error
                 else:
                     self.error = None
                     break
+            else:
+                self.roles = candidates[0]
+                self._use("", "")
 
-    def _look(self, candidate: Roles, ignore_index: int | None) -> None:
+    def _try_call(self, roles: Roles, ignore_index: int | None) -> None:
         """A few calls tell what it returns and which labels it ignores."""
-        self.roles = candidate
-        self.num_sides = num_sides(self.criterion, candidate)
-        if "weight_map" in candidate:
+        self.roles = roles
+        self.num_sides = num_sides(self.criterion, roles)
+        if "weight_map" in roles:
             self.kind = "curriculum"
-        scene = self.scene(ignored=0.0, missing=0.0)
-        self.output = self.call(self.copy(), self.inputs(scene))
+        batch = self.scene(ignored=0.0, missing=0.0)["batch"]
+        self._use("", "")
+        value_of, weight_of = _places(self.call(batch))
+        self._use(value_of, weight_of)
         self.ignored = self._ignored_labels(ignore_index)
         if self.kind == "auto":
-            self.kind = "weighting" if self._is_weighting() else "criterion"
+            self.kind = "weighting" if self._is_weighting(batch) else "criterion"
+        self._use(value_of, weight_of)
 
-    def copy(self) -> Any:
-        """A copy to call; where there can be none, the subject itself."""
-        try:
-            return copy.deepcopy(self.criterion)
-        except Exception:
-            return self.criterion
+    # --- how it is called -----------------------------------------------------------------------
+
+    def _use(self, value_of: str, weight_of: str) -> None:
+        """Write the functions ``loss`` and ``weight``."""
+        call = self.call_code("criterion", self.roles)
+        self._loss = Scene(f"def loss(criterion, batch):\n    return {call}{value_of}")
+        self.loss: Loss = self._loss["loss"]
+        weights = call + (value_of if self.kind == "weighting" else weight_of)
+        weighting = getattr(self.criterion, "weighting", None)
+        if callable(weighting):
+            roles = candidate_roles(weighting, "weighting")[0]
+            weights = self.call_code("criterion.weighting", roles)
+        self.tells_weights = callable(weighting) or self.kind == "weighting" or bool(weight_of)
+        self._weight = Scene(f"def weight(criterion, batch):\n    return {weights}")
+
+    def call_code(self, function: str, roles: Roles) -> str:
+        """Write the call of a function on ``batch``, as its signature asks for."""
+        ignored = self.ignored[0] if self.ignored else -100
+        special = {
+            "weight_map": "batch.pred_depth.abs()",
+            "mask": f"batch.target != {ignored}",
+        }
+        arguments = [
+            ("" if keyword is None else f"{keyword}=") + special.get(role, f"batch.{role}")
+            for role, keyword in roles.items()
+        ]
+        return f"{function}({', '.join(arguments)})"
+
+    def call(self, batch: LossInputs) -> Any:
+        """Call a copy as its signature asks for."""
+        leaves = batch.predicted(lambda tensor: tensor.detach().clone().requires_grad_())
+        return self.loss(copied(self.criterion), leaves.mapped(torch.clone))
+
+    def weight(self, batch: LossInputs) -> Tensor:
+        """M: what a weighting returns, what a loss's ``weighting`` gives, or what it tells of."""
+        if not self.tells_weights:
+            raise CheckSkipped("it has no weight map")
+        weight = self._weight["weight"](copied(self.criterion), batch)
+        if not isinstance(weight, Tensor):
+            raise CheckSkipped("it has no weight map")
+        return weight
+
+    def check(
+        self, body: Callable[..., Any], *scenes: Scene, original: bool = False, **constants: Any
+    ) -> Any:
+        """Run the body of a check on a copy, or on the loss itself; see `perform`."""
+        subject = {"criterion": self.criterion if original else copied(self.criterion)}
+        generated = (self._loss, self._weight)
+        return perform(body, subject, ["torch.manual_seed(0)"], (*generated, *scenes), constants)
+
+    def for_all(
+        self,
+        hold: Callable[[Scene], Any],
+        *,
+        corners: Iterable[Scene] | None = None,
+        settings: Settings | None = None,
+        **options: Any,
+    ) -> None:
+        """Run ``hold`` on drawn batches and on plain ones, see `for_all`."""
+        strategy: st.SearchStrategy[Scene] = loss_batches(settings or self.settings, **options)
+        for_all(strategy, hold, self.effort, self.scenes() if corners is None else corners)
 
     def restore(self) -> None:
-        """Nothing to put back: a loss is called as it is."""
-
-    def ready(self) -> Output:
-        """Skips the check if the loss does not run at all."""
-        if self.output is None:
-            raise CheckSkipped("the loss does not run on a plain batch, see check_loss_output")
-        return self.output
+        """Do nothing: a loss is called as it is."""
 
     # --- what goes in ---------------------------------------------------------------------------
 
     @property
     def settings(self) -> Settings:
         """What its batches have in common."""
-        ignore_index = self.ignored[0] if self.ignored else None
-        return Settings(self.num_classes, ignore_index, self.num_sides, self.log_input)
+        return Settings(
+            self.num_classes,
+            self.ignored[0] if self.ignored else None,
+            self.num_sides,
+            self.declared_log_input is not False,  # the convention here
+            str(self.device),
+        )
 
     def scene(self, **options: Any) -> Scene:
-        """A plain batch, see `scene_code`."""
+        """Make a plain batch, see `scene_code`."""
         ignore_index = options.pop("ignore_index", self.settings.ignore_index)
-        settings = self.settings._replace(ignore_index=ignore_index)
-        return Scene(scene_code(settings, **options))
+        return Scene(scene_code(self.settings._replace(ignore_index=ignore_index), **options))
 
-    def inputs(
-        self, scene: Scene, *, grad: bool = True, dtype: torch.dtype | None = None
-    ) -> Inputs:
-        """Fresh tensors of a scene; float ones but the true depth in ``dtype``, as leaves."""
-        device = self.device
-
-        def leaf(tensor: Tensor) -> Tensor:
-            fresh = tensor.detach().clone().to(device=device, dtype=dtype or tensor.dtype)
-            return fresh.requires_grad_(grad)
-
-        return Inputs(
-            leaf(scene["logits"]),
-            scene["target"].clone().to(device),
-            leaf(scene["pred_depth"]),
-            scene["target_depth"].clone().to(device),
-            [leaf(side) for side in scene.sides()],
-        )
+    def scenes(self, **options: Any) -> Iterator[Scene]:
+        """Make the plain batches that are never left out."""
+        return (self.scene(**plain, **options) for plain in PLAIN)
 
     @property
     def device(self) -> torch.device:
@@ -175,80 +206,54 @@ class LossProbe:
 
     def may_be_in_logs(self) -> tuple[bool, ...]:
         """Whether the predicted depth is in logs; both, the convention first, if nothing says so."""
-        return (True, False) if self.told_logs is None else (self.told_logs,)
+        told = self.declared_log_input
+        return (True, False) if told is None else (told,)
 
-    def require(self, *roles: str) -> None:
-        """Skips the check if it does not take arguments of all these roles."""
-        self.ready()
+    def require_runs(self, *roles: str) -> None:
+        """Skip the check if the loss does not run, or does not take arguments of these roles."""
+        if self.error is not None:
+            raise CheckSkipped("the loss does not run on a plain batch, see check_loss_output")
         for role in roles:
             if role not in self.roles:
                 raise CheckSkipped(f"it takes no {role}")
 
     def require_ignored(self) -> None:
-        """Skips the check if no label is ignored."""
-        self.require("logits", "target")
+        """Skip the check if no label is ignored."""
+        self.require_runs("logits", "target")
+        if self.kind == "curriculum":
+            raise CheckSkipped("a curriculum sees no labels")
         if not self.ignored:
             raise CheckSkipped("it ignores no label: pass ignore_index if it does")
 
-    # --- what comes out -------------------------------------------------------------------------
+    def require_weights(self) -> None:
+        """Skip the check if there are no weights to look at."""
+        self.require_runs()
+        if self.kind == "curriculum":
+            raise CheckSkipped("a curriculum is given its weights")
+        self.weight(self.scene(ignored=0.0)["batch"])
 
-    def call(self, criterion: Any, inputs: Inputs, **options: Any) -> Output:
-        """Calls a copy as its signature asks for."""
-        raw = self.call_with(self.roles, criterion, inputs, options)
-        self.total_of, output = _read(raw)
-        return output
+    def has_weights(self) -> bool:
+        """Whether there are weights to look at."""
+        try:
+            self.require_weights()
+        except CheckSkipped:
+            return False
+        return True
 
-    def call_with(
-        self, roles: Roles, function: Any, inputs: Inputs, options: dict[str, Any]
-    ) -> Any:
-        values = inputs._asdict()
-        arguments = []
-        keywords = dict(options)
-        for role, keyword in roles.items():
-            if role == "weight_map":
-                value: Any = inputs.pred_depth.abs()
-            elif role == "mask":
-                value = inputs.target != (self.ignored[0] if self.ignored else -100)
-            else:
-                value = values[role]
-            if keyword is None:
-                arguments.append(value)
-            else:
-                keywords[keyword] = value
-        return function(*arguments, **keywords)
+    # --- what it is -----------------------------------------------------------------------------
 
-    @property
-    def call_code(self) -> str:
-        """The call, as code."""
-        arguments = []
-        for role, keyword in self.roles.items():
-            value = {
-                "weight_map": "pred_depth.abs()",
-                "mask": f"target != {self.ignored[0] if self.ignored else -100}",
-            }.get(role, role)
-            arguments.append(value if keyword is None else f"{keyword}={value}")
-        return f"criterion({', '.join(arguments)}){self.total_of}"
-
-    def code(self, scene: Scene, after: str) -> str:
-        """A snippet that does to ``criterion`` what a check does; ``{call}`` stands for the call."""
-        lines = ["import copy", "from math import inf, nan", "import torch", scene.code]
-        if self.device.type != "cpu":
-            names = ", ".join(scene.values)
-            lines.append(f"{names} = (x.to({str(self.device)!r}) for x in ({names}))")
-        return "\n".join([*lines, after.replace("{call}", self.call_code)])
-
-    def _is_weighting(self) -> bool:
+    def _is_weighting(self, batch: LossInputs) -> bool:
         """Whether a map is one of weights, or one of losses: those grow with the scores."""
-        assert self.output is not None
-        value = self.output.value
+        value: Tensor = self.call(batch)
         if value.ndim < 3 or not value.requires_grad:
             return value.ndim >= 3
         if "logits" not in self.roles:
             return False
-        scene = self.scene(ignored=0.0, missing=0.0)
-        plain = self.call(self.copy(), self.inputs(scene)).value.abs().max()
-        scene.values["logits"] = 50 * scene["logits"]
-        return bool(self.call(self.copy(), self.inputs(scene)).value.abs().max() < 5 * plain + 5)
+        try:
+            large: Tensor = self.call(batch._replace(logits=50 * batch.logits))
+        except Exception:
+            return False  # check_saturated_logits_stay_finite says so
+        return bool(large.abs().max() < 5 * value.abs().max() + 5)
 
     def _ignored_labels(self, ignore_index: int | None) -> tuple[int, ...]:
         """The labels that it ignores: told, found on it, or those that it takes without an error."""
@@ -260,31 +265,28 @@ class LossProbe:
         taken = []
         for label in USUAL_IGNORED:
             try:
-                self.call(self.copy(), self.inputs(self.scene(ignore_index=label, ignored=0.3)))
+                self.call(self.scene(ignore_index=label, ignored=0.3)["batch"])
             except Exception:
                 continue
             taken.append(label)
         return tuple(taken)
 
 
-def _read(raw: Any) -> tuple[str, Output]:
-    """The value and the weights in what a loss returned, and the code that gets the value."""
+def _places(raw: Any) -> tuple[str, str]:
+    """Where the value and the weights are in what a loss returned, as code."""
     if isinstance(raw, Tensor):
-        return "", Output(raw)
-    weight = None
+        return "", ""
     if isinstance(raw, Mapping):
-        weight = raw.get("weight")
         for key in ("total", "loss"):
             if isinstance(raw.get(key), Tensor):
-                return f"[{key!r}]", Output(raw[key], weight)
+                weight = '["weight"]' if isinstance(raw.get("weight"), Tensor) else ""
+                return f'["{key}"]', weight
     for name in ("total", "loss"):
         if isinstance(getattr(raw, name, None), Tensor):
-            weight = getattr(raw, "weight", None)
-            return f".{name}", Output(
-                getattr(raw, name), weight if isinstance(weight, Tensor) else None
-            )
+            weight = ".weight" if isinstance(getattr(raw, "weight", None), Tensor) else ""
+            return f".{name}", weight
     if isinstance(raw, tuple) and raw and isinstance(raw[0], Tensor):
-        return "[0]", Output(raw[0])
+        return "[0]", ""
     raise TypeError(
         "Expected a loss to return a tensor, or its terms with the `total` among them, but got "
         f"{type(raw).__name__}."

@@ -1,28 +1,35 @@
-"""What the checks of a backbone share: copies to run, images to run them on, outputs to read."""
+"""The probe of a network: copies to run, images to run them on, and the outputs that there are."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from hypothesis import strategies as st
+from torch import nn
 
 from lwm_loss import MultiTaskOutput
 
-from .._copies import is_tied
-from .._isolation import global_settings, isolated, restore_settings, seed_all
+from ..calls import parts, run
+from ..copying import is_tied
+from ..isolation import isolated
 from ..report import CheckSkipped
+from ..reproduction import perform
 from ..resized import Resized
 from ..scenes import Picture, Scene
-from ..search import Effort
+from ..search import Effort, for_all
 from ..warm_up import on_model, placement, warm_up
 
 # Pixels of an image that more than one thread would not help with.
 LARGEST_SMALL = 128 * 128
 
+T = TypeVar("T")
+
 
 class BackboneProbe:
-    """A network under test, which itself is never run while it can be copied."""
+    """A network under test. The network itself is never run if it can be copied."""
 
     def __init__(
         self,
@@ -63,35 +70,35 @@ class BackboneProbe:
                 self._saved = _Snapshot(model)
                 self._pristine = model
             self._warm = warm_up(self._pristine, self.image_size) if self.copyable else model
-        self.sample = self._look()
-        self.in_training = self._look(train=True)
+        self.eval_output = self._try_forward()
+        self.train_output = self._try_forward(train=True)
 
     def _tied(self) -> bool:
-        """Whether a copy still runs parameters of the network: then it is none to work on."""
+        """Tell whether a copy still runs parameters of the network, so that it is no copy."""
         twin = copy.deepcopy(self._pristine).eval()
         try:
-            outputs = list(parts(self.run(twin, self.image()["image"])).values())
+            found = parts(run(twin, self.image()["image"]))
         except Exception:
-            outputs = []  # it does not run: the checks say so
-        return is_tied(self.model, twin, outputs)
+            found = {}  # it does not run: the checks say so
+        return is_tied(self.model, twin, found.values())
 
     @property
     def copyable(self) -> bool:
-        """Whether a deep copy can be made that is a thing of its own."""
+        """Whether a deep copy can be made that shares nothing with the network."""
         return self._saved is None
 
-    def _look(self, *, train: bool = False) -> MultiTaskOutput | Exception:
-        """One forward tells the outputs that there are."""
+    def _try_forward(self, *, train: bool = False) -> MultiTaskOutput | Exception:
+        """Run it once: the output, or the exception."""
         with isolated(small=self.small), torch.no_grad():
             try:
-                return self.run(self._fresh(train=train), self.image()["image"])
+                return run(self._fresh(train=train), self.image()["image"])
             except Exception as error:
                 return error
             finally:
                 self.restore()
 
     def size_that_runs(self) -> tuple[int, int] | None:
-        """A size at which the network takes an image alone; its own first, None if there is none.
+        """Find a size at which the network takes an image alone, its own first; None if there is none.
 
         Vision transformers put their tokens on a square, some decoders want whole strides.
         """
@@ -109,11 +116,11 @@ class BackboneProbe:
         return None
 
     def fresh(self, *, train: bool = False, warm: bool = True, must_run: bool = True) -> nn.Module:
-        """A copy to run; of a network that cannot be copied, itself, put back to how it was.
+        """Return a copy to run; of a network that cannot be copied, the restored network itself.
 
         Skips the check if it does not run in training, unless ``must_run`` is False.
         """
-        if train and must_run and isinstance(self.in_training, Exception):
+        if train and must_run and isinstance(self.train_output, Exception):
             raise CheckSkipped(
                 "the network does not run on an image alone in training, see check_output_shapes"
             )
@@ -129,7 +136,7 @@ class BackboneProbe:
         return model.train(train)
 
     def restore(self) -> None:
-        """Puts back a network that could not be copied."""
+        """Restore a network that could not be copied."""
         if self._saved is not None:
             self._saved.restore()
 
@@ -141,25 +148,12 @@ class BackboneProbe:
         size: tuple[int, int] | None = None,
         name: str = "image",
     ) -> Scene:
-        """The scene ``image``, or whatever name it is given."""
+        """Return the scene ``image``, or of another name."""
         shape = (batch, 3, *(size or self.image_size))
         return on_model(self._pristine, (picture or Picture()).code(shape), name)
 
-    @staticmethod
-    def run(model: nn.Module, image: Tensor, seed: int = 0) -> MultiTaskOutput:
-        """What the network returns for an image, always with the same random numbers.
-
-        Settings of the process that it changes are put back: one check alone speaks of them.
-        """
-        settings = global_settings()
-        seed_all(seed)
-        try:
-            return MultiTaskOutput.of(model(image))
-        finally:
-            restore_settings(settings)
-
     def require_output(self) -> MultiTaskOutput:
-        """What it returns in evaluation; skips the check if that is nothing to learn from."""
+        """Return the output in evaluation; skip the check if that is nothing to learn from."""
         output = self.require_run()
         if output.logits.ndim != 4 or len(output.logits) != 2:
             raise CheckSkipped("the logits are not (B, C, H, W), see check_output_shapes")
@@ -168,56 +162,52 @@ class BackboneProbe:
         return output
 
     def require_run(self) -> MultiTaskOutput:
-        """What it returns in evaluation; skips the check if the network does not run."""
-        if isinstance(self.sample, Exception):
+        """Return the output in evaluation; skip the check if the network does not run."""
+        if isinstance(self.eval_output, Exception):
             elsewhere = self.size_that_runs() is not None
             name = "output_shapes" if elsewhere else "depth_not_needed_at_test_time"
             raise CheckSkipped(
                 f"the network does not run on an image alone in evaluation, see check_{name}"
             )
-        return self.sample
+        return self.eval_output
 
     @property
     def num_classes(self) -> int:
-        """The classes that there are, which need not be those that there should be."""
+        """The number of channels of the logits, which need not be that of the classes."""
         return self.require_output().logits.shape[1]
 
-    def code(self, *scenes: Scene, after: str, warm: bool = True, train: bool = False) -> str:
-        """A snippet that does to ``model`` what a check does."""
-        head = ["import copy", "from math import inf, nan", "import torch"]
-        head.append("from lwm_loss import MultiTaskOutput")
-        start: list[str] = []
+    def check(
+        self,
+        body: Callable[..., Any],
+        *scenes: Scene,
+        train: bool = False,
+        warm: bool = True,
+        must_run: bool = True,
+        original: bool = False,
+        **constants: Any,
+    ) -> Any:
+        """Run the body of a check on a fresh copy, or on the network itself; see `perform`."""
+        setup = []
         if isinstance(self.model, Resized):
-            head.append("from lwm_loss.testing import Resized")
-            start.append(f"model = Resized(model, {self.model.mode!r})")
-        if warm:
-            head.append("from lwm_loss.testing import warm_up")
-            start.append(f"model = warm_up(model, {self.image_size})")
-        start += ["model.train()" if train else "model.eval()", "torch.manual_seed(0)"]
-        return "\n".join([*head, *start, *(scene.code for scene in scenes), after])
+            setup += ["from lwm_loss.testing import Resized"]
+            setup += [f"model = Resized(model, {self.model.mode!r})"]
+        if original:
+            return perform(body, {"model": self.model}, setup, scenes, constants)
+        if warm and self.copyable:
+            setup += ["from lwm_loss.testing import warm_up"]
+            setup += [f"model = warm_up(model, {self.image_size})"]
+        setup += ["model.train()" if train else "model.eval()", "torch.manual_seed(0)"]
+        model = self.fresh(train=train, warm=warm, must_run=must_run)
+        return perform(body, {"model": model}, setup, scenes, constants)
 
-
-# What snippets compare: `parts` as a list, always with the same random numbers.
-OUTPUTS = (
-    "def outputs(model, image, seed=0):\n"
-    "    torch.manual_seed(seed)\n"
-    "    with torch.no_grad():\n"
-    "        output = MultiTaskOutput.of(model(image))\n"
-    "    every = (output.logits, output.log_depth, *output.side_logits)\n"
-    "    return [part.clone() for part in every if part is not None]\n"
-    "def gap(found, expected):\n"
-    "    return max((a - b).abs().max() / b.abs().max().clamp(min=1e-30)\n"
-    "               if a.shape == b.shape else inf for a, b in zip(found, expected))\n"
-)
-
-
-def parts(output: MultiTaskOutput) -> dict[str, Tensor]:
-    """The tensors of an output by name."""
-    named = {"logits": output.logits}
-    if output.log_depth is not None:
-        named["log_depth"] = output.log_depth
-    named.update((f"side_logits[{k}]", side) for k, side in enumerate(output.side_logits))
-    return named
+    def for_all(
+        self,
+        strategy: st.SearchStrategy[T],
+        hold: Callable[[T], Any],
+        corners: Iterable[T] = (),
+    ) -> None:
+        """Run ``hold`` on drawn values and on the corners, see `for_all`."""
+        for_all(strategy, hold, self.effort, corners)
 
 
 class _Snapshot:

@@ -107,8 +107,10 @@ def _is_curriculum(criterion: Any, parameters: list[inspect.Parameter]) -> bool:
 
 
 def _submodules(criterion: Any) -> list[Any]:
-    inner = list(criterion.modules()) if isinstance(criterion, nn.Module) else [criterion]
-    return [*inner, *(getattr(criterion, name, None) for name in ("criterion", "weighting"))]
+    return [
+        *modules_of(criterion),
+        *(getattr(criterion, name, None) for name in ("criterion", "weighting")),
+    ]
 
 
 def declared_ignored(criterion: Any) -> int | None:
@@ -142,6 +144,22 @@ def declared_classes(criterion: Any) -> int | None:
         if weight is not None:
             return weight[1].numel()
     return None
+
+
+def modules_of(criterion: Any) -> list[Any]:
+    """Return a loss and all modules within it."""
+    return list(criterion.modules()) if isinstance(criterion, nn.Module) else [criterion]
+
+
+def has_reductions(criterion: Any) -> bool:
+    """Whether it has an attribute or an argument ``reduction``."""
+    if isinstance(getattr(criterion, "reduction", None), str):
+        return True
+    function = criterion.forward if isinstance(criterion, nn.Module) else criterion
+    try:
+        return "reduction" in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def class_weight(part: Any) -> tuple[str, Tensor] | None:

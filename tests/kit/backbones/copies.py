@@ -182,3 +182,28 @@ class RunsTheOriginal(Healthy):
         output = self.outputs(fine, coarse, image.shape[-2:])
         logits = F.interpolate(self.shared.head(coarse), image.shape[-2:])
         return output._replace(logits=logits)
+
+
+class ForgetsAPrivateNumber(Healthy):
+    """Its copies start anew where training has moved it on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gain = 1.0
+
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        if self.training:
+            self._gain = 0.5
+        output = super().forward(image)
+        return output._replace(logits=output.logits * self._gain)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_gain": 1.0}
+
+
+class UsesTheOriginalForNothing(RunsTheOriginal):
+    """Its copy adds 0 times the head of the original."""
+
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        output = Healthy.forward(self, image)
+        return output._replace(logits=output.logits + 0 * self.shared.head.weight.sum())

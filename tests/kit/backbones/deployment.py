@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lwm_loss import MultiTaskOutput
 from tests.kit.backbones.healthy import CLASSES, Healthy, LogitsAlone
@@ -48,3 +48,18 @@ class BreaksInTraining(Healthy):
         if self.training and float(output.logits.detach().sum()) > 1e9:
             raise FloatingPointError
         return output
+
+
+class InfiniteDerivativeUnderAutocast(LogitsAlone):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = super().forward(image)
+        return logits + (0 * self.scale).sqrt() if torch.is_autocast_enabled("cpu") else logits
+
+
+class OtherWhenCompiled(LogitsAlone):
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image) * (1.1 if torch.compiler.is_compiling() else 1.0)

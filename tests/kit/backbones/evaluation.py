@@ -151,3 +151,19 @@ class NeedsDepthInTraining(Healthy):
     def forward(self, image: Tensor, depth: Tensor | None = None) -> MultiTaskOutput:
         output = super().forward(image)
         return output._replace(log_depth=output.log_depth + depth) if self.training else output
+
+
+class ShiftsFromTheThirdCallOn(Healthy):
+    calls = 0
+
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        self.calls += 1
+        output = super().forward(image)
+        return output._replace(logits=output.logits + 0.1 * (self.calls > 2))
+
+
+class RegistersABuffer(Healthy):
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        if not self.training and not hasattr(self, "size"):
+            self.register_buffer("size", torch.tensor(image.shape[-2:]))
+        return super().forward(image)

@@ -135,3 +135,44 @@ class LearnsOfOneImage(Healthy):
         return output._replace(
             logits=torch.cat([output.logits[:1], output.logits[1:].detach()]),
         )
+
+
+class DepthWithoutParameters(Healthy):
+    """What it calls log-depth is the brightness."""
+
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        return super().forward(image)._replace(log_depth=image.mean(1))
+
+
+class SpreadsLogitGradient(Healthy):
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        output = super().forward(image)
+        if output.logits.requires_grad:
+            output.logits.register_hook(lambda grad: grad + grad.mean())
+        return output
+
+
+class SpreadsGradientOverTheBatch(Healthy):
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        fine, coarse = super().features(image)
+        if coarse.requires_grad:
+            coarse.register_hook(lambda grad: grad + grad.flip(0))
+        return fine, coarse
+
+
+class ScalesDepthGradientByItsZeros(Healthy):
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        output = super().forward(image)
+        if output.log_depth.requires_grad:
+            output.log_depth.register_hook(lambda grad: grad * (1 + (grad == 0).sum()))
+        return output
+
+
+class InfiniteDepthDerivative(Healthy):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        output = super().forward(image)
+        return output._replace(log_depth=output.log_depth + (0 * self.scale).sqrt())

@@ -61,3 +61,17 @@ class CentresASingleImage(Healthy):
         if len(image) == 1:
             image -= image.mean()
         return super().forward(image)
+
+
+class AddsAParameter(Healthy):
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        if not hasattr(self, "late"):
+            self.late = torch.nn.Parameter(torch.ones(1))
+        return super().forward(image)
+
+
+class FreezesItsHead(Healthy):
+    def forward(self, image: Tensor) -> MultiTaskOutput:
+        output = super().forward(image)
+        self.head.bias.requires_grad_(False)
+        return output

@@ -99,3 +99,22 @@ class HoldsUnregistered(lwm.HardPixelLoss):
 class ForgetsTheMask(lwm.SelfPacedCurriculum):
     def forward(self, weight_map: Tensor, mask: Tensor | None = None) -> Tensor:
         return super().forward(weight_map)
+
+
+class KeepsAList(lwm.SelfPacedCurriculum):
+    def forward(self, weight_map: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().forward(weight_map, mask).flatten(1)
+
+
+class HalvesWhatItKeeps(lwm.SelfPacedCurriculum):
+    def forward(self, weight_map: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().forward(weight_map, mask) / 2
+
+
+class KeepsAll(lwm.SelfPacedCurriculum):
+    def forward(self, weight_map: Tensor, mask: Tensor | None = None) -> Tensor:
+        return weight_map
+
+
+def unregistered() -> Unregistered:
+    return Unregistered(lwm.SelfPacedCurriculum(4))

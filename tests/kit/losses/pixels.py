@@ -88,3 +88,24 @@ class MultipliesTheLoss(Base):
         label = torch.where(labelled(target), target, 0)
         loss = F.cross_entropy(logits.float(), label, reduction="none")
         return mean(loss * labelled(target), target)
+
+
+class OneWhereIgnored(Base):
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return torch.where(labelled(target), pixel_loss(logits, target), 1)
+
+
+class GradientOfNothing(Base):
+    """Adds 0, but not a gradient of 0."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return mean(pixel_loss(logits, target), target) + logits.sum() - logits.sum().detach()
+
+
+class ZerosCost(Base):
+    """Depth that is missing as 0 costs more than depth that is missing as NaN."""
+
+    def forward(
+        self, logits: Tensor, target: Tensor, pred_depth: Tensor, target_depth: Tensor
+    ) -> Tensor:
+        return mean(pixel_loss(logits, target), target) + (target_depth == 0).float().mean()

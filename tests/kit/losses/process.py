@@ -114,3 +114,31 @@ class SmallEpsilon(Base):
         probability = logits.softmax(1).gather(1, label).squeeze(1)
         loss = -(probability + 1e-8).log().float()
         return mean(torch.where(labelled(target), loss, 0), target)
+
+
+class InfiniteDerivativeInHalf(Base):
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        loss = mean(pixel_loss(logits, target), target)
+        return loss + (0 * logits.float().mean()).sqrt() if logits.dtype == torch.half else loss
+
+
+class OtherWhenCompiled(Base):
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return mean(pixel_loss(logits, target), target) * (
+            1.1 if torch.compiler.is_compiling() else 1.0
+        )
+
+
+class ForgetsAPrivateNumber(Base):
+    """Its copies start anew where a call has moved it on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._factor = 1.0
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self._factor = 0.5 * self._factor
+        return self._factor * mean(pixel_loss(logits, target), target)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_factor": 1.0}

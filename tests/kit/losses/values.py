@@ -107,3 +107,20 @@ class RewardsWrongDepth(Base):
         return mean(pixel_loss(logits, target), target) - LF.log_depth_mse_loss(
             pred_depth, target_depth
         )
+
+
+class ReturnsIntegers(Base):
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return mean(pixel_loss(logits, target), target).long()
+
+
+class AddsInfinity(Base):
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return mean(pixel_loss(logits, target), target) + torch.inf
+
+
+class SumOfEachImage(Plain):
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self.reduction == "sum":
+            return pixel_loss(logits, target).sum((1, 2))
+        return super().forward(logits, target)

@@ -1,10 +1,10 @@
-"""A check leaves the process as it found it, whatever its subject does."""
+"""Global settings and random states of the process: read, compared and restored."""
 
 from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 
 def global_settings() -> dict[str, Any]:
-    """The settings of the process that a forward has no business with, by name."""
+    """Return the settings of the process that a forward must leave alone, by name."""
     return {
         "gradient mode": torch.is_grad_enabled(),
         "default dtype": torch.get_default_dtype(),
@@ -28,7 +28,7 @@ def global_settings() -> dict[str, Any]:
 
 
 def restore_settings(settings: dict[str, Any]) -> None:
-    """Puts back what `global_settings` read."""
+    """Restore what `global_settings` read."""
     torch.set_grad_enabled(settings["gradient mode"])
     torch.set_default_dtype(settings["default dtype"])
     torch.use_deterministic_algorithms(settings["deterministic algorithms"])
@@ -42,7 +42,7 @@ def restore_settings(settings: dict[str, Any]) -> None:
 
 
 def random_states() -> dict[str, Any]:
-    """The states of the global random generators, in a form that can be compared."""
+    """Return the states of the global random generators, in a form that can be compared."""
     kind, keys, *rest = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state().tolist(),
@@ -52,7 +52,7 @@ def random_states() -> dict[str, Any]:
 
 
 def seed_all(seed: int) -> None:
-    """Seeds every global random generator."""
+    """Seed every global random generator."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)
@@ -60,7 +60,7 @@ def seed_all(seed: int) -> None:
 
 @contextmanager
 def isolated(seed: int = 0, *, small: bool = True) -> Iterator[None]:
-    """Seeded and with gradients; random states and settings are put back, warnings stay silent.
+    """Seed, turn gradients on and warnings off; restore random states and settings afterwards.
 
     Small images run on one thread: more of them gain little, and on a busy machine cost much.
     """
@@ -79,3 +79,23 @@ def isolated(seed: int = 0, *, small: bool = True) -> Iterator[None]:
             restore_settings(settings)
             random.setstate(python_state)
             np.random.set_state(numpy_state)
+
+
+def changed_state(call: Callable[[], object]) -> str | None:
+    """Describe what a call does to the settings and the random states of the process."""
+    after_seed = []
+    for seed, with_gradients in ((1, True), (2, False)):
+        with torch.set_grad_enabled(with_gradients):
+            before = global_settings()
+            seed_all(seed)
+            call()
+            now = global_settings()
+            restore_settings(before)
+        for name, value in before.items():
+            if now[name] != value:
+                return f"changed the {name} from {value} to {now[name]}"
+        after_seed.append(random_states())
+    for name, state in after_seed[0].items():
+        if state == after_seed[1][name]:
+            return f"seeded {name}"
+    return None

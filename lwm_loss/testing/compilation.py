@@ -13,34 +13,34 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
+from .expect import breach
 from .report import CheckSkipped
-from .search import breach
 
 
 def require_compiler() -> None:
-    """Skips the check where this Python or platform has no `torch.compile`."""
+    """Skip the check where this Python or platform has no `torch.compile`."""
     try:
         torch._dynamo.eval_frame.check_if_dynamo_supported()
     except RuntimeError as error:
         raise CheckSkipped(f"torch.compile does not run here: {error}") from error
 
 
-def require_no_readback(call: Callable[[FakeTensorMode], Any]) -> None:
-    """Runs a call on tensors without values; breaches if it asks for one.
+def expect_no_readback(call: Callable[[Callable[..., Any]], Any]) -> None:
+    """Call a function with what makes tensors fake; raise a `Breach` if it asks for a value.
 
     A compiler can trace what reads a number or picks a number of pixels from a tensor, but on a
     device that stalls all the same.
     """
     try:
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            call(mode)
+            call(mode.from_tensor)
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         breach(f"it reads values back from a tensor, or indexes by them ({error.func})")
 
 
 @contextmanager
-def trace(function: Callable[..., Any], backend: str) -> Iterator[Any]:
-    """The function compiled as one graph; what is compiled is forgotten before and after.
+def compiled(function: Callable[..., Any], backend: str) -> Iterator[Any]:
+    """Compile a function as one graph; what is compiled is forgotten before and after.
 
     Code is compiled for each of its modules only a few times in a process, so that a subject would
     inherit the limit of those before it.

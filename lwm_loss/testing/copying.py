@@ -1,4 +1,4 @@
-"""Is a copy of a module what the module is, and a thing of its own?"""
+"""Compare a copy of a module with its original, and find what the two share."""
 
 from __future__ import annotations
 
@@ -7,25 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ._compare import tensor_difference
-
-# The same as a snippet, for `{name}` and its copy `twin`.
-LIKENESS = (
-    "ours, theirs = {name}.state_dict(), twin.state_dict()\n"
-    "assert type(twin) is type({name}) and list(ours) == list(theirs)\n"
-    "for name, value in ours.items():\n"
-    "    if isinstance(value, torch.Tensor) and value.numel():\n"
-    "        assert torch.equal(value.nan_to_num(), theirs[name].nan_to_num()), name\n"
-    "        assert value.data_ptr() != theirs[name].data_ptr(), name\n"
-    "for path, part in {name}.named_modules():\n"
-    "    for name, value in vars(part).items():\n"
-    "        if isinstance(value, (int, float, str)) and not name.startswith('_'):\n"
-    "            assert getattr(twin.get_submodule(path), name, value) == value, name"
-)
+from .expect import difference
 
 
-def unlike(original: nn.Module, twin: nn.Module) -> str | None:
-    """How a copy differs from its original, or what it shares with it, in words.
+def copy_fault(original: nn.Module, twin: nn.Module) -> str | None:
+    """Describe how a copy differs from its original, or what it shares with it.
 
     Neither is run: types, states, and the numbers and words kept as attributes are compared.
     """
@@ -38,7 +24,7 @@ def unlike(original: nn.Module, twin: nn.Module) -> str | None:
     for name, value in ours.items():
         if not isinstance(value, Tensor) or value.numel() == 0:
             continue
-        words = tensor_difference(name, theirs[name], value, 0.0)
+        words = difference({name: theirs[name]}, {name: value}, 0.0)
         if words:
             return f"in the copy {words}"
         if value.device.type != "meta" and value.data_ptr() == theirs[name].data_ptr():
@@ -58,7 +44,7 @@ def unlike(original: nn.Module, twin: nn.Module) -> str | None:
 
 
 def graph_leaves(tensor: Tensor) -> set[int]:
-    """The ids of the tensors that a result's gradient arrives at.
+    """Return the ids of the tensors that a result's gradient arrives at.
 
     Example:
         >>> import torch
@@ -80,7 +66,7 @@ def graph_leaves(tensor: Tensor) -> set[int]:
 
 
 def is_tied(original: nn.Module, twin: nn.Module, outputs: Iterable[Tensor]) -> bool:
-    """Whether a copy holds, or its outputs come from, a parameter or buffer of its original."""
+    """Tell whether a copy holds, or its outputs come from, a tensor of its original."""
     ours = {id(tensor) for tensor in (*original.parameters(), *original.buffers())}
     theirs = {id(tensor) for tensor in (*twin.parameters(), *twin.buffers())}
     return bool(ours & theirs.union(*(graph_leaves(output) for output in outputs)))
