@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch.utils.data import Subset
 
+import lwm_loss.functional as LF
 from examples.rgbd.data import GeneratedRooms, RGBDDataset, Split
 from examples.rgbd.data.loading import Preloaded, split_holdout
 from examples.rgbd.evaluation.scoring import Crop
-from examples.rgbd.options.groups import DataOptions, OptionError, TrainConfig
+from examples.rgbd.options.groups import LAPTOP, DataOptions, OptionError, TrainConfig
 
 _ROOMS_A_WORKER = 32
 
@@ -28,6 +31,7 @@ class Pipeline:
         open: opens a split of the folder that the options name.
         trial: the default options without `--data`, for generated rooms; None needs `--data`.
         crop: what lies inside the white frame of the data set's images, if they have one.
+        laptop: the default options of `--recipe laptop`.
     """
 
     name: str
@@ -36,6 +40,18 @@ class Pipeline:
     open: Callable[..., RGBDDataset]
     trial: TrainConfig | None = None
     crop: Crop | None = None
+    laptop: TrainConfig = LAPTOP
+
+    def options(self, recipe: str | None) -> TrainConfig:
+        """The default options with `--data` and the recipe of this name."""
+        if recipe == "laptop":
+            return self.laptop
+        if recipe != "paper":
+            return self.recipe
+        # Section IV-A: "with ResNet152 as backbone, unless specified otherwise".
+        network = dataclasses.replace(self.recipe.network, backbone="resnet152")
+        run = dataclasses.replace(self.recipe.run, recipe="paper")
+        return dataclasses.replace(self.recipe, network=network, run=run)
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,29 @@ def limits_of(options: DataOptions, dataset: RGBDDataset) -> tuple[float, float]
     if not 0 <= near < far:
         raise OptionError(f"Expected 0 <= --near < --far in metres, but got {near} and {far}.")
     return near, far
+
+
+def mean_log_depth(
+    dataset: Subset[Any], limits: tuple[float, float], count: int = 16
+) -> float | None:
+    """The mean log-depth, in levels, of some frames that are spread over a data set.
+
+    Args:
+        dataset: the frames.
+        limits: (near, far) in metres.
+        count: how many frames to read.
+
+    Returns:
+        The mean over the pixels of known depth; None where there are none.
+    """
+    number = min(count, len(dataset))
+    total = known = 0.0
+    for index in range(number):
+        metres = torch.from_numpy(dataset[index * len(dataset) // number].depth)
+        levels = LF.rescale_depth(metres, *limits)
+        total += float(levels.clamp(min=1).double().log().sum())
+        known += float((levels > 0).sum())
+    return total / known if known else None
 
 
 def open_frames(pipeline: Pipeline, options: DataOptions, quiet: bool = False) -> Frames:

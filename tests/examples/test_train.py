@@ -33,6 +33,7 @@ TINY = [
     *("--epochs", "3", "--width", "8", "--initialisation", "scaled", "--panels", "1"),
     *("--panels-every", "3", "--device", "cpu"),
 ]
+NAMES = ("paper", "laptop")
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data" / "nyudv2"
 
@@ -310,17 +311,16 @@ def test_tensorboard_that_is_not_installed_is_missed(
 
 def test_a_loss_that_is_not_finite_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     args = [
-        *TINY,
-        "--optimizer",
-        "sgd",
-        "--lr",
-        "1e30",
-        "--schedule",
-        "constant",
-        "--clip-norm",
-        "0",
+        *(*TINY, "--optimizer", "sgd", "--schedule", "constant", "--output", "run"),
+        *("--lr", "1e30", "--clip-norm", "0", "--checkpoint-every", "1"),
     ]
-    assert "lower --lr" in refusal(capsys, args)
+    said = refusal(capsys, args)
+    assert "L_s left first and is nan at step 2 in epoch 1" in said
+    assert "run holds from before is untouched" in said
+    assert "did you mean --clip-norm 1" in said
+    state = load_checkpoint(Path("run/checkpoint.pt"))
+    assert state["step"] == 1
+    assert all(weight.isfinite().all() for weight in state["network"].values())
 
 
 def test_sunrgbd_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,8 +349,22 @@ def test_plain_side_outputs_are_not_logged_as_mined() -> None:
 
 
 def test_the_recipes_have_no_option_without_effect() -> None:
-    for recipe in (NYUDV2.recipe, ROOMS, SUNRGBD.recipe):
+    named = [pipeline.options(name) for pipeline in (NYUDV2, SUNRGBD) for name in (None, *NAMES)]
+    for recipe in (ROOMS, *named):
         check(recipe)
+
+
+def test_recipes_by_name() -> None:
+    paper, laptop = (NYUDV2.options(name) for name in NAMES)
+    assert (paper.network.backbone, paper.optimisation.lr) == ("resnet152", 1e-3)
+    assert (laptop.network.backbone, laptop.network.pretrained) == ("efficientnet_lite0", "pypi")
+    assert [each.run.recipe for each in (paper, laptop)] == list(NAMES)
+    assert SUNRGBD.options("paper").optimisation.epochs == 60
+
+
+def test_a_recipe_needs_frames(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refusal(capsys, ["--recipe", "laptop"])
+    assert "--recipe laptop with --data and the folder of NYUDv2" in said
 
 
 def test_configurations_survive_json() -> None:

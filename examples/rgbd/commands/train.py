@@ -60,7 +60,7 @@ def _value_of(args: Sequence[str], option: str) -> str | None:
 def _parse(pipeline: Pipeline, args: Sequence[str], default: TrainConfig) -> TrainConfig:
     rooms = (
         " Without --data it trains a small network on generated rooms; with --data DIR the defaults"
-        " are the paper's recipe (see them with --data DIR --help)."
+        " are the paper's recipe, or those of --recipe (see them with --data DIR --help)."
         if pipeline.trial is not None
         else ""
     )
@@ -172,8 +172,14 @@ def _plan(
     """The options, the folder and, to go on with, the state of a run."""
     resume = _value_of(args, "--resume")
     if resume is None:
+        recipe = _value_of(args, "--recipe")
         trial = pipeline.trial if _value_of(args, "--data") is None else None
-        config = _parse(pipeline, args, trial or pipeline.recipe)
+        if trial is not None and recipe is not None and "--help" not in args:
+            raise OptionError(
+                f"Expected --recipe {recipe} with --data and the folder of {pipeline.title}, but "
+                "got no --data: generated rooms have a recipe of their own."
+            )
+        config = _parse(pipeline, args, trial or pipeline.options(recipe))
         name = (
             f"{'rooms' if config.data.data is None else pipeline.name}-{config.objective.objective}"
         )

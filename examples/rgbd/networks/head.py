@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -132,6 +132,8 @@ class BoundedLogDepth(nn.Module):
 
     A raw 0 means the depth in the middle of the range, (lo + hi) / 2: a first guess of a scene that
     costs far less than the middle of the log range, 16 for (1, 256), which is close to the camera.
+    ``start_at`` moves it to the mean log-depth of the frames. It is a buffer, ``offset``, so that
+    it travels with the weights.
 
     Args:
         depth_range: (lo, hi) of the rescaled depth, 0 < lo < hi; the paper has (1, 256).
@@ -143,6 +145,8 @@ class BoundedLogDepth(nn.Module):
     Raises:
         ValueError: a range that is not 0 < lo < hi, or an unknown bound.
     """
+
+    offset: Tensor
 
     def __init__(
         self, depth_range: tuple[float, float] = (1.0, 256.0), bound: DepthBound = "clamp"
@@ -157,11 +161,29 @@ class BoundedLogDepth(nn.Module):
             )
         self.log_low, self.log_high = math.log(low), math.log(high)
         self.bound = bound
-        middle = math.log((low + high) / 2)
-        if bound == "sigmoid":
-            share = (middle - self.log_low) / (self.log_high - self.log_low)
-            middle = math.log(share / (1 - share))
-        self.offset = middle
+        self.register_buffer("offset", torch.zeros(()))
+        self.start_at(math.log((low + high) / 2))
+
+    def start_at(self, log_depth: float) -> None:
+        """Let a raw 0 mean this log-depth.
+
+        Raises:
+            ValueError: it is not inside the range.
+        """
+        if not self.log_low < log_depth < self.log_high:
+            raise ValueError(
+                f"Expected a log-depth between {self.log_low:.4g} and {self.log_high:.4g}, but got "
+                f"{log_depth:.4g}: is it depth in place of its log?"
+            )
+        if self.bound == "sigmoid":
+            share = (log_depth - self.log_low) / (self.log_high - self.log_low)
+            log_depth = math.log(share / (1 - share))
+        self.offset.fill_(log_depth)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        # Weights that were saved before it was a buffer began at the middle of the range.
+        state_dict.setdefault(f"{prefix}offset", self.offset)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         return f"log range=({self.log_low:.4g}, {self.log_high:.4g}), bound={self.bound}"

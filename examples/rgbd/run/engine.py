@@ -16,7 +16,7 @@ from examples.rgbd.data import Augmented, Batch
 from examples.rgbd.data.loading import StepSampler, batches, collate, loader
 from examples.rgbd.evaluation.scoring import Evaluation, evaluate
 from examples.rgbd.model import build_model
-from examples.rgbd.networks import parameter_groups
+from examples.rgbd.networks import BoundedLogDepth, parameter_groups
 from examples.rgbd.objectives import build_objective, has_hard_term
 from examples.rgbd.options.groups import OptionError, TrainConfig
 from examples.rgbd.progress import progress_bar
@@ -29,11 +29,12 @@ from examples.rgbd.report.text import (
     shown_terms,
 )
 from examples.rgbd.run.checkpoint import BEST, LATEST, load_checkpoint, save_checkpoint
+from examples.rgbd.run.divergence import Divergence, remedy
 from examples.rgbd.run.folder import RunFolder
 from examples.rgbd.run.schedule import Schedule, build_optimizer
 from examples.rgbd.run.state import portable_state, whole_state
 from examples.rgbd.run.step import TrainingStep
-from examples.rgbd.splits import Frames
+from examples.rgbd.splits import Frames, mean_log_depth
 
 
 class TrainingError(OptionError):
@@ -97,6 +98,8 @@ class Engine:
         network = build_model(
             config.network, config.objective, len(frames.classes), load_pretrained=load_pretrained
         )
+        if load_pretrained:
+            self._start_depth_at_its_mean(network)
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
         if options.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -115,8 +118,17 @@ class Engine:
         self.epoch = 0
         self.step = 0
         self.sums = torch.zeros(len(TERMS), dtype=torch.float64, device=self.device)
+        self.divergence = Divergence(self.device)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
+
+    def _start_depth_at_its_mean(self, network: nn.Module) -> None:
+        """A wrong first guess is an error that all pixels share: the steepest way of all."""
+        outputs = [each for each in network.modules() if isinstance(each, BoundedLogDepth)]
+        mean = mean_log_depth(self.frames.train, self.frames.limits) if outputs else None
+        for output in outputs:
+            if mean is not None and output.log_low < mean < output.log_high:
+                output.start_at(mean)
 
     @property
     def network(self) -> nn.Module:
@@ -168,13 +180,14 @@ class Engine:
                 parts = []
                 self.sums += terms
                 self.step += 1
+                self.divergence.watch(terms, self.step)
                 self._show(bar, terms)
                 if every and self.step % every == 0 and self.step < self.sampler.steps:
-                    self._check_finite(self.sums.tolist()[0])
+                    self._check_finite()
                     self.save()
         seconds = time.perf_counter() - began
         means = (self.sums / self.sampler.steps).tolist()
-        self._check_finite(means[0])
+        self._check_finite()
         seen = (self.sampler.steps - first) * self.config.optimisation.batch_size
         return {
             "epoch": self.epoch + 1,
@@ -191,16 +204,25 @@ class Engine:
         # Reading a loss stalls a GPU until it has caught up, so it is not done at every step.
         if self.device.type == "cpu" or self.step % 10 == 0:
             values = dict(zip(TERMS, terms.tolist()))
-            self._check_finite(values["loss"])
+            if not math.isfinite(values["loss"]):
+                self._check_finite()
             bar.set_postfix(shown_terms(self.config.objective, values), refresh=False)
         bar.update()
 
-    def _check_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"Expected a finite loss, but got {loss} in epoch {self.epoch + 1} by step "
-                f"{self.step}: did you mean a lower --lr, or --clip-norm 1?"
-            )
+    def _check_finite(self) -> None:
+        """Raise before weights that are no longer finite are scored or saved."""
+        diverged = self.divergence.describe(self.network)
+        if diverged is None:
+            return
+        kept = (
+            f"; what {self.folder.path} holds from before is untouched"
+            if self.folder.has_checkpoint
+            else ""
+        )
+        raise TrainingError(
+            f"Expected a finite loss, but {diverged} in epoch {self.epoch + 1}{kept}: did you mean "
+            f"{remedy(self.config)}?"
+        )
 
     # --- between epochs -------------------------------------------------------------------------
 

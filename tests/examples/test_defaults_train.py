@@ -1,0 +1,182 @@
+"""The defaults train: every network with every objective, on frames like real ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+from examples.nyudv2.recipe import PIPELINE
+from examples.rgbd.data import NYUDv2, Sample, resize, to_tensors
+from examples.rgbd.data.loading import collate
+from examples.rgbd.model import build_model
+from examples.rgbd.networks import BoundedLogDepth, parameter_groups
+from examples.rgbd.networks.kinds import NETWORKS
+from examples.rgbd.objectives import ARMS, build_objective
+from examples.rgbd.options.groups import NetworkOptions, ObjectiveOptions
+from examples.rgbd.report.text import TERMS
+from examples.rgbd.run.divergence import Divergence, remedy
+from examples.rgbd.run.schedule import Schedule, build_optimizer
+from examples.rgbd.run.step import TrainingStep
+from examples.rgbd.splits import mean_log_depth
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "nyudv2"
+LIMITS = (0.7, 10.0)
+CLASSES = 40
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    yield
+    for state in (AcceleratorState, PartialState, GradientState):
+        state._reset_state()
+
+
+def frame(seed, size=(64, 96)):
+    """A frame with the statistics of NYUDv2: walls and floor over half of it, few pixels of many
+    classes, a fifth void, depth of 0.7 to 10 m with holes, edges that colour shows too."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    rows, columns = np.mgrid[:height, :width]
+    label = np.where(rows > height * rng.uniform(0.5, 0.8), 1, 0)
+    depth = 0.9 + 9 * (1 - rows / height) ** 2 + rng.uniform(0, 2) * columns / width
+    for _ in range(18):
+        y, x = rng.integers(height), rng.integers(width)
+        h, w = rng.integers(2, height // 3), rng.integers(2, width // 3)
+        box = np.s_[y : y + h, x : x + w]
+        label[box], depth[box] = rng.integers(2, CLASSES), rng.uniform(0.7, 10)
+    colours = np.random.default_rng(7).integers(0, 256, (CLASSES, 3))
+    image = colours[label] * np.clip(1.2 - depth / 15, 0.4, 1)[..., None]
+    image = np.clip(image + rng.normal(0, 12, image.shape), 0, 255).astype(np.uint8)
+    label[rng.random(size) < 0.1], label[: height // 12] = 255, 255
+    depth[rng.random(size) < 0.1] = 0
+    return Sample(image, label.astype(np.uint8), depth.astype(np.float32), f"frame {seed}")
+
+
+def train(network, objective, frames, steps=12, *, batch=2, **options):
+    """Take the first steps as the engine does, by the defaults; the terms of each step."""
+    config = PIPELINE.recipe
+    optimisation = dataclasses.replace(config.optimisation, **options)
+    torch.manual_seed(0)
+    model = build_model(network, ObjectiveOptions(objective=objective), CLASSES)
+    for output in model.modules():
+        if isinstance(output, BoundedLogDepth):
+            output.start_at(mean_log_depth(frames, LIMITS))
+    loss, curriculum = build_objective(ObjectiveOptions(objective=objective), epochs=2)
+    groups = parameter_groups(model, optimisation.lr)
+    accelerator = Accelerator(cpu=True)
+    optimizer = build_optimizer(groups, optimisation)
+    schedule = Schedule(optimizer, optimisation, steps)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    step = TrainingStep(
+        model, loss, curriculum, optimizer, schedule, accelerator, limits=LIMITS,
+        clip_norm=optimisation.clip_norm,
+    )  # fmt: skip
+    samples = [to_tensors(frame) for frame in frames]
+    model.train()
+    rows = []
+    for index in range(steps):
+        first = batch * index % len(samples)
+        part = step.prepare(collate(samples[first : first + batch]))
+        rows.append(dict(zip(TERMS, step([part]).tolist(), strict=True)))
+    return rows
+
+
+def fits(network, objective):
+    return "num_sides" in NETWORKS[network].options or not ARMS[objective].sides
+
+
+PAIRS = [(net, arm) for net in NETWORKS for arm in ARMS if fits(net, arm)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "objective"), PAIRS)
+def test_defaults_train_every_network_with_every_objective(network, objective):
+    kind = NETWORKS[network]
+    width = 8 if "width" in kind.options else None
+    backbone = "resnet18" if not kind.families or "resnet" in kind.families else None
+    options = NetworkOptions(network=network, backbone=backbone or kind.backbone, width=width)
+    rows = train(options, objective, [frame(seed) for seed in range(2)])
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    segmentation = [row["segmentation"] for row in rows]
+    assert np.mean(segmentation[-3:]) < segmentation[0]
+
+
+@pytest.mark.slow
+def test_wide_decoder_keeps_its_depth_in_hand():
+    """What diverged: two decoders of width 256 from scratch, SGD 1e-3, one way for all pixels."""
+    options = NetworkOptions(backbone="resnet18")
+    frames = [frame(seed, (32, 48)) for seed in range(2)]
+    rows = train(options, "sd", frames, steps=5)
+    assert max(row["depth"] for row in rows) < 1.5 * rows[0]["depth"]
+    assert rows[-1]["segmentation"] < rows[0]["segmentation"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.exists(), reason="needs the NYUDv2 frames in ../shared")
+@pytest.mark.parametrize("objective", ARMS)
+def test_defaults_train_on_real_frames(objective):
+    data = NYUDv2(REAL, "train")
+    frames = [resize(data[index], (60, 80)) for index in range(0, 795, 100)]
+    options = NetworkOptions(backbone="resnet18", width=32)
+    rows = train(options, objective, frames, steps=20, batch=4)
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    segmentation = [row["segmentation"] for row in rows]
+    assert np.mean(segmentation[-4:]) < np.mean(segmentation[:2])
+
+
+def test_mean_log_depth_is_that_of_the_known_pixels():
+    depths = [np.full((2, 3), metres, np.float32) for metres in (0.7, 10.0, 20.0)]
+    depths[0][0, 0] = 0
+    frames = [
+        Sample(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8), d, "") for d in depths
+    ]
+    expected = 12 * math.log(256) / 17  # 5 pixels of level 1, 12 of level 256
+    assert mean_log_depth(frames, LIMITS) == pytest.approx(expected, rel=1e-6)
+    assert mean_log_depth([frames[0]._replace(depth=0 * depths[0])], LIMITS) is None
+
+
+@pytest.mark.parametrize("bound", ["clamp", "sigmoid", "none"])
+def test_raw_zero_means_the_depth_that_it_starts_at(bound):
+    layer = BoundedLogDepth((1.0, 256.0), bound)
+    assert layer(torch.zeros(1, 1, 1, 1)).item() == pytest.approx(math.log(128.5), rel=1e-6)
+    layer.start_at(3.5)
+    other = BoundedLogDepth((1.0, 256.0), bound)
+    other.load_state_dict(layer.state_dict())
+    assert other(torch.zeros(1, 1, 1, 1)).item() == pytest.approx(3.5, rel=1e-6)
+    with pytest.raises(ValueError, match="but got 300: is it depth"):
+        layer.start_at(300.0)
+
+
+def test_divergence_names_the_first_term_and_its_step():
+    watch, network = Divergence(torch.device("cpu")), torch.nn.Linear(2, 2)
+    good = torch.ones(len(TERMS), dtype=torch.float64)
+    watch.watch(good, 1)
+    assert watch.describe(network) is None
+    inf, nan = good.clone(), torch.full_like(good, math.nan)
+    inf[[TERMS.index("loss"), TERMS.index("depth")]] = math.inf
+    watch.watch(inf, 2)
+    watch.watch(nan, 3)
+    assert watch.describe(network) == "L_d left first and is inf at step 2"
+
+
+def test_weights_that_are_not_finite_are_found_before_they_are_saved():
+    watch, network = Divergence(torch.device("cpu")), torch.nn.Linear(2, 2)
+    network.bias.data[1] = math.nan
+    assert watch.describe(network) == "the weights are not finite after the last step"
+
+
+def test_remedy_is_an_option_that_is_not_set_yet():
+    def with_(**options):
+        optimisation = dataclasses.replace(PIPELINE.recipe.optimisation, **options)
+        return remedy(dataclasses.replace(PIPELINE.recipe, optimisation=optimisation))
+
+    assert with_(clip_norm=0.0).startswith("--clip-norm 1")
+    assert with_() == "a lower --lr, such as 0.0001"
+    assert with_(mixed_precision="fp16").startswith("--mixed-precision bf16")
