@@ -141,6 +141,10 @@ def _listed(
     """Bring one batch and a list of micro-batches to a list; [] for None."""
     if tensors is None:
         return []
+    if not isinstance(tensors, (Tensor, list, tuple)):
+        raise TypeError(
+            f"Expected `{name}` to be a tensor or a list of them, but got {type(tensors).__name__}."
+        )
     listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     for tensor in listed:
         require_tensor(tensor, name)
