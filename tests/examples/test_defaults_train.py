@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
+import lwm_loss as lwm
 from examples.nyudv2.recipe import PIPELINE
 from examples.rgbd.data import NYUDv2, Sample, resize, to_tensors
 from examples.rgbd.data.loading import collate
@@ -60,7 +62,11 @@ def frame(seed, size=(64, 96)):
 
 
 def train(network, objective, frames, steps=12, *, batch=2, **options):
-    """Take the first steps as the engine does, by the defaults; the terms of each step."""
+    """Take the first steps as the engine does, by the defaults.
+
+    Returns the terms of each step, and plain cross-entropy of all frames before and after: the L_s
+    of the curriculum is over pixels that change from step to step.
+    """
     config = PIPELINE.recipe
     optimisation = dataclasses.replace(config.optimisation, **options)
     torch.manual_seed(0)
@@ -79,13 +85,20 @@ def train(network, objective, frames, steps=12, *, batch=2, **options):
         clip_norm=optimisation.clip_norm,
     )  # fmt: skip
     samples = [to_tensors(frame) for frame in frames]
+    whole = step.prepare(collate(samples))
+
+    def cross_entropy():
+        with torch.no_grad():
+            logits = lwm.MultiTaskOutput.of(model(whole.image)).logits
+        return F.cross_entropy(logits, whole.label, ignore_index=255).item()
+
     model.train()
-    rows = []
+    before, rows = cross_entropy(), []
     for index in range(steps):
         first = batch * index % len(samples)
         part = step.prepare(collate(samples[first : first + batch]))
         rows.append(dict(zip(TERMS, step([part]).tolist(), strict=True)))
-    return rows
+    return rows, before, cross_entropy()
 
 
 def fits(network, objective):
@@ -104,10 +117,9 @@ def test_defaults_train_every_network_with_every_objective(network, objective):
     width = 8 if "width" in kind.options else None
     backbone = "resnet18" if not kind.families or "resnet" in kind.families else None
     options = NetworkOptions(network=network, backbone=backbone or kind.backbone, width=width)
-    rows = train(options, objective, [frame(seed) for seed in range(2)])
+    rows, before, after = train(options, objective, [frame(seed) for seed in range(2)])
     assert all(math.isfinite(value) for row in rows for value in row.values())
-    segmentation = [row["segmentation"] for row in rows]
-    assert np.mean(segmentation[-3:]) < segmentation[0]
+    assert after < before
 
 
 @pytest.mark.slow
@@ -115,9 +127,9 @@ def test_wide_decoder_keeps_its_depth_in_hand():
     """What diverged: two decoders of width 256 from scratch, SGD 1e-3, one way for all pixels."""
     options = NetworkOptions(backbone="resnet18")
     frames = [frame(seed, (32, 48)) for seed in range(2)]
-    rows = train(options, "sd", frames, steps=5)
+    rows, before, after = train(options, "sd", frames, steps=5)
     assert max(row["depth"] for row in rows) < 1.5 * rows[0]["depth"]
-    assert rows[-1]["segmentation"] < rows[0]["segmentation"]
+    assert after < before
 
 
 @pytest.mark.slow
@@ -127,10 +139,9 @@ def test_defaults_train_on_real_frames(objective):
     data = NYUDv2(REAL, "train")
     frames = [resize(data[index], (60, 80)) for index in range(0, 795, 100)]
     options = NetworkOptions(backbone="resnet18", width=32)
-    rows = train(options, objective, frames, steps=20, batch=4)
+    rows, before, after = train(options, objective, frames, steps=20, batch=4)
     assert all(math.isfinite(value) for row in rows for value in row.values())
-    segmentation = [row["segmentation"] for row in rows]
-    assert np.mean(segmentation[-4:]) < np.mean(segmentation[:2])
+    assert after < before
 
 
 def test_mean_log_depth_is_that_of_the_known_pixels():
