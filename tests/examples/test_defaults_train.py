@@ -9,23 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
-import lwm_loss as lwm
 from examples.nyudv2.recipe import PIPELINE
-from examples.rgbd.data import NYUDv2, Sample, resize, to_tensors
-from examples.rgbd.data.loading import collate
-from examples.rgbd.model import build_model
-from examples.rgbd.networks import BoundedLogDepth, parameter_groups
+from examples.rgbd.data import NYUDv2, Sample, resize
+from examples.rgbd.networks import BoundedLogDepth
 from examples.rgbd.networks.kinds import NETWORKS
-from examples.rgbd.objectives import ARMS, build_objective
+from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.groups import NetworkOptions, ObjectiveOptions
 from examples.rgbd.report.text import TERMS
 from examples.rgbd.run.divergence import Divergence, remedy
-from examples.rgbd.run.schedule import Schedule, build_optimizer
-from examples.rgbd.run.step import TrainingStep
+from examples.rgbd.run.first_steps import first_steps
 from examples.rgbd.splits import mean_log_depth
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "nyudv2"
@@ -61,44 +55,17 @@ def frame(seed, size=(64, 96)):
     return Sample(image, label.astype(np.uint8), depth.astype(np.float32), f"frame {seed}")
 
 
-def train(network, objective, frames, steps=12, *, batch=2, **options):
-    """Take the first steps as the engine does, by the defaults.
-
-    Returns the terms of each step, and plain cross-entropy of all frames before and after: the L_s
-    of the curriculum is over pixels that change from step to step.
-    """
-    config = PIPELINE.recipe
-    optimisation = dataclasses.replace(config.optimisation, **options)
-    torch.manual_seed(0)
-    model = build_model(network, ObjectiveOptions(objective=objective), CLASSES)
-    for output in model.modules():
-        if isinstance(output, BoundedLogDepth):
-            output.start_at(mean_log_depth(frames, LIMITS))
-    loss, curriculum = build_objective(ObjectiveOptions(objective=objective), epochs=2)
-    groups = parameter_groups(model, optimisation.lr)
-    accelerator = Accelerator(cpu=True)
-    optimizer = build_optimizer(groups, optimisation)
-    schedule = Schedule(optimizer, optimisation, steps)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    step = TrainingStep(
-        model, loss, curriculum, optimizer, schedule, accelerator, limits=LIMITS,
-        clip_norm=optimisation.clip_norm,
-    )  # fmt: skip
-    samples = [to_tensors(frame) for frame in frames]
-    whole = step.prepare(collate(samples))
-
-    def cross_entropy():
-        with torch.no_grad():
-            logits = lwm.MultiTaskOutput.of(model(whole.image)).logits
-        return F.cross_entropy(logits, whole.label, ignore_index=255).item()
-
-    model.train()
-    before, rows = cross_entropy(), []
-    for index in range(steps):
-        first = batch * index % len(samples)
-        part = step.prepare(collate(samples[first : first + batch]))
-        rows.append(dict(zip(TERMS, step([part]).tolist(), strict=True)))
-    return rows, before, cross_entropy()
+def train(network, objective, frames, steps=12, *, batch=2):
+    """Take the first steps by the defaults."""
+    recipe = PIPELINE.recipe
+    optimisation = dataclasses.replace(recipe.optimisation, batch_size=batch)
+    config = dataclasses.replace(
+        recipe,
+        network=network,
+        objective=ObjectiveOptions(objective=objective),
+        optimisation=optimisation,
+    )
+    return first_steps(config, frames, LIMITS, CLASSES, steps)
 
 
 def fits(network, objective):

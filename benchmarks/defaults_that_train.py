@@ -1,0 +1,113 @@
+"""Do the defaults train? Every network with every objective, over the first steps on real frames.
+
+``python -m benchmarks.defaults_that_train DATA ROWS.jsonl`` adds a line for each combination that the
+file does not have yet, so it can be ended and gone on with, and prints the table of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+from examples.nyudv2.recipe import PIPELINE
+from examples.rgbd.data import NYUDv2, resize
+from examples.rgbd.networks.kinds import NETWORKS
+from examples.rgbd.objectives import ARMS
+from examples.rgbd.options.groups import TrainConfig
+from examples.rgbd.run.first_steps import first_steps
+
+
+def combinations(width: int | None) -> list[TrainConfig]:
+    """Networks that read the image alone, with every objective, from scratch and pre-trained."""
+    recipe = PIPELINE.recipe
+    made = []
+    for pretrained in (None, "pypi"):
+        for objective in ARMS:
+            for name, kind in NETWORKS.items():
+                sides = "num_sides" in kind.options or not ARMS[objective].sides
+                if kind.input != "rgb" or not sides or (pretrained and kind.families):
+                    continue
+                scratch = kind.backbone if kind.families else "resnet18"
+                network = dataclasses.replace(
+                    recipe.network, network=name, pretrained=pretrained,
+                    backbone="efficientnet_lite0" if pretrained else scratch,
+                    width=width if "width" in kind.options else None,
+                )  # fmt: skip
+                arm = dataclasses.replace(recipe.objective, objective=objective)
+                made.append(dataclasses.replace(recipe, network=network, objective=arm))
+    return made
+
+
+def key_of(config: TrainConfig, args: argparse.Namespace) -> list[Any]:
+    """What tells one line from another."""
+    network = config.network
+    return [
+        network.network, network.backbone, bool(network.pretrained), config.objective.objective,
+        args.image_size, args.width, args.batch_size, args.steps, args.precision,
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("--image-size", default="120x160")
+    parser.add_argument("--width", type=int, help="of the decoders; the published one by default")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--precision", default="no", choices=["no", "bf16"])
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS))
+    parser.add_argument("--objectives", nargs="*", default=list(ARMS))
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    height, width = (int(each) for each in args.image_size.split("x"))
+    data = NYUDv2(args.data, "train")
+    chosen = [index * len(data) // args.frames for index in range(args.frames)]
+    frames = [resize(data[index], (height, width)) for index in chosen]
+    lines = args.rows.read_text().splitlines() if args.rows.exists() else []
+    done = [json.loads(line) for line in lines]
+    for config in combinations(args.width):
+        key = key_of(config, args)
+        wanted = config.network.network in args.networks
+        wanted = wanted and config.objective.objective in args.objectives
+        if not wanted or any(row["key"] == key for row in done):
+            continue
+        optimisation = dataclasses.replace(
+            config.optimisation, batch_size=args.batch_size, mixed_precision=args.precision,
+            channels_last=True,
+        )  # fmt: skip
+        config = dataclasses.replace(config, optimisation=optimisation)
+        for state in (AcceleratorState, PartialState, GradientState):
+            state._reset_state()
+        rows, before, after = first_steps(
+            config, frames, data.depth_limits, len(data.classes), args.steps
+        )
+        finite = all(math.isfinite(value) for row in rows for value in row.values())
+        depth = [row["depth"] for row in rows]
+        done.append(
+            {"key": key, "before": before, "after": after, "finite": finite,
+             "depth_first": depth[0], "depth_most": max(depth), "depth_last": depth[-1]}
+        )  # fmt: skip
+        with args.rows.open("a") as file:
+            file.write(json.dumps(done[-1]) + "\n")
+    for row in done:
+        name = " ".join(str(each) for each in row["key"])
+        print(
+            f"{name:<80} {'finite' if row['finite'] else 'NOT FINITE':<10} "
+            f"L_s {row['before']:.3f} -> {row['after']:.3f}  "
+            f"L_d {row['depth_first']:.3f} -> {row['depth_last']:.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
