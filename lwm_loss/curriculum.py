@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from ._checks import (
     can_read,
     fail,
+    is_transformed,
     require_finite,
     require_int,
     require_same_device,
@@ -42,26 +44,67 @@ def check_weight_map(weight_map: Tensor, mask: Tensor | None) -> None:
 
 
 def threshold(weight_map: Tensor, progress: float | Tensor, mask: Tensor | None) -> Tensor:
-    """Threshold of Eq. 8, one for each image. Arguments must already be checked."""
+    """Threshold of Eq. 8, one per image. Inputs must already be validated."""
     values = weight_map.detach()
     if values.shape[1:].numel() == 0:
         return values.new_zeros(
             values.shape[0], dtype=torch.promote_types(values.dtype, torch.float32)
         )
     values = values.to(torch.promote_types(values.dtype, torch.float32)).flatten(1)
+    if values.shape[1] == 0:
+        return values.new_zeros(len(values))
     counted = torch.ones_like(values, dtype=torch.bool) if mask is None else mask.flatten(1)
-    median = lower_median(values, counted)
-    # Not 0 outside of the mask: a map that a user hands in may be negative.
-    maximum = torch.where(counted, values, -torch.inf).amax(1)
+    median, maximum = median_and_maximum(values, counted)
     pace = median + progress * (maximum - median)
-    return torch.where(counted.any(1), pace, 0)
+    return torch.where(counted.sum(1) > 0, pace, 0)
 
 
-def lower_median(values: Tensor, counted: Tensor) -> Tensor:
-    """Median over the counted entries of each row, the lower one of two, as `torch.median`."""
+def median_and_maximum(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the counted entries of each row (B, N): the lower median, as `torch.median`, and maximum.
+
+    A NaN is left out of the median and is the maximum. A row without entries has any values.
+    """
     if values.device.type == "cuda":
-        return median_by_digits(values, counted)
-    return torch.where(counted, values, torch.nan).nanmedian(1).values
+        median = median_by_digits(values, counted)
+    elif values.device.type == "cpu" and not _needs_rules(values, counted):
+        median, maximum = median_by_partition(values, counted)
+        return median, maximum
+    else:
+        median = torch.where(counted, values, torch.nan).nanmedian(1).values
+    # Not 0 where not counted: a map that a user hands in may be negative.
+    return median, torch.where(counted, values, -torch.inf).amax(1)
+
+
+def _needs_rules(*tensors: Tensor) -> bool:
+    """Whether somebody differentiates forwards or maps, for which a custom operator has no rule."""
+    return forward_ad._current_level >= 0 or any(is_transformed(tensor) for tensor in tensors)
+
+
+@torch.library.custom_op(
+    "lwm_loss::median_and_maximum",
+    mutates_args=(),
+    device_types="cpu",
+    schema="(Tensor values, Tensor counted) -> (Tensor, Tensor)",
+)
+def median_by_partition(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """The form for CPUs: numpy selects with vector instructions, several times as fast as torch."""
+    # What is not counted goes below all others, NaN above.
+    ordered = torch.where(counted, values, -torch.inf)
+    maximum = ordered.amax(1)
+    below = values.shape[1] - counted.sum(1)
+    number = values.shape[1] - below
+    if maximum.isnan().any():
+        number = number - ordered.isnan().sum(1)
+    middle = below + (number - 1).clamp(min=0) // 2
+    middle.clamp_(max=values.shape[1] - 1)
+    for row, place in zip(ordered.numpy(), middle.tolist()):
+        row.partition(place)
+    return ordered.gather(1, middle.unsqueeze(1)).squeeze(1), maximum
+
+
+@median_by_partition.register_fake
+def _(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    return values.new_empty(len(values)), values.new_empty(len(values))
 
 
 def median_by_digits(values: Tensor, counted: Tensor) -> Tensor:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
+import torch._dynamo
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
-from lwm_loss.curriculum import median_by_digits
+from lwm_loss.curriculum import median_and_maximum, median_by_digits
 from lwm_loss.testing import reference as ref
 from lwm_loss.testing.strategies import masks, sizes
 
@@ -50,8 +53,29 @@ def test_threshold_is_the_oracles(
     np.testing.assert_array_equal(as_tensor.numpy(), truth)
 
 
-@given(st.data(), st.sampled_from([torch.float32, torch.float64]))
-def test_the_median_by_digits_is_the_sorted_middle(data: st.DataObject, dtype: torch.dtype) -> None:
+def median_on_the_cpu(values: Tensor, counted: Tensor) -> Tensor:
+    return median_and_maximum(values, counted)[0]
+
+
+def median_under_a_transform(values: Tensor, counted: Tensor) -> Tensor:
+    return torch.func.vmap(lambda row, kept: median_on_the_cpu(row[None], kept[None]).squeeze(0))(
+        values, counted
+    )
+
+
+MEDIANS = {
+    "digits, as on CUDA": median_by_digits,
+    "partition, as on a CPU": median_on_the_cpu,
+    "nanmedian, as under a transform": median_under_a_transform,
+}
+each_median = pytest.mark.parametrize("median_of", MEDIANS.values(), ids=MEDIANS.keys())
+
+
+@each_median
+@given(data=st.data(), dtype=st.sampled_from([torch.float32, torch.float64]))
+def test_the_median_is_the_sorted_middle(
+    median_of: Callable[[Tensor, Tensor], Tensor], data: st.DataObject, dtype: torch.dtype
+) -> None:
     width = 32 if dtype == torch.float32 else 64
     # Neighbours that differ in the last digit only, besides anything that is a number.
     near = st.integers(0, 3).map(lambda steps: float(1 + steps * torch.finfo(dtype).eps))
@@ -62,24 +86,57 @@ def test_the_median_by_digits_is_the_sorted_middle(data: st.DataObject, dtype: t
     inside = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
     table = torch.tensor(values, dtype=dtype).reshape(rows, columns)
     mask = torch.tensor(inside).reshape(rows, columns)
-    medians = median_by_digits(table, mask)
-    assert medians.dtype == dtype
-    for median, row, kept in zip(medians.tolist(), table.tolist(), mask.tolist(), strict=True):
+    medians, (_, maxima) = median_of(table, mask), median_and_maximum(table, mask)
+    assert medians.dtype == maxima.dtype == dtype
+    for row, kept, median, maximum in zip(
+        table.tolist(), mask.tolist(), medians.tolist(), maxima.tolist(), strict=True
+    ):
         chosen = sorted(value for value, keep in zip(row, kept, strict=True) if keep)
         if chosen:
             assert median == chosen[(len(chosen) - 1) // 2]
+            assert maximum == chosen[-1]
 
 
-def test_the_median_by_digits_passes_over_nan() -> None:
-    values = torch.tensor([[torch.nan, 3.0, 1.0, 2.0, torch.nan]])
-    assert median_by_digits(values, torch.ones(1, 5, dtype=torch.bool)).tolist() == [2.0]
+@each_median
+def test_the_median_passes_over_nan(median_of: Callable[[Tensor, Tensor], Tensor]) -> None:
+    values = torch.tensor([[torch.nan, 3.0, 1.0, 2.0, torch.nan, -5.0]])
+    counted = torch.tensor([[True, True, True, True, True, False]])
+    assert median_of(values, counted).tolist() == [2.0]
+    assert median_and_maximum(values, counted)[1].isnan().all()
 
 
-def test_a_large_map_has_the_same_median_by_digits() -> None:
+@each_median
+def test_a_large_map_has_the_same_median(median_of: Callable[[Tensor, Tensor], Tensor]) -> None:
     values = torch.randn(3, 100_000, generator=torch.Generator().manual_seed(0)).abs()
     mask = torch.rand(values.shape, generator=torch.Generator().manual_seed(1)) < 0.9
+    before = values.clone()
     expected = torch.stack([row[kept].median() for row, kept in zip(values, mask, strict=True)])
-    assert torch.equal(median_by_digits(values, mask), expected)
+    assert torch.equal(median_of(values, mask), expected)
+    assert torch.equal(values, before)
+
+
+def test_the_median_is_an_operator_that_compilers_see_through() -> None:
+    values, counted = torch.rand(2, 9), torch.rand(2, 9) < 0.7
+    torch.library.opcheck(torch.ops.lwm_loss.median_and_maximum.default, (values, counted))
+    torch._dynamo.reset()
+    compiled = torch.compile(LF.curriculum_threshold, fullgraph=True, backend="aot_eager")
+    expected = LF.curriculum_threshold(values, 0.5, mask=counted)
+    assert torch.equal(compiled(values, 0.5, mask=counted), expected)
+
+
+def test_a_map_laid_out_otherwise_has_the_same_threshold() -> None:
+    weight = torch.rand(5, 4, 3, generator=torch.Generator().manual_seed(0))
+    for other in (weight.transpose(1, 2).contiguous().transpose(1, 2), weight.flip(0).flip(0)):
+        assert torch.equal(LF.curriculum_threshold(other, 0.0), weight.flatten(1).median(1).values)
+    batch_last = weight.movedim(0, -1).contiguous().movedim(-1, 0)
+    assert torch.equal(LF.curriculum_threshold(batch_last, 1.0), weight.flatten(1).amax(1))
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5), (2, 0, 5), (2, 4, 0)])
+def test_a_map_without_pixels(shape: tuple[int, ...]) -> None:
+    weight = torch.zeros(shape)
+    assert LF.curriculum_threshold(weight, 0.5).tolist() == [0.0] * shape[0]
+    assert lwm.SelfPacedCurriculum(2)(weight, weight > 0).shape == shape
 
 
 def test_the_median_is_the_lower_one() -> None:

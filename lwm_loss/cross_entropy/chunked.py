@@ -1,120 +1,140 @@
-"""The CPU form: blocks of rows that stay in cache, and nothing but log-sum-exp kept for backward.
+"""The CPU form: blocks of rows that stay in cache, and two numbers a pixel kept for backward.
 
 Plain cross-entropy writes a log-softmax of the logits' size and reads it again twice. Here a
 block is read from memory once, everything about its pixels is computed while it is in cache, and
 backward does the same with one read and one write. Logits at a lower resolution than the labels
-are interpolated block by block and never exist at full size: the columns of one image at a time
-(a fraction of the full size), the rows within the block.
+are interpolated block by block and never exist at full size.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .._pixels import labelled_pixels, map_dtype
+from .interpolation import UpsampledGradient, UpsampledImage, Upsampling, is_finite
+from .pages import prefer_large_pages
+from .settings import Settings
 
-# Elements of a block for each thread. What goes over a block several times does so in a near cache,
-# with 1 MiB of float32. A gradient written where it stays is memory that was never touched: there
-# fewer steps cost less.
-NEAR_ELEMENTS = 1 << 18
-FRESH_ELEMENTS = 1 << 20
-# Columns that are interpolated by one matrix product: more would multiply by more zeros.
-BAND = 128
+# Elements of a block for each thread: 1 MiB of float32. A block is read several times and should
+# stay in cache; smaller blocks take more steps, each with a fixed cost.
+BLOCK_ELEMENTS = 1 << 18
+INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
-def forward(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss, Delta and log-sum-exp of every pixel; loss and Delta are 0 where ignored."""
-    dtype = map_dtype(logits)
-    label, labelled = labels(target, ignore_index)
-    if weight is not None:
-        weight = weight.to(dtype)
+def forward(logits: Tensor, target: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Loss and Delta of every pixel (B, \*S), and what backward needs of it, (2, B, \*S).
+
+    The latter is the highest score of the pixel and its probability. One log-sum-exp would not
+    do: where all scores have a large offset in common, its rounding is as large. Loss, Delta and
+    the probability are 0 at ignored pixels.
+    """
+    dtype, smoothing = map_dtype(logits), settings.label_smoothing
+    label, labelled = labels(target, settings.ignore_index)
+    weight = None if settings.weight is None else settings.weight.to(dtype)
     # What every pixel needs of its scores, gathered block by block; the arithmetic on these maps
     # is done once for all of them.
-    peak, true, other = (torch.empty(target.shape, dtype=dtype) for _ in range(3))
-    uniform = torch.empty_like(peak) if label_smoothing > 0 else None
+    top = torch.empty(2, *target.shape, dtype=dtype)
+    peak, other = top
+    true = torch.empty(target.shape, dtype=dtype)
+    uniform = torch.empty_like(true) if smoothing > 0 else None
     near, scratch = Scratch(), Scratch()
-    for image, rows, block in blocks(logits, target, NEAR_ELEMENTS):
-        block = near.hold(block)
-        index = label[image, rows][None]
+    order = torch.arange(target[0].numel())
+    for image, rows, block in blocks(logits, target):
+        block = near.hold(block, dtype)
         torch.amax(block, 0, out=peak[image, rows])
-        log_probability = torch.log_softmax(block, 0, out=scratch.like(block))
-        torch.gather(log_probability, 0, index, out=true[image, rows][None])
+        log_probability = torch.log_softmax(block, 0, out=scratch.like(block, dtype))
+        index = label[image, rows].flatten()
+        place = torch.add(order[: len(index)], index, alpha=len(index))
+        flat = log_probability.view(-1)
+        torch.index_select(flat, 0, place, out=true[image, rows].view(-1))
         if uniform is not None:
             uniform[image, rows] = (
                 log_probability.sum(0)
                 if weight is None
                 else torch.tensordot(weight, log_probability, 1)
             )
-        log_probability.scatter_(0, index, -torch.inf)
+        flat.index_fill_(0, place, -torch.inf)
         best_other = torch.amax(log_probability, 0, out=other[image, rows])
         # A tie is rare with scores of 32 bits, and only then the order of the classes matters.
-        if torch.eq(best_other, true[image, rows]).any():
+        gap = best_other - true[image, rows]
+        if gap.count_nonzero() < gap.numel():
             at_peak = torch.eq(block, peak[image, rows], out=log_probability)
-            best_other.masked_fill_(first_class(at_peak) == index[0], -torch.inf)
-    # Log-softmax keeps the order of the scores. A NaN is below nothing and so counts as wrong.
-    wrong = torch.lt(other, true).logical_not_().logical_and_(labelled)
-    # At the maximum log-softmax is minus what the log-sum-exp exceeds the maximum by.
-    log_sum_exp = peak.sub_(torch.maximum(other, true))
-    loss = torch.sub(0, true, out=true)
+            best_other.masked_fill_(first_class(at_peak) == label[image, rows], -torch.inf)
+    # Log-softmax keeps the order of the scores.
+    wrong = torch.lt(other, true).logical_not_()
+    if not is_finite(true):
+        _compare_again(wrong, true, logits, label)
+    # The probability of the highest score.
+    zero_where_ignored(torch.maximum(other, true, out=other).exp_(), labelled)
+    loss = true.neg_()
     if weight is not None:
         loss.mul_(weight[label])
     if uniform is not None:
-        loss.lerp_(uniform.div_(-logits.shape[1]), label_smoothing)
-    return loss.masked_fill_(labelled.logical_not_(), 0), wrong, log_sum_exp
+        # Not `lerp_`: between two infinities that would be NaN.
+        loss.mul_(1 - smoothing).add_(uniform, alpha=-smoothing / logits.shape[1])
+    return zero_where_ignored(loss, labelled), wrong.logical_and_(labelled), top
 
 
 def backward(
-    grad: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    log_sum_exp: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
+    grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, settings: Settings
 ) -> Tensor:
     """Gradient of the logits from that of the loss: g (softmax - one-hot), one block at a time."""
-    dtype = map_dtype(logits)
-    label, labelled = labels(target, ignore_index)
-    scale = torch.where(labelled, grad.to(dtype), 0)
+    dtype, smoothing = map_dtype(logits), settings.label_smoothing
+    label, labelled = labels(target, settings.ignore_index)
+    grad = grad.to(dtype, copy=True, memory_format=torch.contiguous_format)
+    scale = zero_where_ignored(grad, labelled)
     # The gradient of a score: total_scale * softmax, less true_scale at the label, less what
     # label smoothing takes from every class.
     true_scale = total_scale = scale
-    class_scale: Tensor | float = label_smoothing / logits.shape[1]
-    if label_smoothing > 0:
-        true_scale = scale * (1 - label_smoothing)
-    if weight is not None:
-        weight = weight.to(dtype)
+    class_scale = torch.full((logits.shape[1],), smoothing / logits.shape[1], dtype=dtype)
+    if smoothing > 0:
+        true_scale = scale * (1 - smoothing)
+    if settings.weight is not None:
+        weight = settings.weight.to(dtype)
         true_scale = true_scale * weight[label]
-        class_scale = (class_scale * weight).reshape(-1, *[1] * (target.ndim - 1))
+        class_scale = class_scale * weight
+    if smoothing > 0:
         total_scale = true_scale + scale * class_scale.sum()
+    elif settings.weight is not None:
+        total_scale = true_scale
+    class_scale = class_scale.reshape(-1, *[1] * (target.ndim - 1))
+    peak, probability = top
+    peak_scale = total_scale * probability
     lift = true_scale.neg()
-    sink = GradientSink(logits, target)
-    for image, rows, block in blocks(logits, target, sink.block_elements):
+    # Scores at ignored pixels may be anything, and 0 * NaN is NaN.
+    ignored = None if is_finite(top) else labelled.logical_not()
+    sink = GradientSink(logits, target, (peak_scale, lift, scale))
+    for image, rows, block in blocks(logits, target):
         part = sink.buffer(image, rows, block)
-        torch.sub(block, log_sum_exp[image, rows], out=part)
-        part.exp_().mul_(total_scale[image, rows])
-        if label_smoothing > 0:
-            part.sub_(class_scale * scale[image, rows])
+        torch.sub(block, peak[image, rows], out=part)
+        part.exp_().mul_(peak_scale[image, rows])
+        if smoothing > 0:
+            part.addcmul_(class_scale, scale[image, rows], value=-1)
         part.scatter_add_(0, label[image, rows][None], lift[image, rows][None])
+        if ignored is not None:
+            part.masked_fill_(ignored[image, rows], 0)
         sink.add(image, rows, part)
     return sink.result
 
 
 def labels(target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """Labels that may be used as an index, and which of them are real."""
+    """Labels that may be used as an index (0 where ignored), and which of them are real."""
+    target = target.contiguous()
     labelled = labelled_pixels(target, ignore_index)
-    return torch.where(labelled, target, 0), labelled
+    return labelled.long().neg_().bitwise_and_(target), labelled
+
+
+def zero_where_ignored(values: Tensor, labelled: Tensor) -> Tensor:
+    """Set a map to 0 at ignored pixels, in place, whatever it holds there.
+
+    By its bits, since `where` and `masked_fill_` are not vectorised and take many times as long.
+    """
+    bits = values.view(INTEGERS[values.dtype])
+    bits.bitwise_and_(labelled.to(bits.dtype).neg_())
+    return values
 
 
 def first_class(chosen: Tensor) -> Tensor:
@@ -124,133 +144,91 @@ def first_class(chosen: Tensor) -> Tensor:
     return classes - chosen.mul_(rank).amax(0)
 
 
+def _compare_again(wrong: Tensor, true: Tensor, logits: Tensor, label: Tensor) -> None:
+    """Delta of the blocks that hold a NaN, by `argmax`, which takes a NaN for the highest score."""
+    for image, rows, block in blocks(logits, label):
+        if not is_finite(true[image, rows]):
+            wrong[image, rows] = block.argmax(0) != label[image, rows]
+
+
 class Scratch:
     """One buffer for all blocks, made anew only where the shape changes."""
 
     def __init__(self) -> None:
         self.buffer: Tensor | None = None
 
-    def like(self, block: Tensor) -> Tensor:
+    def like(self, block: Tensor, dtype: torch.dtype) -> Tensor:
+        """A contiguous buffer of the block's shape."""
         if self.buffer is None or self.buffer.shape != block.shape:
-            self.buffer = torch.empty_like(block, memory_format=torch.contiguous_format)
+            self.buffer = torch.empty(block.shape, dtype=dtype)
         return self.buffer
 
-    def hold(self, block: Tensor) -> Tensor:
-        """The block itself if it lies in one piece, else a copy that does."""
-        return block if block.is_contiguous() else self.like(block).copy_(block)
+    def hold(self, block: Tensor, dtype: torch.dtype) -> Tensor:
+        """The block itself if it is contiguous and of that dtype, else a copy that is."""
+        if block.is_contiguous() and block.dtype == dtype:
+            return block
+        return self.like(block, dtype).copy_(block)
 
 
-class Interpolation:
-    """Bilinear interpolation along one axis, as `interpolate(align_corners=False)` defines it.
-
-    A small matrix product for each band of the result: a pixel is made of two source pixels, a
-    band of pixels of a few more.
-    """
-
-    def __init__(self, source: int, size: int, dtype: torch.dtype) -> None:
-        # torch itself supplies the shares of every pixel: they are the interpolated identity.
-        identity = torch.eye(source, dtype=dtype)[None]
-        matrix = F.interpolate(identity, size, mode="linear", align_corners=False)[0]
-        self.matrix = matrix.t().contiguous()
-        self.reach = source / size
-
-    def band(self, pixels: slice) -> tuple[slice, Tensor]:
-        """The source pixels that some pixels are made of, and their shares."""
-        start = max(0, math.floor((pixels.start + 0.5) * self.reach - 0.5))
-        stop = min(self.matrix.shape[1], math.floor((pixels.stop - 0.5) * self.reach - 0.5) + 2)
-        source = slice(min(start, stop - 1), stop)
-        return source, self.matrix[pixels, source]
-
-    def rows(self, columns: Tensor, rows: slice) -> Tensor:
-        """Some rows (C, rows, W) of an image whose columns (C, h, W) are interpolated already."""
-        source, shares = self.band(rows)
-        return shares @ columns[:, source]
-
-    def rows_backward(self, grad: Tensor, rows: slice, columns: Tensor) -> None:
-        """Adds the gradient of some rows to that of the columns."""
-        source, shares = self.band(rows)
-        columns[:, source] += shares.t() @ grad
-
-    def columns(self, scores: Tensor) -> Tensor:
-        """(C, h, w) to (C, h, W)."""
-        size = self.matrix.shape[0]
-        result = scores.new_empty(*scores.shape[:2], size)
-        for start in range(0, size, BAND):
-            band = slice(start, min(start + BAND, size))
-            source, shares = self.band(band)
-            result[..., band] = scores[..., source] @ shares.t()
-        return result
-
-    def columns_backward(self, grad: Tensor) -> Tensor:
-        """The gradient of (C, h, w) from that of (C, h, W)."""
-        size, source_size = self.matrix.shape
-        result = grad.new_zeros(*grad.shape[:2], source_size)
-        for start in range(0, size, BAND):
-            band = slice(start, min(start + BAND, size))
-            source, shares = self.band(band)
-            result[..., source] += grad[..., band] @ shares
-        return result
+def upsampling_of(logits: Tensor, target: Tensor) -> Upsampling | None:
+    """How to bring the logits to the size of the target; None if they have it already."""
+    source, size = logits.shape[2:], target.shape[1:]
+    return None if source == size else Upsampling(source, size, map_dtype(logits))
 
 
-def interpolations(logits: Tensor, target: Tensor) -> tuple[Interpolation, Interpolation] | None:
-    """Along rows and columns, where the logits are not at the size of the target."""
-    if logits.shape[2:] == target.shape[1:]:
-        return None
-    (h, w), (height, width) = logits.shape[2:], target.shape[1:]
-    dtype = map_dtype(logits)
-    return Interpolation(h, height, dtype), Interpolation(w, width, dtype)
-
-
-def blocks(logits: Tensor, target: Tensor, elements: int) -> Iterator[tuple[int, slice, Tensor]]:
-    """(image, rows, scores of these rows at the size of the target), in arithmetic's dtype."""
-    dtype = map_dtype(logits)
+def blocks(logits: Tensor, target: Tensor) -> Iterator[tuple[int, slice, Tensor]]:
+    """(image, rows, scores of these rows at the size of the target) of all images in turn."""
     height = target.shape[1]
     elements_a_row = max(1, logits.shape[1] * target[0, 0].numel())
-    step = max(1, elements * torch.get_num_threads() // elements_a_row)
-    axes = interpolations(logits, target)
+    step = max(1, BLOCK_ELEMENTS * torch.get_num_threads() // elements_a_row)
+    upsampling = upsampling_of(logits, target)
     for image, scores in enumerate(logits):
-        if axes is not None:
-            scores = axes[1].columns(scores.to(dtype))
+        if upsampling is not None:
+            upsampled = UpsampledImage(upsampling, scores.to(map_dtype(logits)))
         for start in range(0, height, step):
             rows = slice(start, min(start + step, height))
-            if axes is None:
-                yield image, rows, scores[:, rows].to(dtype)
-            else:
-                yield image, rows, axes[0].rows(scores, rows)
+            yield image, rows, scores[:, rows] if upsampling is None else upsampled.rows(rows)
 
 
 class GradientSink:
-    """Where the gradient of a block goes: into its rows, or through the interpolation."""
+    """Where the gradient of a block goes: into its rows, or through the interpolation.
 
-    def __init__(self, logits: Tensor, target: Tensor) -> None:
-        self.result = torch.empty_like(logits)
+    ``scales`` are the maps that the gradient is computed from.
+    """
+
+    def __init__(self, logits: Tensor, target: Tensor, scales: tuple[Tensor, ...]) -> None:
+        self.logits, self.scales = logits, scales
+        self.result = prefer_large_pages(torch.empty_like(logits))
         self.dtype = map_dtype(logits)
         self.height = target.shape[1]
         self.scratch = Scratch()
-        self.axes = interpolations(logits, target)
-        if self.axes is not None:
-            shape = (logits.shape[1], logits.shape[2], target.shape[2])
-            self.columns = torch.zeros(shape, dtype=self.dtype)
+        self.upsampling = upsampling_of(logits, target)
 
     @property
     def in_place(self) -> bool:
         """Whether dtype and size allow to compute where the result lies."""
-        return self.axes is None and self.result.dtype == self.dtype
-
-    @property
-    def block_elements(self) -> int:
-        return FRESH_ELEMENTS if self.in_place else NEAR_ELEMENTS
+        return self.upsampling is None and self.result.dtype == self.dtype
 
     def buffer(self, image: int, rows: slice, block: Tensor) -> Tensor:
         """Where to compute."""
-        return self.result[image, :, rows] if self.in_place else self.scratch.like(block)
+        if self.in_place:
+            return self.result[image, :, rows]
+        return self.scratch.like(block, self.dtype)
 
     def add(self, image: int, rows: slice, part: Tensor) -> None:
         """Takes what was computed in the buffer."""
-        if self.axes is not None:
-            self.axes[0].rows_backward(part, rows, self.columns)
+        if self.upsampling is not None:
+            if rows.start == 0:
+                self.gradient = self._open(self.upsampling, image)
+            self.gradient.add(rows, part)
             if rows.stop == self.height:
-                self.result[image] = self.axes[1].columns_backward(self.columns)
-                self.columns.zero_()
+                self.result[image] = self.gradient.result()
         elif not self.in_place:
             self.result[image, :, rows] = part
+
+    def _open(self, upsampling: Upsampling, image: int) -> UpsampledGradient:
+        scores = self.logits[image].to(self.dtype)
+        finite = all(
+            is_finite(values) for values in (scores, *(map_[image] for map_ in self.scales))
+        )
+        return UpsampledGradient(upsampling, scores, finite)

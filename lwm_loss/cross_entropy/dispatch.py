@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 from .._checks import is_transformed, require_choice
 from .operators import fused_forward
 from .reference import pixel_cross_entropy as reference
+from .settings import Settings
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 CUDA_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -59,7 +60,10 @@ def pixel_cross_entropy(
         times; and Delta (B, \*S), bool. Both are 0 at ignored pixels.
 
     Raises:
-        ValueError: ``impl`` is unknown, or ``"fused"`` where the fused form cannot run.
+        TypeError: ``weight`` is not a tensor or ``label_smoothing`` not a number.
+        ValueError: ``impl`` is unknown, or ``"fused"`` where the fused form cannot run;
+            ``weight`` has another length or device than the classes of the scores, or
+            ``label_smoothing`` is not in [0, 1].
 
     Example:
         >>> logits = torch.tensor([[[[2.0, 0.0]], [[0.0, 0.0]]]])
@@ -68,6 +72,8 @@ def pixel_cross_entropy(
         (tensor([[[2.1269, 0.6931]]]), tensor([[[ True, False]]]))
     """
     require_choice(impl, "impl", IMPLEMENTATIONS)
+    settings = Settings(weight, ignore_index, label_smoothing)
+    settings.check(logits)
     fused = impl != "torch" and can_fuse(logits, target)
     if impl == "fused" and not fused:
         raise ValueError(
@@ -75,12 +81,6 @@ def pixel_cross_entropy(
             f"logits of shape {tuple(logits.shape)} on {logits.device}: did you mean impl='auto'?"
         )
     if not fused:
-        return reference(
-            logits,
-            target,
-            ignore_index=ignore_index,
-            weight=weight,
-            label_smoothing=label_smoothing,
-        )
-    loss, wrong, _ = fused_forward(logits, target, weight, ignore_index, label_smoothing)
+        return reference(logits, target, settings)
+    loss, wrong, _ = fused_forward(logits, target, *settings)
     return loss, wrong

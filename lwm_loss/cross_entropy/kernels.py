@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .settings import Settings
+
 BLOCK = 256  # pixels of a program
 SOURCE_BLOCK = 64  # low-resolution scores of a program, each with a long loop of its own
 CHUNK = 16  # classes at a time
@@ -47,9 +49,9 @@ def _patch(index, source, size):
 
 @triton.jit
 def _share_below(position, index, source, size):
-    """The share of the source after `index`, which the last one has not."""
+    """Interpolation weight of source `index + 1`, for which the last source stands in itself."""
     at = tl.maximum((position.to(tl.float32) + 0.5) * (source / size) - 0.5, 0.0)
-    return tl.where(index < source - 1, at - index.to(tl.float32), 0.0)
+    return at - index.to(tl.float32)
 
 
 @triton.jit
@@ -64,10 +66,14 @@ def _corners(plane, top, bottom, left, right, mask):
 
 @triton.jit
 def _blend(a, b, c, d, across, down, present):
-    """The score between four neighbours: -inf for a class that is none."""
-    upper = a + (b - a) * across
-    lower = c + (d - c) * across
-    return tl.where(present, upper + (lower - upper) * down, -float("inf"))
+    """The score between four neighbours: -inf for a class that is none.
+
+    Products as in torch's own interpolation. A difference of two neighbours would be NaN where
+    both are -inf, and where one is infinite whose share the other one does not need.
+    """
+    upper = a * (1.0 - across) + b * across
+    lower = c * (1.0 - across) + d * across
+    return tl.where(present, upper * (1.0 - down) + lower * down, -float("inf"))
 
 
 @triton.jit
@@ -103,13 +109,13 @@ def _summed(weight_sum, classes, WEIGHTED: tl.constexpr):
 
 @triton.jit
 def forward_kernel(
-    logits, target, weight, weight_sum, loss, wrong, log_sum_exp,
+    logits, target, weight, weight_sum, loss, wrong, highest, map_size,
     classes, h, w, height, width, stride_b, stride_c, stride_h, stride_w,
     ignore_index, smoothing,
     WEIGHTED: tl.constexpr, SMOOTH: tl.constexpr, UPSAMPLE: tl.constexpr,
     BLOCK: tl.constexpr, CHUNK: tl.constexpr,
 ):
-    """Each program owns some pixels of an image and keeps their running log-sum-exp."""
+    """Each program owns some pixels of an image and keeps their running maximum and sum."""
     pixels = height * width
     blocks = tl.cdiv(pixels, BLOCK)
     program = tl.program_id(0)
@@ -126,7 +132,9 @@ def forward_kernel(
     total = tl.zeros((BLOCK,), tl.float32)
     true = tl.zeros((BLOCK,), tl.float32)
     uniform = tl.zeros((BLOCK,), tl.float32)
+    passed = tl.zeros((BLOCK,), tl.float32)  # the sum of the class weights so far
     first = tl.zeros((BLOCK,), tl.int32)
+    first_nan = tl.zeros((BLOCK,), tl.int32) + classes
     for start in range(0, classes, CHUNK):
         cls = start + tl.arange(0, CHUNK)
         x = _scores(
@@ -138,36 +146,48 @@ def forward_kernel(
         reaches = x == chunk_peak[None, :]
         chunk_first = tl.min(tl.where(reaches, cls[:, None], classes), axis=0)
         first = tl.where(chunk_peak > peak, chunk_first, first)
+        chunk_nan = tl.min(tl.where(x != x, cls[:, None], classes), axis=0)
+        first_nan = tl.minimum(first_nan, chunk_nan)
         higher = tl.maximum(peak, chunk_peak)
         # As long as all scores are -inf there is nothing to subtract.
         shift = tl.where(higher == -float("inf"), 0.0, higher)
         total = total * tl.exp(peak - shift) + tl.sum(tl.exp(x - shift[None, :]), axis=0)
+        before = peak
         peak = higher
         true += tl.sum(tl.where(cls.to(tl.int64)[:, None] == label[None, :], x, 0.0), axis=0)
         if SMOOTH:
-            x = tl.where((cls < classes)[:, None], x, 0.0)
+            # Below the maximum so far, and not as they are: an offset that all scores have in
+            # common would leave no digits for what they differ by.
+            even = tl.where(cls < classes, 1.0, 0.0)
             if WEIGHTED:
-                x *= tl.load(weight + cls, mask=cls < classes, other=0.0).to(tl.float32)[:, None]
-            uniform += tl.sum(x, axis=0)
-    log_sum = peak + tl.log(total)
+                even = tl.load(weight + cls, mask=cls < classes, other=0.0).to(tl.float32)
+            lowered = tl.where(before == -float("inf"), 0.0, before - shift)
+            below = tl.where((cls < classes)[:, None], x - shift[None, :], 0.0)
+            uniform += passed * lowered + tl.sum(below * even[:, None], axis=0)
+            passed += tl.sum(even, axis=0)
     value = (peak - true) + tl.log(total)  # in this order exact near 0
     if WEIGHTED:
         value *= tl.load(weight + tl.where(labelled, label, 0), mask=inside, other=0.0)
     if SMOOTH:
+        # Not in steps from the one to the other: between two infinities that would be NaN.
         summed = _summed(weight_sum, classes, WEIGHTED)
-        value += smoothing * ((summed * log_sum - uniform) / classes - value)
+        even = (summed * tl.log(total) - uniform) / classes
+        value = (1.0 - smoothing) * value + smoothing * even
+    # Like argmax, a NaN counts as the highest score.
+    first = tl.where(first_nan < classes, first_nan, first)
     # Ignored pixels are written as well: the memory comes uninitialised.
     tl.store(loss + at, tl.where(labelled, value, 0.0), mask=inside)
     tl.store(wrong + at, (labelled & (first.to(tl.int64) != label)).to(tl.uint8), mask=inside)
-    tl.store(log_sum_exp + at, log_sum, mask=inside)
+    tl.store(highest + at, peak, mask=inside)
+    tl.store(highest + map_size + at, tl.where(labelled, 1.0 / total, 0.0), mask=inside)
 
 
 @triton.jit
 def _pixel_scales(
-    grad, target, weight, weight_sum, log_sum_exp, at, inside, classes, ignore_index, smoothing,
+    grad, target, weight, weight_sum, highest, map_size, at, inside, classes, ignore_index, smoothing,
     WEIGHTED: tl.constexpr,
 ):
-    """Per pixel: label, log-sum-exp, and the factors of softmax, one-hot and of smoothing."""
+    """Per pixel: label, maximum, and the factors of exponentials, one-hot and of smoothing."""
     label = tl.load(target + at, mask=inside, other=ignore_index)
     labelled = inside & (label != ignore_index)
     scale = tl.where(labelled, tl.load(grad + at, mask=inside, other=0.0), 0.0)
@@ -176,8 +196,9 @@ def _pixel_scales(
         true_scale *= tl.load(weight + tl.where(labelled, label, 0), mask=inside, other=0.0)
     even = smoothing / classes
     total_scale = true_scale + scale * even * _summed(weight_sum, classes, WEIGHTED)
-    lse = tl.load(log_sum_exp + at, mask=inside, other=0.0)
-    return label, labelled, lse, scale, true_scale, total_scale
+    peak = tl.load(highest + at, mask=inside, other=0.0)
+    peak_scale = total_scale * tl.load(highest + map_size + at, mask=inside, other=0.0)
+    return label, labelled, peak, scale, true_scale, peak_scale
 
 
 @triton.jit
@@ -190,16 +211,16 @@ def _class_scale(weight, cls, classes, smoothing, WEIGHTED: tl.constexpr):
 
 
 @triton.jit
-def _gradient(x, cls, label, labelled, lse, scale, true_scale, total_scale, class_scale):
+def _gradient(x, cls, label, labelled, peak, scale, true_scale, peak_scale, class_scale):
     """The gradient of scores at the size of the labels, from what the two functions above give."""
-    value = tl.exp(x - lse[None, :]) * total_scale[None, :]
+    value = tl.exp(x - peak[None, :]) * peak_scale[None, :]
     value -= tl.where(cls.to(tl.int64)[:, None] == label[None, :], true_scale[None, :], 0.0)
     return tl.where(labelled[None, :], value - class_scale[:, None] * scale[None, :], 0.0)
 
 
 @triton.jit
 def backward_kernel(
-    grad, logits, target, weight, weight_sum, log_sum_exp, result,
+    grad, logits, target, weight, weight_sum, highest, map_size, result,
     classes, height, width, stride_b, stride_c, stride_h, stride_w,
     ignore_index, smoothing,
     WEIGHTED: tl.constexpr, BLOCK: tl.constexpr, CHUNK: tl.constexpr,
@@ -212,8 +233,8 @@ def backward_kernel(
     pixel = (program % blocks) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < pixels
     row, column = pixel // width, pixel % width
-    label, labelled, lse, scale, true_scale, total_scale = _pixel_scales(
-        grad, target, weight, weight_sum, log_sum_exp, image * pixels + pixel, inside,
+    label, labelled, peak, scale, true_scale, peak_scale = _pixel_scales(
+        grad, target, weight, weight_sum, highest, map_size, image * pixels + pixel, inside,
         classes, ignore_index, smoothing, WEIGHTED,
     )
     place = row.to(tl.int64) * stride_h + column.to(tl.int64) * stride_w
@@ -223,13 +244,13 @@ def backward_kernel(
         mask = (cls < classes)[:, None] & inside[None, :]
         x = tl.load(logits + at, mask=mask, other=0.0).to(tl.float32)
         even = _class_scale(weight, cls, classes, smoothing, WEIGHTED)
-        value = _gradient(x, cls, label, labelled, lse, scale, true_scale, total_scale, even)
+        value = _gradient(x, cls, label, labelled, peak, scale, true_scale, peak_scale, even)
         tl.store(result + at, value, mask=mask)
 
 
 @triton.jit
 def upsampled_backward_kernel(
-    grad, logits, target, weight, weight_sum, log_sum_exp, corners,
+    grad, logits, target, weight, weight_sum, highest, map_size, corners,
     corner_size, classes, h, w, height, width, stride_b, stride_c, stride_h, stride_w,
     ignore_index, smoothing,
     WEIGHTED: tl.constexpr, BLOCK: tl.constexpr, CHUNK: tl.constexpr,
@@ -266,6 +287,7 @@ def upsampled_backward_kernel(
         row = first_row + dy
         row_inside = exists & (row < end_row)
         down = _share_below(row, i, h, height)[None, :]
+        given_down = tl.where((i < h - 1)[None, :], down, 0.0)
         at_row = image * height * width + row.to(tl.int64) * width
         given_left = tl.zeros((CHUNK, BLOCK), tl.float32)
         given_right = tl.zeros((CHUNK, BLOCK), tl.float32)
@@ -273,20 +295,21 @@ def upsampled_backward_kernel(
             column = first_column + dx
             inside = row_inside & (column < end_column)
             across = _share_below(column, j, w, width)[None, :]
-            label, labelled, lse, scale, true_scale, total_scale = _pixel_scales(
-                grad, target, weight, weight_sum, log_sum_exp, at_row + column, inside,
+            given_across = tl.where((j < w - 1)[None, :], across, 0.0)
+            label, labelled, peak, scale, true_scale, peak_scale = _pixel_scales(
+                grad, target, weight, weight_sum, highest, map_size, at_row + column, inside,
                 classes, ignore_index, smoothing, WEIGHTED,
             )
             x = _blend(a, b, c, d, across, down, present)
             value = _gradient(
-                x, cls, label, labelled, lse, scale, true_scale, total_scale, even,
+                x, cls, label, labelled, peak, scale, true_scale, peak_scale, even,
             )
-            given_left += value * (1.0 - across)
-            given_right += value * across
-        given_a += given_left * (1.0 - down)
-        given_b += given_right * (1.0 - down)
-        given_c += given_left * down
-        given_d += given_right * down
+            given_left += value * (1.0 - given_across)
+            given_right += value * given_across
+        given_a += given_left * (1.0 - given_down)
+        given_b += given_right * (1.0 - given_down)
+        given_c += given_left * given_down
+        given_d += given_right * given_down
     # corners: (above, below) x (left, right) x (images, classes, h, w)
     at = (image * classes + cls.to(tl.int64)[:, None]) * sources + source[None, :]
     tl.store(corners + at, given_a, mask=mask)
@@ -330,20 +353,15 @@ def _weights(weight: Tensor | None, stand_in: Tensor) -> tuple[Tensor, Tensor]:
     return weight, weight.sum()
 
 
-def forward(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def forward(logits: Tensor, target: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     """As :func:`lwm_loss.cross_entropy.chunked.forward`, on CUDA."""
+    weight, ignore_index, label_smoothing = settings
     shape = target.shape
     logits, target = _as_planes(logits, target.contiguous())
     batch, classes, h, w = logits.shape
     height, width = target.shape[1:]
     loss = torch.empty(shape, dtype=torch.float32, device=logits.device)
-    log_sum_exp = torch.empty_like(loss)
+    top = torch.empty((2, *shape), dtype=torch.float32, device=logits.device)
     wrong = torch.empty(shape, dtype=torch.uint8, device=logits.device)
     weights, weight_sum = _weights(weight, loss)
     grid = (batch * triton.cdiv(height * width, BLOCK),)
@@ -354,7 +372,8 @@ def forward(
         weight_sum,
         loss,
         wrong,
-        log_sum_exp,
+        top,
+        loss.numel(),
         classes,
         h,
         w,
@@ -369,43 +388,41 @@ def forward(
         BLOCK=BLOCK,
         CHUNK=CHUNK,
     )
-    return loss, wrong.view(torch.bool), log_sum_exp
+    return loss, wrong.view(torch.bool), top
 
 
 def backward(
-    grad: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    log_sum_exp: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
+    grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, settings: Settings
 ) -> Tensor:
     """As :func:`lwm_loss.cross_entropy.chunked.backward`, on CUDA."""
+    weight, ignore_index, label_smoothing = settings
     grad = grad.float().contiguous()
     planes, target = _as_planes(logits, target.contiguous())
     planes, result = _dense(planes)
     batch, classes, h, w = planes.shape
     height, width = target.shape[1:]
-    weights, weight_sum = _weights(weight, log_sum_exp)
-    inputs = (grad, planes, target, weights, weight_sum, log_sum_exp)
-    settings = (*planes.stride(), ignore_index, label_smoothing)
+    weights, weight_sum = _weights(weight, top)
+    inputs = (grad, planes, target, weights, weight_sum, top, top[0].numel())
+    numbers = (*planes.stride(), ignore_index, label_smoothing)
     options = {"WEIGHTED": weight is not None, "BLOCK": BLOCK, "CHUNK": CHUNK}
     if (h, w) == (height, width):
         grid = (batch * triton.cdiv(height * width, BLOCK),)
-        backward_kernel[grid](*inputs, result, classes, height, width, *settings, **options)
+        backward_kernel[grid](*inputs, result, classes, height, width, *numbers, **options)
         return _like(result, logits)
     corners = torch.empty((2, 2, *planes.shape), dtype=torch.float32, device=planes.device)
     # Large patches take long: more programs with fewer of them.
     options["BLOCK"] = SOURCE_BLOCK if height * width <= 64 * h * w else SOURCE_BLOCK // 4
     grid = (batch * triton.cdiv(h * w, options["BLOCK"]) * triton.cdiv(classes, CHUNK),)
     sizes = (corners[0, 0].numel(), classes, h, w, height, width)
-    upsampled_backward_kernel[grid](*inputs, corners, *sizes, *settings, **options)
+    upsampled_backward_kernel[grid](*inputs, corners, *sizes, *numbers, **options)
     return _like(result.copy_(_meet(corners)), logits)
 
 
 def _meet(corners: Tensor) -> Tensor:
-    """What a score gets from the patches around it: a patch's corner is the next one's first."""
+    """Add up, for each score, the gradients of the four patches that touch it.
+
+    The right and bottom corners of one patch are the left and top corners of the next.
+    """
     left, right = corners.unbind(1)
     left[..., 1:] += right[..., :-1]
     above, below = left.unbind(0)

@@ -10,133 +10,83 @@ from torch import Tensor
 from .._pixels import map_dtype
 from . import chunked
 from .reference import pixel_cross_entropy as reference
+from .settings import Settings
 
+# The schemas are spelt out because older releases of torch cannot read them off the annotations,
+# and flat because an operator takes no objects: what follows the tensors makes a `Settings`.
 SETTINGS = "Tensor? weight, int ignore_index, float label_smoothing"
 
 
-# The schemas are spelt out because older releases of torch cannot read them off the annotations.
 @torch.library.custom_op(
     "lwm_loss::pixel_cross_entropy",
     mutates_args=(),
     device_types="cpu",
     schema=f"(Tensor logits, Tensor target, {SETTINGS}) -> (Tensor, Tensor, Tensor)",
 )
-def fused_forward(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss, Delta and log-sum-exp of each pixel; see :mod:`.chunked`."""
+def fused_forward(logits: Tensor, target: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss and Delta of each pixel, and what backward needs of it; see :mod:`.chunked`."""
     with torch.autocast("cpu", enabled=False):
-        return chunked.forward(logits, target, weight, ignore_index, label_smoothing)
+        return chunked.forward(logits, target, Settings(*settings))
 
 
 @torch.library.custom_op(
     "lwm_loss::pixel_cross_entropy_backward",
     mutates_args=(),
     device_types="cpu",
-    schema=(
-        f"(Tensor grad, Tensor logits, Tensor target, Tensor log_sum_exp, {SETTINGS}) -> Tensor"
-    ),
+    schema=f"(Tensor grad, Tensor logits, Tensor target, Tensor top, {SETTINGS}) -> Tensor",
 )
 def fused_backward(
-    grad: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    log_sum_exp: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
+    grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, *settings: Any
 ) -> Tensor:
     """Gradient of the logits; see :mod:`.chunked`."""
     with torch.autocast("cpu", enabled=False):
-        return chunked.backward(
-            grad, logits, target, log_sum_exp, weight, ignore_index, label_smoothing
-        )
+        return chunked.backward(grad, logits, target, top, Settings(*settings))
 
 
 @fused_forward.register_kernel("cuda")
-def _(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(logits: Tensor, target: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
     from . import kernels  # here, because a torch without CUDA has no triton
 
     with torch.cuda.device(logits.device):  # Triton launches on the current one
-        return kernels.forward(logits, target, weight, ignore_index, label_smoothing)
+        return kernels.forward(logits, target, Settings(*settings))
 
 
 @fused_backward.register_kernel("cuda")
-def _(
-    grad: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    log_sum_exp: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-) -> Tensor:
+def _(grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, *settings: Any) -> Tensor:
     from . import kernels
 
     with torch.cuda.device(logits.device):
-        return kernels.backward(
-            grad, logits, target, log_sum_exp, weight, ignore_index, label_smoothing
-        )
+        return kernels.backward(grad, logits, target, top, Settings(*settings))
 
 
 @fused_forward.register_fake
-def _(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(logits: Tensor, target: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
     loss = target.new_empty(target.shape, dtype=map_dtype(logits))
-    return loss, target.new_empty(target.shape, dtype=torch.bool), torch.empty_like(loss)
+    wrong = target.new_empty(target.shape, dtype=torch.bool)
+    return loss, wrong, loss.new_empty(2, *loss.shape)
 
 
 @fused_backward.register_fake
-def _(
-    grad: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    log_sum_exp: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-) -> Tensor:
+def _(grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, *settings: Any) -> Tensor:
     return torch.empty_like(logits)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     logits, target, weight, ctx.ignore_index, ctx.label_smoothing = inputs
-    _, wrong, log_sum_exp = output
-    ctx.mark_non_differentiable(wrong, log_sum_exp)
-    ctx.save_for_backward(logits, target, weight, log_sum_exp)
+    _, wrong, top = output
+    ctx.mark_non_differentiable(wrong, top)
+    ctx.save_for_backward(logits, target, weight, top)
 
 
 def _backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    logits, target, weight, log_sum_exp = ctx.saved_tensors
+    logits, target, weight, top = ctx.saved_tensors
+    settings = Settings(weight, ctx.ignore_index, ctx.label_smoothing)
     if torch.is_grad_enabled():
         # Somebody asked for a graph of the gradient itself: the plain form has one.
-        loss, _wrong = reference(
-            logits,
-            target,
-            ignore_index=ctx.ignore_index,
-            weight=weight,
-            label_smoothing=ctx.label_smoothing,
-        )
+        loss, _wrong = reference(logits, target, settings)
         (grad_logits,) = torch.autograd.grad(loss, logits, grad, create_graph=True)
     else:
-        grad_logits = fused_backward(
-            grad, logits, target, log_sum_exp, weight, ctx.ignore_index, ctx.label_smoothing
-        )
+        grad_logits = fused_backward(grad, logits, target, top, *settings)
     return grad_logits, None, None, None, None
 
 

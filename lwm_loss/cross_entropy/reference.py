@@ -7,23 +7,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .._pixels import labelled_pixels, map_dtype
+from .settings import Settings
 
 
 def resize_logits(logits: Tensor, size: torch.Size) -> Tensor:
     """Scores at the size of the labels, (bi-/tri-)linear with ``align_corners=False``."""
     if logits.shape[2:] == size:
         return logits
+    if size.numel() == 0:  # which torch does not interpolate to: no pixel, but still a graph
+        return logits.flatten(2)[..., :0].reshape(*logits.shape[:2], *size)
     mode = "bilinear" if len(size) == 2 else "trilinear"
     return F.interpolate(logits, size, mode=mode, align_corners=False)
 
 
 def pixel_cross_entropy(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    ignore_index: int,
-    weight: Tensor | None = None,
-    label_smoothing: float = 0.0,
+    logits: Tensor, target: Tensor, settings: Settings
 ) -> tuple[Tensor, Tensor]:
     r"""Cross-entropy of each pixel, as ``F.cross_entropy(..., reduction="none")``, and Delta.
 
@@ -31,16 +29,17 @@ def pixel_cross_entropy(
         logits: (B, C, \*S), or of another size and interpolated; narrower than float32 is
             widened first.
         target: int64 (B, \*S), labels in [0, C) or ``ignore_index``.
-        ignore_index: the label of pixels whose loss is 0.
-        weight: (C,) class weights, or None.
-        label_smoothing: in [0, 1].
+        settings: class weights, ignored label and label smoothing.
 
     Returns:
         The loss (B, \*S), differentiable any number of times, and Delta, bool (B, \*S); both are
         0 at ignored pixels.
     """
+    weight, ignore_index, label_smoothing = settings
     labelled = labelled_pixels(target, ignore_index)
     logits = resize_logits(logits.to(map_dtype(logits)), target.shape[1:])
+    # Ignored scores are replaced as well as their loss: the derivative of a NaN times 0 is NaN.
+    logits = torch.where(labelled.unsqueeze(1), logits, 0)
     # An ignored label may lie outside of [0, C): it must never reach gather.
     label = torch.where(labelled, target, 0).unsqueeze(1)
     log_probability = logits.log_softmax(1)

@@ -14,12 +14,12 @@ from triton.runtime.jit import JITFunction
 
 from lwm_loss.cross_entropy import kernels
 
-FLOATS = ("grad", "weight", "weight_sum", "log_sum_exp", "loss", "corners")
+FLOATS = ("grad", "weight", "weight_sum", "highest", "loss", "corners")
 # An integer argument of 1 becomes a constant, which is another type to the compiler.
 ONES: tuple[tuple[str, ...], ...] = (
     ("stride_w",),  # contiguous rows
     ("classes", "stride_c"),  # channels_last, a single class
-    ("h", "w", "height", "width", "corner_size"),
+    ("h", "w", "height", "width", "corner_size", "map_size"),
 )
 CASES = [
     *[("*fp32", "i32", ones, False) for ones in ONES],
@@ -45,6 +45,7 @@ def compile_case(
         types = dict.fromkeys(FLOATS, "*fp32")
         types |= {"logits": scores, "result": scores, "target": "*i64", "wrong": "*u8"}
         types |= {"smoothing": "fp32", "ignore_index": strides, "corner_size": strides}
+        types["map_size"] = strides
         kind = types.get(name, strides if name.startswith("stride") else "i32")
         signature[name] = "constexpr" if name in constants else kind
     values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}

@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lwm_loss.cross_entropy import chunked
+from lwm_loss.cross_entropy.settings import Settings
 from tests.cross_entropy.support import (
     LAYOUTS,
+    PLAIN,
     VOID,
     Case,
     assert_as_precise_as_torch,
@@ -24,12 +26,13 @@ from tests.cross_entropy.support import (
 )
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+ODD = (torch.nan, torch.inf, -torch.inf)
 ONE_ROW = 1  # a block never gets smaller than a row
 
 
 def blocks_of(elements: int) -> AbstractContextManager[object]:
-    """Blocks of this many elements, forward and backward."""
-    return mock.patch.multiple(chunked, NEAR_ELEMENTS=elements, FRESH_ELEMENTS=elements)
+    """Blocks of this many elements for each thread."""
+    return mock.patch.object(chunked, "BLOCK_ELEMENTS", elements)
 
 
 @st.composite
@@ -51,18 +54,20 @@ def cases(draw: st.DrawFn) -> Case:
         smoothing=draw(st.sampled_from([0.0, 0.0, 0.1, 1.0])),
         ties=draw(st.booleans()),
         layout=draw(st.sampled_from(sorted(LAYOUTS))),
+        odd=draw(st.sampled_from([None, None, *ODD])),
+        odd_at="anywhere" if source else draw(st.sampled_from(["anywhere", "ignored", "label"])),
         seed=draw(st.integers(0, 1000)),
     )
 
 
-@given(case=cases(), block=st.sampled_from([ONE_ROW, 40, 100, chunked.FRESH_ELEMENTS]))
+@given(case=cases(), block=st.sampled_from([ONE_ROW, 40, 100, chunked.BLOCK_ELEMENTS]))
 @example(case=Case(size=(1, 1), images=1, classes=1), block=ONE_ROW)
 @example(case=Case(size=(7, 5), classes=2), block=30)  # blocks of 3 rows: 3 + 3 + 1
 @example(case=Case(size=(7, 5), classes=2, source=(3, 2)), block=30)
 @example(case=Case(size=(6, 5), classes=2), block=30)  # no row left over
 @example(case=Case(size=(9, 9), source=(1, 1)), block=ONE_ROW)
 @example(case=Case(size=(1, 9), source=(9, 1)), block=ONE_ROW)
-@settings(max_examples=150)
+@settings(max_examples=200)
 def test_against_the_plain_road(case: Case, block: int) -> None:
     with blocks_of(block):
         check(chunked, case)
@@ -97,14 +102,92 @@ def test_no_worse_than_torch_in_the_same_dtype(
     assert_as_precise_as_torch(chunked, case)
 
 
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("odd_at", ["anywhere", "ignored", "label"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scores_that_are_not_finite(
+    odd: float, odd_at: str, smoothing: float, weighted: bool
+) -> None:
+    case = Case(
+        size=(6, 9), odd=odd, odd_at=odd_at, weighted=weighted, smoothing=smoothing, ignored=0.3
+    )
+    with blocks_of(2 * 5 * 9):
+        check(chunked, case)
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("source", [(3, 4), (11, 16), (6, 3), (1, 1), (2, 3)])
+def test_only_pixels_made_of_a_source_that_is_not_finite_are_hit(
+    odd: float, source: tuple[int, int]
+) -> None:
+    with blocks_of(2 * 5 * 9):
+        check(chunked, Case(size=(6, 9), source=source, odd=odd, smoothing=0.1))
+
+
+def test_a_source_under_ignored_pixels_alone_is_not_noticed() -> None:
+    logits, target, _, grad = build(Case(size=(32, 32), source=(8, 8), images=1, classes=3))
+    target[:, :10, :10] = VOID
+    clean = logits.clone()
+    logits[0, 0, 0, 0] = torch.nan
+    loss, wrong, top = chunked.forward(logits, target, PLAIN)
+    back = chunked.backward(grad, logits, target, top, PLAIN)
+    expected = chunked.forward(clean, target, PLAIN)
+    torch.testing.assert_close((loss, wrong), expected[:2])
+    expected_back = chunked.backward(grad, clean, target, expected[2], PLAIN)
+    torch.testing.assert_close(back, expected_back, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("source", [None, (3, 4)])
+def test_a_gradient_that_is_not_finite_reaches_only_its_own_sources(
+    source: tuple[int, int] | None,
+) -> None:
+    problem = build(Case(size=(6, 9), source=source, images=1, ignored=0.0))
+    problem.grad[0, 5, 8] = torch.nan
+    problem.target[0, 0, 0] = VOID
+    problem.grad[0, 0, 0] = torch.inf  # at an ignored pixel: nobody asks
+    _, _, top = chunked.forward(problem.logits, problem.target, PLAIN)
+    back = chunked.backward(problem.grad, problem.logits, problem.target, top, PLAIN)
+    finite = problem._replace(grad=problem.grad.clone())
+    finite.grad[0, 0, 0] = 0.0
+    truth = oracle(finite).grad
+    assert bool(truth.isnan().any())
+    torch.testing.assert_close(back.double(), truth, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("offset", [1e2, 1e4, -6e4])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_offset_that_all_scores_share_costs_no_digits(
+    offset: float, smoothing: float, weighted: bool
+) -> None:
+    case = Case(
+        size=(12, 15),
+        classes=40,
+        offset=offset,
+        smoothing=smoothing,
+        weighted=weighted,
+        ignored=0.1,
+    )
+    assert_as_precise_as_torch(chunked, case)
+
+
+def test_two_scores_far_from_zero() -> None:
+    logits = torch.tensor([[[[10000.25]], [[9994.0]]]])
+    target = torch.zeros(1, 1, 1, dtype=torch.long)
+    _, _, top = chunked.forward(logits, target, PLAIN)
+    grad = chunked.backward(torch.ones(1, 1, 1), logits, target, top, PLAIN)
+    assert grad.flatten().tolist() == pytest.approx([-0.00192673, 0.00192673], rel=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_the_size_of_a_block_changes_nothing(dtype: torch.dtype) -> None:
     logits, target, weight, grad = build(Case(size=(9, 4), dtype=dtype, weighted=True))
     answers = []
     for rows in (1, 2, 4, 9):
         with blocks_of(rows * 5 * 4):
-            forward = chunked.forward(logits, target, weight, VOID, 0.1)
-            back = chunked.backward(grad, logits, target, forward[2], weight, VOID, 0.1)
+            forward = chunked.forward(logits, target, Settings(weight, VOID, 0.1))
+            back = chunked.backward(grad, logits, target, forward[2], Settings(weight, VOID, 0.1))
             answers.append((*forward, back))
     for answer in answers[1:]:
         torch.testing.assert_close(answer, answers[0], rtol=1e-5, atol=1e-6)
@@ -116,7 +199,7 @@ def test_first_class_wins_a_tie(source: tuple[int, int] | None) -> None:
     logits[:, 2:5] = 1.0
     for label in range(6):
         target = torch.full((1, 4, 5), label)
-        _, wrong, _ = chunked.forward(logits, target, None, VOID, 0.0)
+        _, wrong, _ = chunked.forward(logits, target, PLAIN)
         assert bool((wrong == (label != 2)).all())
 
 
@@ -128,8 +211,8 @@ def test_classes_that_are_ruled_out(dtype: torch.dtype) -> None:
     target = torch.where(problem.target == VOID, VOID, 1)
     target[0, 0, 0] = 0  # a ruled-out class that is true: the loss is infinite and stays so
     problem = problem._replace(target=target)
-    loss, wrong, log_sum_exp = chunked.forward(problem.logits, target, None, VOID, 0.0)
-    grad = chunked.backward(problem.grad, problem.logits, target, log_sum_exp, None, VOID, 0.0)
+    loss, wrong, top = chunked.forward(problem.logits, target, PLAIN)
+    grad = chunked.backward(problem.grad, problem.logits, target, top, PLAIN)
     truth = oracle(problem)
     assert torch.isposinf(loss[0, 0, 0])
     torch.testing.assert_close(loss.double(), truth.loss, rtol=1e-5, atol=1e-5)
@@ -141,23 +224,19 @@ def test_classes_that_are_ruled_out(dtype: torch.dtype) -> None:
 def test_huge_scores_do_not_overflow() -> None:
     problem = build(Case(classes=4))
     problem = problem._replace(logits=problem.logits * 1e30)
-    loss, wrong, log_sum_exp = chunked.forward(problem.logits, problem.target, None, VOID, 0.0)
+    loss, wrong, top = chunked.forward(problem.logits, problem.target, PLAIN)
     truth = oracle(problem)
     torch.testing.assert_close(loss.double(), truth.loss, rtol=1e-5, atol=0.0)
     assert torch.equal(wrong, truth.wrong)
-    grad = chunked.backward(
-        problem.grad, problem.logits, problem.target, log_sum_exp, None, VOID, 0.0
-    )
+    grad = chunked.backward(problem.grad, problem.logits, problem.target, top, PLAIN)
     torch.testing.assert_close(grad.double(), truth.grad, rtol=1e-5, atol=1e-6)
 
 
 def test_nan_stays_visible() -> None:
     problem = build(Case(ignored=0.0))
     problem.logits[0, 2, 1, 1] = torch.nan
-    loss, _, log_sum_exp = chunked.forward(problem.logits, problem.target, None, VOID, 0.0)
-    grad = chunked.backward(
-        problem.grad, problem.logits, problem.target, log_sum_exp, None, VOID, 0.0
-    )
+    loss, _, top = chunked.forward(problem.logits, problem.target, PLAIN)
+    grad = chunked.backward(problem.grad, problem.logits, problem.target, top, PLAIN)
     assert bool(loss[0, 1, 1].isnan())
     assert bool(grad[0, :, 1, 1].isnan().all())
     assert int(loss.isnan().sum()) == 1
@@ -168,8 +247,8 @@ def test_an_ignored_label_is_never_an_index() -> None:
     for void in (-100, -1, 255, 2**40):
         problem = build(Case())
         target = torch.where(problem.target == VOID, void, problem.target)
-        _, _, log_sum_exp = chunked.forward(problem.logits, target, None, void, 0.0)
-        grad = chunked.backward(problem.grad, problem.logits, target, log_sum_exp, None, void, 0.0)
+        _, _, top = chunked.forward(problem.logits, target, Settings(None, void))
+        grad = chunked.backward(problem.grad, problem.logits, target, top, Settings(None, void))
         torch.testing.assert_close(grad.double(), oracle(problem).grad, rtol=1e-5, atol=1e-6)
 
 
@@ -192,8 +271,8 @@ def test_low_resolution_logits_never_exist_at_full_size() -> None:
     case = Case(size=(48, 32), source=(6, 4), images=2, classes=10)
     logits, target, _, grad = build(case)
     with blocks_of(2 * 10 * 32), Largest() as largest:
-        _, _, log_sum_exp = chunked.forward(logits, target, None, VOID, 0.0)
-        chunked.backward(grad, logits, target, log_sum_exp, None, VOID, 0.0)
+        _, _, top = chunked.forward(logits, target, PLAIN)
+        chunked.backward(grad, logits, target, top, PLAIN)
     full = logits.element_size() * 10 * target.numel()
     one_map = 8 * target.numel()  # a map of int64, the widest thing that is allowed
     assert 0 < largest.bytes <= one_map < full / 4
@@ -204,9 +283,9 @@ def test_nothing_of_the_size_of_the_logits_but_the_gradient(dtype: torch.dtype) 
     logits, target, _, grad = build(Case(size=(48, 32), classes=20, dtype=dtype))
     with blocks_of(2 * 20 * 32):
         with Largest() as forward:
-            _, _, log_sum_exp = chunked.forward(logits, target, None, VOID, 0.0)
+            _, _, top = chunked.forward(logits, target, PLAIN)
         with Largest() as backward:
-            result = chunked.backward(grad, logits, target, log_sum_exp, None, VOID, 0.0)
+            result = chunked.backward(grad, logits, target, top, PLAIN)
     assert forward.bytes <= 8 * target.numel()
     assert backward.bytes == result.untyped_storage().nbytes() == logits.nbytes
 
@@ -218,8 +297,8 @@ def test_threads_change_nothing() -> None:
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            loss, wrong, log_sum_exp = chunked.forward(logits, target, weight, VOID, 0.1)
-            back = chunked.backward(grad, logits, target, log_sum_exp, weight, VOID, 0.1)
+            loss, wrong, top = chunked.forward(logits, target, Settings(weight, VOID, 0.1))
+            back = chunked.backward(grad, logits, target, top, Settings(weight, VOID, 0.1))
             answers.append((loss, wrong, back))
     finally:
         torch.set_num_threads(before)

@@ -20,8 +20,10 @@ pytest.importorskip("triton", reason="the kernels need triton")
 import lwm_loss as lwm
 from lwm_loss.cross_entropy import kernels
 from lwm_loss.cross_entropy.dispatch import pixel_cross_entropy
+from lwm_loss.cross_entropy.settings import Settings
 from tests.cross_entropy.support import (
     LAYOUTS,
+    PLAIN,
     VOID,
     Case,
     assert_as_precise_as_torch,
@@ -31,7 +33,13 @@ from tests.cross_entropy.support import (
 )
 
 # The interpreter's own dealings with numpy, in the oldest triton that is supported.
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),
+    # numpy speaks of inf - inf, and the like, where a GPU is silent.
+    pytest.mark.filterwarnings(
+        "ignore:(invalid value|overflow|divide by zero|All-NaN):RuntimeWarning"
+    ),
+]
 HAS_CUDA = torch.cuda.is_available()
 needs_cuda = pytest.mark.skipif(not HAS_CUDA, reason="needs a CUDA device")
 on_both = pytest.mark.parametrize(
@@ -81,6 +89,12 @@ FULL = [
     *[Case(layout=layout, weighted=True) for layout in LAYOUTS],
     *[Case(dtype=dtype, ties=True, smoothing=0.2) for dtype in DTYPES],
     *[Case(dtype=dtype, layout="channels_last") for dtype in DTYPES],
+    *[
+        Case(size=(3, 7), classes=9, odd=odd, odd_at=at, smoothing=smoothing, ignored=0.3)
+        for odd in (torch.nan, torch.inf, -torch.inf)
+        for at, smoothing in (("anywhere", 0.0), ("ignored", 0.1), ("label", 0.0), ("label", 0.1))
+    ],
+    Case(size=(3, 7), classes=9, odd=-torch.inf, weighted=True, smoothing=0.1),
 ]
 
 
@@ -97,6 +111,10 @@ LOW = [
     Case(size=(3, 2), source=(5, 4), images=1, classes=5, ties=True, layout="channels_last"),
     Case(size=(1, 4), source=(3, 1), images=1, classes=3, dtype=torch.float16, layout="strided"),
     Case(size=(3, 3), source=(1, 1), images=1, classes=2, ignored=1.0, weighted=True),
+    *[
+        Case(size=(5, 6), source=(3, 3), images=1, classes=5, odd=odd, smoothing=0.1)
+        for odd in (torch.nan, torch.inf, -torch.inf)
+    ],
 ]
 
 
@@ -125,9 +143,8 @@ def test_an_image_of_nan_reaches_no_other(size: tuple[int, int], device: str) ->
     # It lies right behind the first image's last score, where an index too far would end up.
     problem = build(Case(size=size, source=(3, 4), images=2, classes=3), device)
     problem.logits[1] = torch.nan
-    options = (None, VOID, 0.0)
-    loss, _, log_sum_exp = kernels.forward(problem.logits, problem.target, *options)
-    grad = kernels.backward(problem.grad, problem.logits, problem.target, log_sum_exp, *options)
+    loss, _, top = kernels.forward(problem.logits, problem.target, PLAIN)
+    grad = kernels.backward(problem.grad, problem.logits, problem.target, top, PLAIN)
     assert bool(loss[0].isfinite().all())
     assert bool(grad[0].isfinite().all())
 
@@ -143,6 +160,32 @@ def test_no_worse_than_torch_in_the_same_dtype(dtype: torch.dtype, device: str) 
 
 
 @on_both
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("offset", [1e4, -6e4])
+@pytest.mark.usefixtures("small_blocks")
+def test_an_offset_that_all_scores_share_costs_no_digits(
+    offset: float, weighted: bool, device: str
+) -> None:
+    case = Case(size=(4, 9), classes=21, offset=offset, smoothing=0.1, weighted=weighted)
+    assert_as_precise_as_torch(kernels, case, device)
+
+
+@on_both
+@pytest.mark.usefixtures("small_blocks")
+def test_a_class_that_is_ruled_out_at_every_source(device: str) -> None:
+    problem = build(Case(size=(4, 5), source=(2, 3), images=1, classes=3, ignored=0.0), device)
+    problem.logits[:, 2] = -torch.inf
+    target = problem.target % 2
+    problem = problem._replace(target=target)
+    loss, wrong, top = kernels.forward(problem.logits, target, PLAIN)
+    grad = kernels.backward(problem.grad, problem.logits, target, top, PLAIN)
+    truth = oracle(problem)
+    torch.testing.assert_close(loss.double(), truth.loss, rtol=1e-5, atol=1e-5, equal_nan=True)
+    torch.testing.assert_close(grad.double(), truth.grad, rtol=1e-5, atol=1e-5, equal_nan=True)
+    assert torch.equal(wrong, truth.wrong)
+
+
+@on_both
 def test_blocks_of_the_real_size(device: str) -> None:
     check(kernels, Case(size=(13, 21), images=2, classes=40, weighted=True), device)
 
@@ -155,7 +198,7 @@ def test_first_class_wins_a_tie(source: tuple[int, int] | None, device: str) -> 
     logits[:, 3:6] = 1.0  # classes 3 and 4 meet in different chunks
     for label in range(6):
         target = torch.full((1, 4, 5), label, device=device)
-        _, wrong, _ = kernels.forward(logits, target, None, VOID, 0.0)
+        _, wrong, _ = kernels.forward(logits, target, PLAIN)
         assert bool((wrong == (label != 3)).all())
 
 
@@ -168,8 +211,8 @@ def test_classes_that_are_ruled_out(dtype: torch.dtype, device: str) -> None:
     target = torch.where(problem.target == VOID, VOID, 6)
     target[0, 0, 0] = 0  # ruled out and true: the loss is infinite and stays so
     problem = problem._replace(target=target)
-    loss, wrong, log_sum_exp = kernels.forward(problem.logits, target, None, VOID, 0.0)
-    grad = kernels.backward(problem.grad, problem.logits, target, log_sum_exp, None, VOID, 0.0)
+    loss, wrong, top = kernels.forward(problem.logits, target, PLAIN)
+    grad = kernels.backward(problem.grad, problem.logits, target, top, PLAIN)
     truth = oracle(problem)
     assert bool(torch.isposinf(loss[0, 0, 0]))
     torch.testing.assert_close(loss.double(), truth.loss, rtol=1e-5, atol=1e-5)
@@ -183,12 +226,10 @@ def test_classes_that_are_ruled_out(dtype: torch.dtype, device: str) -> None:
 def test_nan_stays_visible(device: str) -> None:
     problem = build(Case(ignored=0.0, size=(3, 4)), device)
     problem.logits[0, 2, 1, 1] = torch.nan
-    loss, _, log_sum_exp = kernels.forward(problem.logits, problem.target, None, VOID, 0.0)
+    loss, _, top = kernels.forward(problem.logits, problem.target, PLAIN)
     assert bool(loss[0, 1, 1].isnan())
     assert int(loss.isnan().sum()) == 1
-    grad = kernels.backward(
-        problem.grad, problem.logits, problem.target, log_sum_exp, None, VOID, 0.0
-    )
+    grad = kernels.backward(problem.grad, problem.logits, problem.target, top, PLAIN)
     assert int(grad.isnan().sum()) == problem.logits.shape[1]
 
 
@@ -198,9 +239,9 @@ def test_nan_stays_visible(device: str) -> None:
 def test_an_ignored_label_is_never_an_index(void: int, device: str) -> None:
     problem = build(Case(weighted=True, size=(3, 4)), device)
     target = torch.where(problem.target == VOID, void, problem.target)
-    options = (problem.weight, void, 0.0)
-    loss, _, log_sum_exp = kernels.forward(problem.logits, target, *options)
-    grad = kernels.backward(problem.grad, problem.logits, target, log_sum_exp, *options)
+    settings = Settings(problem.weight, void)
+    loss, _, top = kernels.forward(problem.logits, target, settings)
+    grad = kernels.backward(problem.grad, problem.logits, target, top, settings)
     truth = oracle(problem)
     torch.testing.assert_close(loss.double(), truth.loss, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(grad.double(), truth.grad, rtol=1e-5, atol=1e-6)

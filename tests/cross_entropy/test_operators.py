@@ -84,9 +84,9 @@ def test_opcheck(case: Case, dtype: torch.dtype, layout: str) -> None:
     settings = (problem.weight, VOID, case.smoothing)
     torch.library.opcheck(fused_forward, (logits, problem.target, *settings))
     with torch.no_grad():
-        _, _, log_sum_exp = fused_forward(logits, problem.target, *settings)
+        _, _, top = fused_forward(logits, problem.target, *settings)
     torch.library.opcheck(
-        fused_backward, (problem.grad, logits.detach(), problem.target, log_sum_exp, *settings)
+        fused_backward, (problem.grad, logits.detach(), problem.target, top, *settings)
     )
 
 
@@ -113,7 +113,7 @@ def test_fake_tensors_have_the_shapes_of_real_ones() -> None:
                 assert one.stride() == other.stride()
 
 
-def test_only_the_log_sum_exp_is_kept_for_backward() -> None:
+def test_two_numbers_a_pixel_are_kept_for_backward() -> None:
     problem = build(SAME)
     logits = problem.logits.requires_grad_()
     inputs = {t.untyped_storage().data_ptr() for t in (logits, problem.target, problem.weight)}
@@ -126,7 +126,7 @@ def test_only_the_log_sum_exp_is_kept_for_backward() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = loss_of(SAME, problem=problem)(logits)
-    assert [tensor.shape for tensor in kept] == [loss.shape]
+    assert [tensor.shape for tensor in kept] == [(2, *loss.shape)]
 
 
 # --- derivatives ---------------------------------------------------------------------------------
@@ -160,6 +160,50 @@ def test_penalty_on_the_gradient() -> None:
         answers.append(torch.autograd.grad(grad.square().sum(), logits)[0])
     torch.testing.assert_close(answers[0], answers[1])
     assert bool(answers[0].count_nonzero() > 0)
+
+
+ODD = (torch.nan, torch.inf, -torch.inf)
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("source", [None, (3, 5)])
+@pytest.mark.parametrize("how", ["torch", "fused", "graph of the gradient", "transform"])
+def test_ignored_is_ignored_in_every_form(
+    how: str, source: tuple[int, int] | None, odd: float
+) -> None:
+    case = Case(
+        size=(6, 8), source=source, odd=odd, weighted=True, smoothing=0.1, ignored=0.5, images=3
+    )
+    problem = build(case)
+    problem.target[1] = VOID  # an image by itself, as a side output may have
+    problem.logits[1] = odd
+    problem.logits[2] = problem.logits[0].nan_to_num(0, 0, 0)
+    truth = oracle(problem, case.smoothing)
+    loss = loss_of(case, "torch" if how == "torch" else "auto", problem)
+    logits = problem.logits.requires_grad_()
+    if how == "transform":
+        _, pull = torch.func.vjp(loss, logits)
+        (grad,) = pull(problem.grad)
+    else:
+        graph = how == "graph of the gradient"
+        (grad,) = torch.autograd.grad(loss(logits), logits, problem.grad, create_graph=graph)
+    torch.testing.assert_close(
+        grad.detach().double(), truth.grad, rtol=1e-5, atol=1e-5, equal_nan=True
+    )
+    assert grad[1].count_nonzero() == 0
+    assert bool(grad[2].isfinite().all())
+
+
+def test_ignored_is_ignored_in_the_second_derivative() -> None:
+    problem = build(Case(dtype=torch.float64, odd=torch.nan, odd_at="ignored"))
+    logits = problem.logits.requires_grad_()
+    loss = loss_of(Case(), problem=problem)(logits)
+    (grad,) = torch.autograd.grad(loss.sum(), logits, create_graph=True)
+    (second,) = torch.autograd.grad(grad.square().sum(), logits)
+    assert bool(second.isfinite().all())
+    ignored = (problem.target == VOID).unsqueeze(1)
+    assert (second * ignored).count_nonzero() == 0
+    assert second.count_nonzero() > 0
 
 
 def test_no_gradient_where_none_is_asked_for(spy: Spy) -> None:
@@ -216,6 +260,56 @@ def test_no_pixels(shape: tuple[int, ...]) -> None:
     assert loss.shape == wrong.shape == (shape[0], *shape[2:])
     loss.sum().backward()
     assert logits.grad is not None
+
+
+@pytest.mark.parametrize("size", [(0, 5), (4, 0)])
+def test_no_pixels_but_scores_at_another_size(size: tuple[int, int]) -> None:
+    logits = torch.ones(2, 3, 2, 2, requires_grad=True)
+    loss, wrong = pixel_cross_entropy(logits, torch.zeros(2, *size, dtype=torch.long))
+    assert loss.shape == wrong.shape == (2, *size)
+    loss.sum().backward()
+    assert torch.equal(logits.grad, torch.zeros(2, 3, 2, 2))
+
+
+@pytest.mark.parametrize("impl", ["torch", "auto"])
+@pytest.mark.parametrize("shape", [(41,), (2,), (0,), (3, 1), ()])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_class_weights_of_the_wrong_length(
+    impl: str, shape: tuple[int, ...], smoothing: float
+) -> None:
+    logits, target = torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
+    for scores in (logits, logits.half(), torch.zeros(1, 3, 2, 2)):
+        with pytest.raises(ValueError, match="Expected `weight`") as error:
+            pixel_cross_entropy(
+                scores, target, weight=torch.ones(shape), label_smoothing=smoothing, impl=impl
+            )
+        assert str(error.value) == (
+            "Expected `weight` to hold one weight for each of the 3 classes of the scores, "
+            f"shape (3,), but got shape {shape}."
+        )
+
+
+def test_class_weights_of_the_wrong_length_when_compiled() -> None:
+    torch._dynamo.reset()
+    logits, target = torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
+    compiled = torch.compile(pixel_cross_entropy, backend="eager")
+    with pytest.raises(ValueError, match="each of the 3 classes"):
+        compiled(logits, target, weight=torch.ones(2))
+
+
+def test_class_weights_on_another_device_or_none() -> None:
+    logits, target = torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"Expected `weight` on the device of `logits`, cpu"):
+        pixel_cross_entropy(logits, target, weight=torch.ones(3, device="meta"))
+    with pytest.raises(TypeError, match=r"Expected `weight` to be a torch.Tensor, but got list"):
+        pixel_cross_entropy(logits, target, weight=[1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.5, float("nan")])
+def test_label_smoothing_out_of_range(smoothing: float) -> None:
+    logits, target = torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"Expected `label_smoothing` to be in \[0, 1\], but got"):
+        pixel_cross_entropy(logits, target, label_smoothing=smoothing)
 
 
 def test_a_form_that_is_none() -> None:
