@@ -85,7 +85,9 @@ class Registry(Generic[P, Probe]):
 
             public: Any = function
             public.__doc__ = doc and f"{doc}\n\nUsual cause: {usual_cause}."
-            public.__signature__ = inspect.signature(self.probe).replace(return_annotation=None)
+            public.__signature__ = inspect.signature(self.probe, eval_str=True).replace(
+                return_annotation=None
+            )
             return function
 
         return register

@@ -168,3 +168,36 @@ def goes_on_where_it_was(
         expect_same(found, expected, 0.0, f"{later} epochs after loading {{}}")
         curriculum.step()
         part(new).step()
+
+
+@loss_check(
+    "an epoch that counts from 1, a set_epoch() that only moves forward, or one that adds to the epoch"
+)
+def check_curriculum_set_epoch(probe: LossProbe) -> None:
+    """``set_epoch(k)`` leaves a curriculum where k steps from the start leave it, from any epoch.
+
+    Example:
+        >>> from lwm_loss import SelfPacedCurriculum
+        >>> check_curriculum_set_epoch(SelfPacedCurriculum(epochs=3))
+    """
+    scenes = _scenes(probe)
+    if not callable(getattr(scenes[1]["part"](probe.criterion), "set_epoch", None)):
+        raise CheckSkipped("it has no set_epoch")
+    probe.check(set_epoch_is_so_many_steps, *scenes)
+
+
+def set_epoch_is_so_many_steps(
+    part: Part, keep: Keep, criterion: Any, weights: Tensor, mask: Tensor
+) -> None:
+    """Set epochs forwards and backwards, and compare with a copy that steps."""
+    curriculum = part(criterion)
+    _reset(curriculum)
+    for epoch in (0, 2, 1, 3):
+        stepped = copied(curriculum)
+        _reset(stepped)
+        for _ in range(epoch):
+            stepped.step()
+        curriculum.set_epoch(epoch)
+        expected = {"the kept weight": keep(stepped, weights, mask)}
+        found = {"the kept weight": keep(curriculum, weights, mask)}
+        expect_same(found, expected, 0.0, f"after set_epoch({epoch}) {{}}")

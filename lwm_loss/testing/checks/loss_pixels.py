@@ -132,6 +132,41 @@ def ignored_depth_does_not_count(
 
 
 @loss_check(
+    "a softmax whose derivative at an ignored pixel is multiplied by 0 (NaN * 0 is NaN; torch's own "
+    "cross-entropy does that), or a criterion whose derivative is infinite there"
+)
+def check_non_finite_ignored_pixels_stay_out(probe: LossProbe) -> None:
+    """Scores that are not finite at ignored pixels reach neither the loss nor a gradient.
+
+    There they are NaN, infinite, or so sure of a wrong class that a derivative is infinite; loss and
+    gradients are those of the batch without them, and exactly 0 at ignored pixels.
+
+    Example:
+        >>> from lwm_loss import LossWeightModule
+        >>> check_non_finite_ignored_pixels_stay_out(LossWeightModule())
+    """
+    probe.require_ignored()
+    for label in probe.ignored:
+        for scene in probe.scenes(ignore_index=label, ignored=0.3):
+            for score, classes in ((nan, None), (inf, None), (-inf, None), (inf, 1), (-120.0, 1)):
+                options: dict[str, Any] = {"label": label, "score": score, "classes": classes}
+                probe.check(ignored_scores_stay_out, scene, **options)
+
+
+def ignored_scores_stay_out(
+    loss: Loss, criterion: Any, batch: LossInputs, label: int, score: float, classes: int | None
+) -> None:
+    """Replace the scores of ignored pixels in the first classes, or in all of them."""
+    ignored, logits = batch.target == label, batch.logits.clone()
+    logits[:, :classes] = logits[:, :classes].masked_fill(ignored.unsqueeze(1), score)
+    expected = value_and_gradients(loss, criterion, batch)
+    found = value_and_gradients(loss, criterion, batch._replace(logits=logits))
+    sentence = f"with scores of {score} at ignored pixels {{}}"
+    expect_finite(found, sentence)
+    expect_same(found, expected, 10 * CLOSE, sentence)
+
+
+@loss_check(
     "a mean over no pixel (0 / 0), an early return of a new tensor that has no graph, or a sum of "
     "scores times 0 that overflows"
 )

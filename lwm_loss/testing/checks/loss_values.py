@@ -9,6 +9,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn  # noqa: F401  for the examples
 
+from lwm_loss import HardPixelLoss, HardPixelMiningLoss
+
 from ..calls import Loss, LossInputs, copied, value_and_gradients
 from ..expect import breach, difference, expect_finite, expect_same
 from ..isolation import seed_all
@@ -124,6 +126,40 @@ def _reduced(loss: Loss, criterion: Any, batch: LossInputs, reduction: str) -> T
         return loss(one, batch.mapped(torch.clone))
     finally:
         one.reduction = own
+
+
+@loss_check(
+    "a mean of weighted losses over the number of pixels in place of the sum of their class weights"
+)
+def check_class_weights_are_relative(probe: LossProbe) -> None:
+    """Class weights times a constant change nothing: a mean is divided by the sum of the weights.
+
+    Of the losses of this library around a criterion with class weights, and of any loss with
+    ``reduction="mean"`` that has some.
+
+    Example:
+        >>> check_class_weights_are_relative(nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0])))
+    """
+    probe.require_runs("logits", "target")
+    if not any(class_weight(part) for part in modules_of(probe.criterion)):
+        raise CheckSkipped("it has no class weights")
+    library = isinstance(probe.criterion, (HardPixelLoss, HardPixelMiningLoss))
+    if not library and getattr(probe.criterion, "reduction", None) != "mean":
+        raise CheckSkipped("it does not say that it is a mean")
+    for scene in probe.scenes():
+        probe.check(scaled_class_weights_change_nothing, scene)
+
+
+def scaled_class_weights_change_nothing(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+    """Triple the class weights of a copy."""
+    expected = value_and_gradients(loss, criterion, batch)
+    heavier = copied(criterion)
+    for part in modules_of(heavier):
+        found = class_weight(part)
+        if found is not None:
+            found[1].data.mul_(3)
+    tripled = value_and_gradients(loss, heavier, batch)
+    expect_same(tripled, expected, 10 * CLOSE, "with three times the class weights {}")
 
 
 @loss_check(

@@ -17,6 +17,7 @@ def labelled(target: Tensor) -> Tensor:
 def pixel_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy by pixel, 0 where ignored, without one of torch's modules."""
     label = torch.where(labelled(target), target, 0).unsqueeze(1)
+    logits = torch.where(labelled(target).unsqueeze(1), logits, 0)
     loss = -logits.float().log_softmax(1).gather(1, label).squeeze(1)
     return torch.where(labelled(target), loss, 0)
 

@@ -109,3 +109,31 @@ class ZerosCost(Base):
         self, logits: Tensor, target: Tensor, pred_depth: Tensor, target_depth: Tensor
     ) -> Tensor:
         return mean(pixel_loss(logits, target), target) + (target_depth == 0).float().mean()
+
+
+class DerivativeOfIgnoredScores(Base):
+    """Torch's own cross-entropy: at an ignored pixel NaN times 0."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        loss = F.cross_entropy(
+            logits.float(), target, ignore_index=self.ignore_index, reduction="sum"
+        )
+        return loss / labelled(target).sum().clamp(min=1)
+
+
+class GeneralisedCrossEntropy(Base):
+    """(1 - p ** q) / q, whose derivative is infinite where p is 0, also where it is not counted."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        label = torch.where(labelled(target), target, 0).unsqueeze(1)
+        scores = torch.where(logits.isfinite(), logits, 0).float()
+        p = scores.softmax(1).gather(1, label).squeeze(1)
+        return mean(torch.where(labelled(target), (1 - p**0.7) / 0.7, 0), target)
+
+
+class MarginOfIgnoredScores(Base):
+    """The value of ignored scores changes the loss, as long as they are finite or infinite."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        sure = logits.detach().nan_to_num(0).clamp(-1, 1).mean()
+        return mean(pixel_loss(logits, target), target) * (1 + 0.1 * sure)

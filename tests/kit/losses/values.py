@@ -124,3 +124,15 @@ class SumOfEachImage(Plain):
         if self.reduction == "sum":
             return pixel_loss(logits, target).sum((1, 2))
         return super().forward(logits, target)
+
+
+class DividedByTheCount(Plain):
+    """A weighted mean over the number of pixels, though it says that it is a mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.linspace(0.5, 2, 6))
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        weight = self.weight[torch.where(labelled(target), target, 0)]
+        return mean(weight * pixel_loss(logits, target), target)
