@@ -29,13 +29,21 @@ version = release = lwm_loss.__version__
 extensions = [
     "check_tables",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "myst_parser",
+    "notfound.extension",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+    "sphinxext.opengraph",
+    "docstrings",
+    "mathml",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "gallery/README.rst"]
+templates_path = ["_templates"]
 default_role = "code"
 nitpicky = True  # with -W a name that leads nowhere is an error
 
@@ -43,6 +51,54 @@ html_theme = "furo"
 html_title = f"lwm-loss {release}"
 html_static_path = ["_static"]
 html_css_files = ["reading.css"]
+html_js_files = [("versions.js", {"defer": "defer"})]
+html_favicon = "_static/favicon.svg"
+html_math_renderer = "mathml"
+html_theme_options = {
+    "source_repository": "https://github.com/lwm-loss/lwm-loss",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+        "sidebar/versions.html",
+        "sidebar/variant-selector.html",
+    ]
+}
+
+# What a link to a page shows elsewhere.
+ogp_site_url = os.environ.get(
+    "READTHEDOCS_CANONICAL_URL", "https://lwm-loss.readthedocs.io/en/latest/"
+)
+ogp_image = "https://lwm-loss.readthedocs.io/en/latest/_static/social_card.png"
+ogp_image_alt = "A room, its depth, and the loss weights that its hard pixels get"
+ogp_social_cards = {"enable": False}  # they would be drawn with a font from the network
+ogp_enable_meta_description = True
+html_baseurl = ogp_site_url
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos, .gp, .go"
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "filename_pattern": r"/plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "matplotlib_animations": True,
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_signature": False,
+    "min_reported_time": 10_000,
+    "plot_gallery": os.environ.get("GALLERY", "1") == "1",
+}
+myst_heading_anchors = 2
+suppress_warnings = ["myst.header", "config.cache"]
 
 autodoc_member_order = "bysource"
 # In the signature, which alone tells a class's arguments from attributes of the same name.
@@ -111,7 +167,23 @@ def skip_tuple_fields(
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
+def link_to_sources(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Leads "edit this page" of a generated page to the file that it is made from."""
+    if pagename.startswith("auto_gallery/") and pagename != "auto_gallery/index":
+        source = f"docs/gallery/{pagename.removeprefix('auto_gallery/')}.py"
+    elif pagename.startswith("api/generated/"):
+        parts = pagename.removeprefix("api/generated/").split(".")
+        thing = getattr(sys.modules[".".join(parts[:-1])], parts[-1])
+        source = f"{thing.__module__.replace('.', '/')}.py"
+    else:
+        return
+    context["theme_source_edit_link"] = f"https://github.com/lwm-loss/lwm-loss/edit/main/{source}"
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("html-page-context", link_to_sources)
     app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("missing-reference", find_public_name)

@@ -1,0 +1,134 @@
+"""Open every built page in headless Chromium: `make docs-check`.
+
+On a screen (1280 px) and on a phone (390 px), in light and dark: no error in the console, no horizontal
+scroll, every picture loads, with a text for those who do not see it; every link between the pages leads
+to a page and a place that exist. Needs `playwright` (extra `dev`) and Chromium, which is the Debian
+package `chromium` or what CHROMIUM names.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin
+
+from playwright.sync_api import Page, sync_playwright
+
+SIZES = {"screen": (1280, 900), "phone": (390, 844)}
+SKIPPED = ("_modules/", "_sources/", "_static/", "genindex", "py-modindex", "search.html")
+
+LOOK = """() => ({
+  overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  widest: [...document.querySelectorAll('article *')]
+    .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(
+      'pre, .table-wrapper, div.math, .sphx-glr-animation, .highlight'))
+    .slice(0, 3).map(e => e.tagName + '.' + e.className),
+  broken: [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src),
+  silent: [...document.querySelectorAll('article img')].filter(i => !i.alt).map(i => i.src),
+  links: [...document.querySelectorAll('a[href]')].map(a => a.href),
+  ids: [...document.querySelectorAll('[id], a[name]')].map(e => e.id || e.name),
+})"""
+
+
+class Silent(SimpleHTTPRequestHandler):
+    """A server that prints no line for each request."""
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder on a free port of this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+
+
+def look_at(page: Page, url: str, name: str, found: list[str], size: str) -> dict[str, list[str]]:
+    """Open one page, and note what is wrong with it."""
+    messages: list[str] = []
+
+    def note(text: str) -> None:
+        messages.append(text)
+
+    page.on("console", lambda m: note(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: note(str(e)))
+    page.goto(url, wait_until="load")
+    page.evaluate(
+        "() => { for (const i of document.images) i.loading = 'eager';"
+        " return Promise.allSettled([...document.images].map(i => i.decode())) }"
+    )
+    facts: dict[str, list[str]] = page.evaluate(LOOK)
+    found += [f"{name} ({size}): console: {text}" for text in messages]
+    if facts["overflow"]:
+        found.append(f"{name} ({size}): scrolls by {facts['overflow']} px: {facts['widest']}")
+    found += [f"{name} ({size}): picture does not load: {src}" for src in facts["broken"]]
+    found += [f"{name} ({size}): picture without a text: {src}" for src in facts["silent"]]
+    return facts
+
+
+def main() -> None:
+    """Check a folder of pages, and say what was found."""
+    folder = Path(sys.argv[1]).resolve()
+    browser_path = (
+        os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    )
+    if browser_path is None:
+        sys.exit("Expected Chromium to open the pages with, but found none: apt install chromium?")
+    names = sorted(
+        str(p.relative_to(folder))
+        for p in folder.rglob("*.html")
+        if not str(p.relative_to(folder)).startswith(SKIPPED)
+    )
+    found: list[str] = []
+    links: dict[str, list[str]] = {}
+    ids: dict[str, set[str]] = {}
+    with serve(folder) as base, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        for size, (width, height) in SIZES.items():
+            scheme = "dark" if size == "phone" else "light"
+            context = browser.new_context(
+                viewport={"width": width, "height": height}, color_scheme=scheme
+            )
+            # The pages must be whole without a network.
+            context.route(
+                "**/*", lambda r: r.continue_() if r.request.url.startswith(base) else r.abort()
+            )
+            for name in names:
+                page = context.new_page()
+                facts = look_at(page, urljoin(base, name), name, found, size)
+                page.close()
+                links[name] = facts["links"]
+                ids[name] = set(facts["ids"])
+            context.close()
+        browser.close()
+        for name, targets in links.items():
+            for target in targets:
+                address, place = urldefrag(target)
+                if not address.startswith(base):
+                    continue
+                file = unquote(address.removeprefix(base).split("?")[0]) or "index.html"
+                if not (folder / file).exists():
+                    found.append(f"{name}: link leads nowhere: {file}")
+                elif place and file in ids and unquote(place) not in ids[file]:
+                    found.append(f"{name}: no place {place!r} in {file}")
+    for line in dict.fromkeys(found):
+        print(line)
+    widths = ", ".join(str(width) for width, _ in SIZES.values())
+    print(f"{len(names)} pages at {widths} px: {len(set(found))} faults")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
