@@ -72,6 +72,10 @@ def check_target(
         what, tensor = (name, input) if input.is_complex() else ("target", target)
         raise TypeError(f"Expected `{what}` to be real, but got dtype {tensor.dtype}.")
     _check_input(input, task, name)
+    if any_size and 0 in input.shape[2:] and 0 not in target.shape:
+        raise fail(
+            f"`{name}` with pixels for `target` of shape {shape_of(target)}", shape_of(input)
+        )
     if task == "multiclass":
         labels = _classes(input, target, ignore_index, name, any_size)
     else:

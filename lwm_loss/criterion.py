@@ -174,16 +174,18 @@ def _one_per_pixel(
         )
     value: Tensor = loss
     shape = labels.labelled.shape
-    if value.shape == logits.shape and entries != "refuse":
+    # Of equal rank first: a traced size that is compared with a number of classes is bound to it.
+    per_class = value.ndim == logits.ndim and value.shape == logits.shape
+    if per_class and entries != "refuse":
         valid = labels.by_channel
         total = torch.where(valid, value, 0).sum(1)
         value = total if entries == "sum" else total / valid.sum(1).clamp(min=1)
-    if value.shape == (shape[0], 1, *shape[1:]):
+    if value.ndim == logits.ndim and value.shape == (shape[0], 1, *shape[1:]):
         value = value.squeeze(1)
-    if value.shape == shape:
+    if value.ndim == len(shape) and value.shape == shape:
         return value.to(torch.promote_types(value.dtype, torch.float32))
     hint = None
-    if value.shape == logits.shape:
+    if per_class:
         hint = "that is one value per class, to add them up pass sum_classes=True"
     elif value.ndim == 0 or value.shape == (1,):
         hint = 'that is already reduced, was it built with reduction="none" and does it heed that?'

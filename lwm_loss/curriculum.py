@@ -46,7 +46,7 @@ def check_weight_map(weight_map: Tensor, mask: Tensor | None) -> None:
 def threshold(weight_map: Tensor, progress: float | Tensor, mask: Tensor | None) -> Tensor:
     """Threshold of Eq. 8, one per image. Inputs must already be validated."""
     values = weight_map.detach()
-    if values.shape[1:].numel() == 0:
+    if values.numel() == 0:
         return values.new_zeros(
             values.shape[0], dtype=torch.promote_types(values.dtype, torch.float32)
         )

@@ -34,6 +34,7 @@ __all__ = [
 # ones fills every count.
 KINDS = (2, 2)
 SLOTS = math.prod(KINDS)
+MOST_BINS = 1 << 24  # an image's table of such many would take a gigabyte
 
 
 class Regions:
@@ -46,6 +47,8 @@ class Regions:
         self.bin_size = require_finite(bin_size, "bin_size", strict=True)
         self.depth_range = check_depth_range(depth_range)
         low, high = self.depth_range
+        if (high - low) / self.bin_size > MOST_BINS:
+            raise fail(f"`bin_size` to give at most {MOST_BINS} bins of depth", repr(bin_size))
         self.num_bins = max(1, math.ceil((high - low) / self.bin_size))
         # With whole numbers float32 finds the bin of every float32 depth exactly; with edges
         # that are no floats, like those of a bin size of 0.1, some would fall on the wrong side.
@@ -54,7 +57,7 @@ class Regions:
     def number(self, shape: torch.Size) -> int:
         """The regions of an image for depths of shape (B, *S): static, whatever they hold."""
         if isinstance(self.cells, str):
-            return shape[1:].numel()
+            return math.prod(shape[1:])
         return math.prod(self.cells) * self.num_bins
 
     def ids(self, target_depth: Tensor) -> Tensor:
@@ -65,7 +68,9 @@ class Regions:
         """
         shape, device = target_depth.shape, target_depth.device
         if isinstance(self.cells, str):
-            return torch.arange(shape[1:].numel(), device=device).reshape(shape[1:]).expand(shape)
+            return (
+                torch.arange(math.prod(shape[1:]), device=device).reshape(shape[1:]).expand(shape)
+            )
         if len(self.cells) > len(shape) - 1:
             raise fail(
                 f"`cells` with at most {len(shape) - 1} axes for depth of shape {tuple(shape)}",
@@ -214,7 +219,7 @@ def depth_aware_regions(
     regions = Regions(cells, bin_size, depth_range)
     (target_depth,) = check_depths({"target_depth": target_depth})
     ids = regions.ids(target_depth).long()
-    image = torch.arange(len(ids), device=ids.device).reshape(-1, *[1] * (ids.ndim - 1))
+    image = torch.arange(ids.shape[0], device=ids.device).reshape(-1, *[1] * (ids.ndim - 1))
     ids = ids + image * regions.number(target_depth.shape)
     return torch.where(depth_pixels(target_depth), ids, -1)
 

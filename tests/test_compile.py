@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -210,3 +211,42 @@ def test_inductor() -> None:
         assert (one is None) == (other is None)
         if one is not None:
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+class Step(nn.Module):
+    """The total of an objective, to be exported."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        curriculum = lwm.SelfPacedCurriculum(3)
+        self.objective = lwm.HardPixelMiningLoss(1, curriculum=curriculum, **options)
+
+    def forward(self, logits: Tensor, target: Tensor, log_depth: Tensor, depth: Tensor) -> Tensor:
+        return self.objective(logits, target, log_depth, depth, [logits]).total
+
+
+EXPORTED: dict[str, Callable[[], dict[str, Any]]] = {
+    "defaults": dict,
+    "soft": lambda: {"weighting": lwm.LossWeightModule(error="probability", ignore_index=255)},
+    "pixel": lambda: {"weighting": lwm.LossWeightModule(cells="pixel", ignore_index=255)},
+    "foreign": lambda: {
+        "weighting": lwm.LossWeightModule(ignore_index=255),
+        "criterion": lambda a, b: nn.functional.cross_entropy(a, b, reduction="none"),
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", EXPORTED)
+def test_export_with_a_dynamic_batch_and_dynamic_sizes(case: str) -> None:
+    batch = torch.export.Dim("batch", min=1, max=64)
+    height, width = (torch.export.Dim(name, min=2, max=4096) for name in ("height", "width"))
+    maps = {0: batch, 1: height, 2: width}
+    shapes = ({0: batch, 2: height, 3: width}, maps, maps, maps)
+    module = Step(ignore_index=255, **EXPORTED[case]())
+    exported = torch.export.export(
+        module, tuple(scene(images=3, size=(16, 24))), dynamic_shapes=shapes
+    ).module()
+    for images, size in ((3, (16, 24)), (1, (16, 24)), (5, (11, 30))):
+        data = scene(images=images, size=size, seed=images)
+        torch.testing.assert_close(exported(*data), module(*data))

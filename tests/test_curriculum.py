@@ -283,3 +283,45 @@ def test_it_has_buffers_and_no_parameters() -> None:
     for _ in range(2049):
         long.step()
     assert long.half().progress == 0.2049
+
+
+def test_set_epoch_goes_to_any_epoch() -> None:
+    curriculum, stepped = lwm.SelfPacedCurriculum(4), lwm.SelfPacedCurriculum(4)
+    weight = torch.rand(2, 5, 6)
+    for epoch in range(6):
+        curriculum.set_epoch(epoch)
+        assert torch.equal(curriculum(weight), stepped(weight))
+        assert curriculum.progress == stepped.progress
+        stepped.step()
+    curriculum.set_epoch(1)
+    assert curriculum.progress == 0.25
+    assert curriculum.epoch.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("epoch", "error"), [(-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)]
+)
+def test_an_epoch_that_is_none(epoch: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match="^Expected `epoch`"):
+        lwm.SelfPacedCurriculum(4).set_epoch(epoch)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("progress", "words"),
+    [
+        (torch.tensor([0.1, 0.2, 0.3]), r"\(3,\)"),
+        (torch.zeros(1, 2), r"\(1, 2\)"),
+        (torch.tensor(-1.0), "-1"),
+        (torch.tensor([0.5, torch.nan]), "nan"),
+    ],
+)
+def test_a_progress_tensor_that_is_none(progress: torch.Tensor, words: str) -> None:
+    with pytest.raises(ValueError, match=rf"^Expected `progress`.*{words}"):
+        LF.curriculum_threshold(torch.rand(2, 3, 4), progress)
+
+
+def test_progress_may_differ_from_map_to_map() -> None:
+    weight = torch.rand(2, 3, 4)
+    both = LF.curriculum_threshold(weight, torch.tensor([0.0, 0.5]))
+    assert both[0] == LF.curriculum_threshold(weight, 0.0)[0]
+    assert both[1] == LF.curriculum_threshold(weight, 0.5)[1]

@@ -233,3 +233,19 @@ def test_rescaling_is_the_oracles(
 def test_rescaled_depth_is_at_least_one() -> None:
     levels = LF.rescale_depth(torch.tensor([0.1, 0.5, 10.0, 80.0]), near=0.5, far=10.0)
     assert levels.tolist() == [1.0, 1.0, 256.0, 256.0]
+
+
+def test_depth_beyond_near_and_far_can_be_missing() -> None:
+    metres = torch.tensor([0.4, 0.5, 5.25, 10.0, 10.1, 0.0, torch.nan])
+    clamped = LF.rescale_depth(metres, 0.5, 10.0)
+    assert clamped.tolist() == [1.0, 1.0, 128.5, 256.0, 256.0, 0.0, 0.0]
+    gone = LF.rescale_depth(metres, 0.5, 10.0, beyond="missing")
+    assert gone.tolist() == [0.0, 1.0, 128.5, 256.0, 0.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match=r"`beyond`.*'clamp', 'missing'.*'drop'"):
+        LF.rescale_depth(metres, 0.5, 10.0, beyond="drop")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("far", [float("inf"), float("nan")])
+def test_far_is_finite(far: float) -> None:
+    with pytest.raises(ValueError, match=r"`far` to be finite"):
+        LF.rescale_depth(torch.ones(2), 0.5, far)

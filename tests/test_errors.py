@@ -470,6 +470,40 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
         ValueError,
         ["`side_logits`", "(2, 3, 4, 0)"],
     ),
+    "logits without pixels": (
+        lambda: lwm.HardPixelLoss(CE, MODULE, upsample_logits=True)(
+            LOGITS[..., :0], TARGET, LOG_DEPTH, DEPTH
+        ),
+        ValueError,
+        ["`logits`", "(2, 3, 4, 0)", "(2, 4, 5)"],
+    ),
+    "bins that nobody can count": (
+        lambda: lwm.LossWeightModule(bin_size=1e-320),
+        ValueError,
+        ["`bin_size`", "1e-320"],
+    ),
+    "an ignored label beyond 64 bits": (
+        lambda: lwm.LossWeightModule(ignore_index=2**70),
+        ValueError,
+        ["`ignore_index`", "64 bits"],
+    ),
+    "a criterion that smooths by more than everything": (
+        lambda: lwm.HardPixelLoss(
+            nn.CrossEntropyLoss(reduction="none", label_smoothing=1.5), MODULE
+        ),
+        ValueError,
+        ["`label_smoothing`", "1.5"],
+    ),
+    "normalize as a word": (
+        lambda: lwm.DepthPredictionError(normalize="yes"),  # type: ignore[arg-type]
+        TypeError,
+        ["`normalize`", "'yes'"],
+    ),
+    "log_input as a word of a function": (
+        lambda: r(log_input="no"),
+        TypeError,
+        ["`log_input`", "'no'"],
+    ),
     "log_input as a word": (
         lambda: lwm.LossWeightModule(log_input="no"),  # type: ignore[arg-type]
         TypeError,

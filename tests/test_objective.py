@@ -445,3 +445,59 @@ def test_objective_gradcheck() -> None:
     inputs = (data.logits.requires_grad_(), side.requires_grad_())
     assert torch.autograd.gradcheck(by_logits, inputs)
     assert torch.autograd.gradgradcheck(by_logits, inputs)
+
+
+def test_scalars_can_be_logged() -> None:
+    data = scene()
+    for sides in ([], with_sides(data, 2)):
+        terms = lwm.HardPixelMiningLoss(len(sides), ignore_index=255)(
+            data.logits.clone().requires_grad_(), *data[1:], side_logits=sides
+        )
+        scalars = terms.scalars()
+        assert list(scalars) == ["total", "segmentation", "depth", "hard", "sides"]
+        assert all(value.shape == () and not value.requires_grad for value in scalars.values())
+        assert scalars["total"] == terms.total
+        torch.testing.assert_close(scalars["sides"], terms.sides.sum())
+
+
+@pytest.mark.parametrize("channel", [False, True])
+@pytest.mark.parametrize("log_input", [True, False])
+def test_upsample_logits_brings_the_predicted_depth_too(channel: bool, log_input: bool) -> None:
+    data = scene(size=(12, 16))
+    small = scene(size=(3, 4), seed=3)
+    log_depth = torch.where(small.target_depth > 0, small.target_depth, 1).log().requires_grad_()
+    predicted = log_depth if log_input else log_depth.exp()
+    large = F.interpolate(predicted[:, None], (12, 16), mode="bilinear", align_corners=False)
+    weighting = lwm.LossWeightModule(ignore_index=255, log_input=log_input)
+    options = {"weighting": weighting, "upsample_logits": True}
+    objective = lwm.HardPixelMiningLoss(0, **options)
+    given = predicted[:, None] if channel else predicted
+    ours = objective(small.logits, data.target, given, data.target_depth)
+    truth = objective(small.logits, data.target, large, data.target_depth)
+    torch.testing.assert_close(ours.total, truth.total)
+    (grad,) = torch.autograd.grad(ours.total, log_depth, retain_graph=True)
+    (expected,) = torch.autograd.grad(truth.total, log_depth)
+    torch.testing.assert_close(grad, expected)
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, 0), (0, 0)])
+@pytest.mark.parametrize("resize", ["logits", "target"])
+def test_a_size_of_zero_is_an_empty_batch(size: tuple[int, int], resize: str) -> None:
+    logits = torch.zeros(2, 3, *size, requires_grad=True)
+    side = torch.zeros(2, 3, 2, 2, requires_grad=True)
+    log_depth = torch.zeros(2, *size, requires_grad=True)
+    target, depth = torch.zeros(2, *size, dtype=torch.long), torch.zeros(2, *size)
+    rivals = (lwm.OHEMWeighting(), lwm.FocalWeighting(), lwm.LossMaxPoolingWeighting())
+    errors = [lwm.LossWeightModule(error=error) for error in ("probability", "loss")]
+    for weighting in (None, *rivals, *errors, lwm.LossWeightModule(cells="pixel")):
+        objective = lwm.HardPixelMiningLoss(
+            1, weighting=weighting, curriculum=lwm.SelfPacedCurriculum(2), resize=resize
+        )
+        terms = objective(logits, target, log_depth, depth, [side])
+        assert terms.total == 0
+        assert terms.weight.shape == (2, *size)
+        grads = torch.autograd.grad(terms.total, (logits, log_depth, side))
+        assert all(grad.count_nonzero() == 0 for grad in grads)
+    assert LF.depth_prediction_error(log_depth, depth).shape == (2, *size)
+    assert LF.curriculum_threshold(depth, 0.5).tolist() == [0.0, 0.0]
+    assert lwm.validate(logits, target, log_depth, depth).labelled == 0.0
