@@ -38,7 +38,7 @@ docs:  ## The documentation with its gallery (BUILD/html); a warning is an error
 	$(SPHINX) -q -b html docs $(BUILD)/html
 
 doctest:  ## The examples that stand in the pages of the documentation
-	$(SPHINX) -q -b doctest -D plot_gallery=0 docs $(BUILD)/doctest
+	GALLERY=0 $(SPHINX) -q -b doctest docs $(BUILD)/doctest
 
 docs-check: docs  ## Open every built page in headless Chromium, on a screen and on a phone
 	$(PYTHON) docs/check_pages.py $(BUILD)/html

@@ -14,6 +14,7 @@ pytest.importorskip("triton", minversion="3.3", reason="compiles with the API of
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_every_kernel_compiles_for_ampere_and_hopper(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path)

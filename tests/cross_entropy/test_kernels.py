@@ -98,6 +98,7 @@ FULL = [
 ]
 
 
+@pytest.mark.slow
 @on_both
 @pytest.mark.parametrize("case", FULL, ids=str)
 @pytest.mark.usefixtures("small_blocks")
@@ -125,6 +126,7 @@ def test_at_another_size(case: Case, device: str) -> None:
     check(kernels, case, device)
 
 
+@pytest.mark.slow
 @on_both
 @pytest.mark.parametrize("source", [(4, 6), (3, 1)], ids=str)
 @pytest.mark.parametrize("size", [(8, 12), (9, 7), (5, 3), (2, 3), (13, 1), (1, 16)], ids=str)

@@ -73,6 +73,7 @@ def loss_of(
 
 
 # opcheck itself looks at the gradient of a tensor that is no leaf, and newer torch says so.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 @BOTH
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
@@ -132,6 +133,7 @@ def test_two_numbers_a_pixel_are_kept_for_backward() -> None:
 # --- derivatives ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @BOTH
 def test_first_derivative(case: Case, spy: Spy) -> None:
     problem = build(Case(**{**vars(case), "dtype": torch.float64}))
@@ -388,6 +390,7 @@ def test_targets_under_vmap_alone() -> None:
         )
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_compiled_in_one_piece_and_still_fused(case: Case, dynamic: bool, spy: Spy) -> None:

@@ -98,6 +98,7 @@ def test_padding_has_no_label_no_depth_and_the_mean_colour() -> None:
     assert (shown.depth[padded] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (1.4, 1.4), (0.6, 0.6)])
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_colour_moves_with_the_labels(scale: tuple[float, float], flip: float) -> None:

@@ -114,6 +114,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_a_full_disk_never_costs_the_last_checkpoint(tmp_path: Path) -> None:
     done = subprocess.run(
@@ -140,6 +141,7 @@ def test_the_older_checkpoint_is_taken_when_the_newer_is_damaged(tmp_path: Path)
     assert PREVIOUS in said[0]
 
 
+@pytest.mark.slow
 def test_a_single_flipped_bit_is_noticed_wherever_it_lies(tmp_path: Path) -> None:
     path = tmp_path / LATEST
     save_checkpoint(path, state_of(7))

@@ -82,6 +82,7 @@ def start_two_processes(args: Sequence[str], said: Path) -> subprocess.Popen[byt
         )
 
 
+@pytest.mark.slow
 def test_parts_and_processes_make_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
     said = tmp_path / "said.txt"
     process = start_two_processes([*BATCH, "--output", "two"], said)

@@ -113,6 +113,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_equal() -> None:
     process = start([*STEPS, "--output", "killed"], ["-c", KILLED_IN_A_STEP])
     train([*STEPS, "--output", "whole"])
@@ -130,6 +131,7 @@ def test_a_killed_run_goes_on_bit_equal() -> None:
     assert Path("whole/results.json").read_bytes() == Path("killed/results.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +170,7 @@ def test_a_run_killed_before_its_first_checkpoint_is_begun_anew(
     assert capsys.readouterr().err.endswith("interrupted: go on by --resume killed\n")
 
 
+@pytest.mark.slow
 def test_a_run_is_gone_on_with_only_as_it_was_begun(capsys: pytest.CaptureFixture[str]) -> None:
     short = ["--rooms", "4", "--epochs", "1", "--batch-size", "2", "--schedule", "constant"]
     train([*TINY, *short, "--output", "run"])
@@ -192,6 +195,7 @@ def test_a_run_is_gone_on_with_only_as_it_was_begun(capsys: pytest.CaptureFixtur
     assert json.loads(Path("run/config.json").read_text())["options"]["optimisation"]["epochs"] == 3
 
 
+@pytest.mark.slow
 def test_panels_change_nothing_that_is_learnt_or_logged() -> None:
     """Neither the random state nor what the curriculum counts."""
     short = [*TINY, "--rooms", "6", "--epochs", "2", "--batch-size", "2", "--dropout", "0.1"]

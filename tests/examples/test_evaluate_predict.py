@@ -57,6 +57,7 @@ def refusal(capsys: pytest.CaptureFixture[str], command, args: list[str]) -> str
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_evaluation_finds_what_training_reported(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +158,7 @@ def test_images_of_one_name_are_told_apart() -> None:
     assert output_names([Path("x/y.jpeg")]) == ["y"]
 
 
+@pytest.mark.slow
 def test_the_correlation_counts_every_pixel_once(run: Path) -> None:
     both = [str(run), str(run / "checkpoint.pt")]
     analyse(["correlation", *both, "--device", "cpu", "--bins", "4", "--output", "c"])
@@ -183,6 +185,7 @@ def test_quantile_bins_hold_the_same_number_of_pixels(run: Path) -> None:
     assert max(pixels) < 1.2 * min(pixels)
 
 
+@pytest.mark.slow
 def test_maps_are_drawn_at_the_epochs_asked_for(run: Path) -> None:
     analyse(["maps", str(run), "--epochs", "0", "1", "--count", "1", "--device", "cpu"])
     assert sorted(path.name for path in Path("maps").iterdir()) == [

@@ -122,6 +122,7 @@ def test_evaluation_does_not_depend_on_the_batch(name, backbone):
 
 
 # The light RefineNet is the same code with other numbers, and few units are quicker to trace.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "backbone", "options"),
     [
@@ -146,6 +147,7 @@ def test_compiles_without_a_graph_break(name, backbone, options):
         torch.testing.assert_close(ours.grad, theirs.grad, msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "backbone"), EVERY_CASE)
 def test_copies_and_formats_agree(name, backbone):
     network = make(name, backbone)
@@ -175,6 +177,7 @@ def test_copies_and_formats_agree(name, backbone):
         assert (ours - theirs).abs().max() <= 0.05 * theirs.abs().max() + 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY_NETWORK)
 def test_a_few_steps_lower_the_loss(name):
     network = make(name, dropout=0.0).train()
@@ -193,6 +196,7 @@ def test_a_few_steps_lower_the_loss(name):
     assert losses[-1] < 0.7 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "encoder", "decoder", "network"),
     [("resnet18", 11.18, 65.33, 142.36), ("resnet50", 23.51, 75.50, 175.04),
@@ -238,6 +242,7 @@ def test_parameter_groups_hold_every_trainable_parameter_once():
         parameter_groups(nn.DataParallel(network), 0.01)
 
 
+@pytest.mark.slow
 def test_builder_follows_the_published_strides_and_drops_unset_options():
     strides = {name: make(name).encoder.output_stride for name in EVERY_NETWORK}
     assert strides == {"refinenet": 32, "light_refinenet": 32, "deeplabv3": 16, "pspnet": 8}

@@ -279,6 +279,7 @@ def test_a_rival_takes_the_place_of_l_s_or_is_added_to_it(mining: str) -> None:
     assert alone.total.item() == pytest.approx(mined.item(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", list(ARMS))
 def test_every_objective_trains_and_gives_every_parameter_a_gradient(objective: str) -> None:
     from examples.rgbd.model import build_model

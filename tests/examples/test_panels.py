@@ -43,6 +43,7 @@ def test_frames_are_spread_evenly() -> None:
     assert spread(5, 0) == []
 
 
+@pytest.mark.slow
 def test_panels_are_drawn_and_the_network_goes_on_training(
     network: torch.nn.Module, tmp_path: Path
 ) -> None:

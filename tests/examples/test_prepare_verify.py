@@ -95,6 +95,7 @@ def content(root: Path) -> dict[str, bytes]:
 # --- prepare -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_prepared_folder_reads_as_its_source(tmp_path: Path, rooms: list[Sample]) -> None:
     source = write(tmp_path / "source", rooms)
     target = tmp_path / "target"
@@ -109,6 +110,7 @@ def test_a_prepared_folder_reads_as_its_source(tmp_path: Path, rooms: list[Sampl
     assert problems(target) == []
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same(tmp_path: Path, rooms: list[Sample]) -> None:
     source = write(tmp_path / "source", rooms)
     prepare(splits(source), tmp_path / "alone", 0)
@@ -151,6 +153,7 @@ def test_prepare_goes_on_where_it_stopped(tmp_path: Path, rooms: list[Sample]) -
     assert content(target) == content(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_prepare_killed_at_any_moment_leaves_only_whole_files(
     tmp_path: Path, rooms: list[Sample]
 ) -> None:
@@ -196,6 +199,7 @@ def _killed_at(step: int, source: Path, target: Path) -> bool:
         os._exit(1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_prepare_killed_at_each_change_of_the_disk_goes_on(
     tmp_path: Path, rooms: list[Sample]
@@ -265,6 +269,7 @@ def _kill_this_process(_: NYUDv2, index: int) -> int:
     return index
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_told_in_one_sentence(tmp_path: Path, rooms: list[Sample]) -> None:
     dataset = NYUDv2(write(tmp_path / "source", rooms), "train")
     with pytest.raises(DataError, match="one was killed: did memory run out"):
@@ -288,6 +293,7 @@ def number_of_this_process(_: NYUDv2, index: int) -> int:
     return os.getpid()
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_started_them(
     tmp_path: Path, rooms: list[Sample]
 ) -> None:
@@ -377,6 +383,7 @@ ALL_FRAMES: dict[str, tuple[Change, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ALL_FRAMES)
 def test_a_fault_of_all_frames_is_found(tmp_path: Path, rooms: list[Sample], fault: str) -> None:
     change, message = ALL_FRAMES[fault]

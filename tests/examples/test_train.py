@@ -98,6 +98,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 def test_a_run_on_generated_rooms_learns_and_leaves_everything_behind(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +176,7 @@ RunFolder(Path(sys.argv[1]), begun=True).claim()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs locks that end with their process")
 def test_a_folder_is_written_to_by_one_run_at_a_time() -> None:
     folder = RunFolder.choose(Path("run"), "any")
@@ -239,6 +241,7 @@ def test_a_depth_that_is_not_metric_is_refused(
     assert "Depth" in refusal(capsys, ["--data", str(folder), *SMALL])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "part"),
     [
@@ -309,6 +312,7 @@ def test_tensorboard_that_is_not_installed_is_missed(
     assert "not installed" in refusal(capsys, [*TINY, "--tensorboard"])
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     args = [
         *(*TINY, "--optimizer", "sgd", "--schedule", "constant", "--output", "run"),
@@ -340,6 +344,7 @@ def test_a_switch_can_be_given_either_way_whatever_its_default() -> None:
         assert config.optimisation.channels_last is value
 
 
+@pytest.mark.slow
 def test_plain_side_outputs_are_not_logged_as_mined() -> None:
     train_nyudv2([*TINY, "--epochs", "1", "--panels", "0", "--objective", "sd+ms"])
     (row,) = rows_of(Path("runs/rooms-sd+ms"))
