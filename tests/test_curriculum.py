@@ -302,7 +302,7 @@ def test_set_epoch_goes_to_any_epoch() -> None:
     ("epoch", "error"), [(-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)]
 )
 def test_an_epoch_that_is_none(epoch: object, error: type[Exception]) -> None:
-    with pytest.raises(error, match="^Expected `epoch`"):
+    with pytest.raises(error, match=r"^Expected `epoch`"):
         lwm.SelfPacedCurriculum(4).set_epoch(epoch)  # type: ignore[arg-type]
 
 
