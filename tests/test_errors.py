@@ -504,6 +504,26 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
         TypeError,
         ["`log_input`", "'no'"],
     ),
+    "a depth range of one number": (
+        lambda: lwm.LossWeightModule(depth_range=(1.0,)),  # type: ignore[arg-type]
+        ValueError,
+        ["`depth_range`", "pair", "(1.0,)"],
+    ),
+    "a depth range that is a number": (
+        lambda: LF.rescale_depth(DEPTH, 0.5, 10.0, 256.0),  # type: ignore[arg-type]
+        ValueError,
+        ["`depth_range`", "pair", "256.0"],
+    ),
+    "a map without a batch": (
+        lambda: LF.curriculum_threshold(torch.zeros(4), 0.5),
+        ValueError,
+        ["`weight_map`", "(B, *S)", "(4,)"],
+    ),
+    "integer logits of a rival": (
+        lambda: lwm.OHEMWeighting()(LOGITS.long(), TARGET),
+        TypeError,
+        ["`logits`", "int64"],
+    ),
     "log_input as a word": (
         lambda: lwm.LossWeightModule(log_input="no"),  # type: ignore[arg-type]
         TypeError,

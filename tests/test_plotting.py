@@ -160,3 +160,14 @@ def test_what_does_not_fit_is_refused(batch: Scene) -> None:
         draw(batch, palette=np.zeros((3, 3), np.uint8))
     with pytest.raises(TypeError, match="`image`"):
         draw(batch, image=[1])
+
+
+def test_the_palette_of_many_classes_stays_within_its_range() -> None:
+    from lwm_loss.plotting import _palette
+
+    colours = _palette(45, None)
+    assert colours.shape == (45, 3)
+    assert colours.min() >= 0
+    assert colours.max() <= 1
+    assert torch.equal(colours[20:40], colours[:20] * 0.75)
+    assert len({tuple(colour.tolist()) for colour in colours}) == 45

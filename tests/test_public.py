@@ -18,7 +18,9 @@ from tests.support import scene
 
 NAMES = {
     "DepthAwareSegmentationError",
+    "BatchReport",
     "DepthPredictionError",
+    "DepthWarning",
     "FocalWeighting",
     "Fusion",
     "HardPixelLoss",
@@ -27,9 +29,12 @@ NAMES = {
     "LossMaxPoolingWeighting",
     "LossWeightModule",
     "MultiTaskOutput",
+    "Normalizers",
     "OHEMWeighting",
     "SelfPacedCurriculum",
+    "Weighting",
     "functional",
+    "global_normalizers",
     "validate",
 }
 FUNCTIONS = {
@@ -108,6 +113,8 @@ SIGNATURES: list[tuple[Callable[..., Any], dict[str, Any]]] = [
             "fusion": "sum",
             "ignore_index": -100,
             "log_input": True,
+            "task": "multiclass",
+            "error": "misclassified",
         },
     ),
     (
@@ -279,3 +286,25 @@ def test_a_call_leaves_no_trace() -> None:
     after = objective.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_output_of_everything_a_network_returns() -> None:
+    logits, log_depth, side = torch.zeros(1, 2, 3, 3), torch.ones(1, 3, 3), torch.ones(1, 2, 1, 1)
+    of = lwm.MultiTaskOutput.of
+    assert of(logits) == (logits, None, ())
+    for kind in (tuple, list):
+        assert of(kind([logits])) == (logits, None, ())
+        assert of(kind([logits, log_depth])) == (logits, log_depth, ())
+        assert of(kind([logits, log_depth, [side]])) == (logits, log_depth, (side,))
+    assert of({"logits": logits, "side_logits": [side]}) == (logits, None, (side,))
+    assert of(lwm.MultiTaskOutput(logits, log_depth)) == (logits, log_depth, ())
+    for wrong in ((), [logits] * 4, {"out": logits}, 3, (3,), (logits, 3), (logits, None, [3])):
+        with pytest.raises((TypeError, ValueError), match=r"^Expected a network"):
+            of(wrong)
+
+
+def test_the_functions_of_one_file_have_the_same_defaults() -> None:
+    from lwm_loss.analysis import segmentation_error_by_depth_gap
+
+    for function in (segmentation_error_by_depth_gap, lwm.global_normalizers):
+        assert inspect.signature(function).parameters["ignore_index"].default == -100

@@ -238,3 +238,10 @@ def test_counts_are_exact_beyond_what_a_float_can_hold() -> None:
     depth = torch.ones(1, 1, 1).expand(1, 2, width)
     z = LF.depth_aware_segmentation_error(predicted, labels, depth, cells=(1, 1))
     assert z[0, 0, 0].item() == 0.5
+
+
+def test_bins_with_edges_that_are_no_floats_are_found_in_float64() -> None:
+    # 0.7 in float32 is just below 0.7, and divided by 0.1 in float32 it would be 7.
+    depth = torch.tensor([[[0.7]]])
+    ids = LF.depth_aware_regions(depth, cells=(1, 1), bin_size=0.1, depth_range=(0.0, 1.0))
+    assert ids.item() == 6

@@ -132,3 +132,14 @@ def test_a_volume_of_one_slice_is_an_image(channel: bool) -> None:
         log_depth, depth = log_depth[:, None], depth[:, None]
     weight = weighting(logits, target, log_depth, depth)
     assert torch.equal(weight.squeeze(1), weighting(*data))
+
+
+def test_dse_alone_needs_no_predicted_depth() -> None:
+    data = scene()
+    weighting = lwm.LossWeightModule(fusion="dse", ignore_index=255)
+    alone = weighting(data.logits, data.target, None, data.target_depth)
+    assert torch.equal(alone, weighting(*data))
+    z = LF.depth_aware_segmentation_error(
+        data.logits, data.target, data.target_depth, ignore_index=255
+    )
+    assert torch.equal(alone, z)
