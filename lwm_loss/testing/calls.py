@@ -130,6 +130,19 @@ class LossInputs(NamedTuple):
 Loss = Callable[[Any, LossInputs], Tensor]
 
 
+def score(logits: Tensor) -> Tensor:
+    """Return the logit (B, 1, ...) of the second of two classes, for a loss of the binary task."""
+    return logits[:, 1:] - logits[:, :1]
+
+
+def entries(target: Tensor, num_classes: int, ignore_index: int) -> Tensor:
+    """Return labels (B, ...) as entries (B, C, ...), for a loss of the multilabel task."""
+    ignored = (target == ignore_index).unsqueeze(1)
+    classes = torch.arange(num_classes, device=target.device)
+    found = target.unsqueeze(1) == classes.reshape(-1, *[1] * (target.ndim - 1))
+    return torch.where(ignored, ignore_index, found.long())
+
+
 def value_and_gradients(
     loss: Loss, criterion: Any, batch: LossInputs, seed: int = 0, *, copies: bool = True
 ) -> dict[str, Tensor]:

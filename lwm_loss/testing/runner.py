@@ -75,6 +75,7 @@ def check_loss(
     expected_failed_checks: Expected | None = None,
     ignore_index: int | None = None,
     kind: str = "auto",
+    task: str | None = None,
     max_weight: float | None = None,
     max_examples: int = 25,
     seed: int | None = None,
@@ -94,6 +95,8 @@ def check_loss(
             those of -100 and 255 that it takes without an error.
         kind: ``"criterion"``, ``"weighting"`` or ``"curriculum"``, if ``"auto"`` takes it for
             something else.
+        task: ``"multiclass"``, ``"binary"`` (logits (B, 1, \*S)) or ``"multilabel"`` (labels
+            (B, C, \*S)); without it, what an attribute ``task`` says, or ``"multiclass"``.
         max_weight: the bound of weights whose ``fusion`` does not say it.
         max_examples: how many inputs hypothesis draws for a property; the corners come on top.
         seed: makes the drawn inputs the same on every run, as they are where ``CI`` is set.
@@ -117,6 +120,7 @@ def check_loss(
         num_classes,
         ignore_index=ignore_index,
         kind=kind,
+        task=task,
         max_weight=max_weight,
         max_examples=max_examples,
         seed=seed,

@@ -148,20 +148,20 @@ def check_non_finite_ignored_pixels_stay_out(probe: LossProbe) -> None:
     probe.require_ignored()
     for label in probe.ignored:
         for scene in probe.scenes(ignore_index=label, ignored=0.3):
-            for score, classes in ((nan, None), (inf, None), (-inf, None), (inf, 1), (-120.0, 1)):
-                options: dict[str, Any] = {"label": label, "score": score, "classes": classes}
+            for filled, classes in ((nan, None), (inf, None), (-inf, None), (inf, 1), (-120.0, 1)):
+                options: dict[str, Any] = {"label": label, "filled": filled, "classes": classes}
                 probe.check(ignored_scores_stay_out, scene, **options)
 
 
 def ignored_scores_stay_out(
-    loss: Loss, criterion: Any, batch: LossInputs, label: int, score: float, classes: int | None
+    loss: Loss, criterion: Any, batch: LossInputs, label: int, filled: float, classes: int | None
 ) -> None:
     """Replace the scores of ignored pixels in the first classes, or in all of them."""
     ignored, logits = batch.target == label, batch.logits.clone()
-    logits[:, :classes] = logits[:, :classes].masked_fill(ignored.unsqueeze(1), score)
+    logits[:, :classes] = logits[:, :classes].masked_fill(ignored.unsqueeze(1), filled)
     expected = value_and_gradients(loss, criterion, batch)
     found = value_and_gradients(loss, criterion, batch._replace(logits=logits))
-    sentence = f"with scores of {score} at ignored pixels {{}}"
+    sentence = f"with scores of {filled} at ignored pixels {{}}"
     expect_finite(found, sentence)
     expect_same(found, expected, 10 * CLOSE, sentence)
 

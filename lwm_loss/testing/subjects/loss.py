@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -21,10 +22,17 @@ from .signature import (
     declared_classes,
     declared_ignored,
     declared_logs,
+    declared_task,
     num_sides,
 )
 
 KINDS = ("auto", "criterion", "weighting", "curriculum")
+TASKS = ("multiclass", "binary", "multilabel")
+# What turns a batch of classes into one of another task, in the code that calls the loss.
+FORMS = {
+    "binary": "from lwm_loss.testing.calls import score",
+    "multilabel": "from lwm_loss.testing.calls import entries",
+}
 # Labels that data sets use for "ignored", tried on a loss that does not say which it ignores.
 USUAL_IGNORED = (-100, 255)
 # The plain batches that are never left out: of several sizes, with everything in them.
@@ -54,6 +62,7 @@ class LossProbe:
         *,
         ignore_index: int | None = None,
         kind: str = "auto",
+        task: str | None = None,
         max_weight: float | None = None,
         max_examples: int = 25,
         seed: int | None = None,
@@ -66,19 +75,26 @@ class LossProbe:
             )
         if kind not in KINDS:
             raise ValueError(f"Expected `kind` to be one of {KINDS}, but got {kind!r}.")
+        if task not in (None, *TASKS):
+            raise ValueError(f"Expected `task` to be one of {TASKS}, but got {task!r}.")
         self.criterion = criterion
+        self.task = task or declared_task(criterion)
+        self.float_target = False
         self.effort = Effort(max_examples, seed, searches=3)
         self.max_weight = max_weight
         self.roles: Roles = {}
         self.num_classes = num_classes or declared_classes(criterion) or 5
+        if self.task == "binary":
+            self.num_classes = 2  # of which the logit is the difference
         self.num_sides = 0
         self.declared_log_input = declared_logs(criterion)
         self.kind = kind
         self.ignored: tuple[int, ...] = ()
         self.error: Exception | None = None
         candidates = candidate_roles(criterion, kind)
+        forms = (False,) if self.task == "multiclass" else (False, True)
         with isolated():
-            for candidate in candidates:
+            for candidate, self.float_target in itertools.product(candidates, forms):
                 try:
                     self._try_call(candidate, ignore_index)
                 except Exception as error:
@@ -110,7 +126,8 @@ class LossProbe:
     def _use(self, value_of: str, weight_of: str) -> None:
         """Write the functions ``loss`` and ``weight``."""
         call = self.call_code("criterion", self.roles)
-        self._loss = Scene(f"def loss(criterion, batch):\n    return {call}{value_of}")
+        head = "" if self.task == "multiclass" else f"{FORMS[self.task]}\n"
+        self._loss = Scene(f"{head}def loss(criterion, batch):\n    return {call}{value_of}")
         self.loss: Loss = self._loss["loss"]
         weights = call + (value_of if self.kind == "weighting" else weight_of)
         weighting = getattr(self.criterion, "weighting", None)
@@ -118,12 +135,23 @@ class LossProbe:
             roles = candidate_roles(weighting, "weighting")[0]
             weights = self.call_code("criterion.weighting", roles)
         self.tells_weights = callable(weighting) or self.kind == "weighting" or bool(weight_of)
-        self._weight = Scene(f"def weight(criterion, batch):\n    return {weights}")
+        self._weight = Scene(f"{head}def weight(criterion, batch):\n    return {weights}")
 
     def call_code(self, function: str, roles: Roles) -> str:
         """Write the call of a function on ``batch``, as its signature asks for."""
         ignored = self.ignored[0] if self.ignored else -100
+        target, logits, sides = "batch.target", "batch.logits", "batch.side_logits"
+        if self.task == "binary":
+            logits, sides = f"score({logits})", f"[score(side) for side in {sides}]"
+        elif self.task == "multilabel":
+            target = f"entries({target}, {self.num_classes}, {ignored})"
+        if self.float_target:
+            one = ".unsqueeze(1)" if self.task == "binary" else ""
+            target = f"{target}{one}.float()"
         special = {
+            "logits": logits,
+            "target": target,
+            "side_logits": sides,
             "weight_map": "batch.pred_depth.abs()",
             "mask": f"batch.target != {ignored}",
         }
@@ -262,7 +290,9 @@ class LossProbe:
         told = ignore_index if ignore_index is not None else declared_ignored(self.criterion)
         if told is not None:
             return (told,)
-        taken = []
+        taken: list[int] = []
+        if self.task != "multiclass":
+            return ()  # binary cross-entropy takes any number for a label
         for label in USUAL_IGNORED:
             try:
                 self.call(self.scene(ignore_index=label, ignored=0.3)["batch"])

@@ -134,6 +134,12 @@ def declared_logs(criterion: Any) -> bool | None:
     return True if True in told else None
 
 
+def declared_task(criterion: Any) -> str:
+    """The task that a loss, or a part of it, says it is for."""
+    found = (getattr(part, "task", None) for part in _submodules(criterion))
+    return next((task for task in found if isinstance(task, str)), "multiclass")
+
+
 def declared_classes(criterion: Any) -> int | None:
     """The number of classes that a loss says it has, or has weights for."""
     for part in _submodules(criterion):

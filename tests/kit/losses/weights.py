@@ -208,3 +208,13 @@ class NearCountsMore(nn.Module):
     def forward(self, logits, target, pred_depth, target_depth):
         known = (target_depth > 0) & target_depth.isfinite() & labelled(target)
         return torch.where(known, 1 / (1 + torch.where(known, target_depth, 1)), 0)
+
+
+class BinaryAtAHalf(lwm.LossWeightModule):
+    """Takes the logit for a probability."""
+
+    def __init__(self, ignore_index: int) -> None:
+        super().__init__(task="binary", ignore_index=ignore_index)
+
+    def forward(self, logits, target, pred_depth=None, target_depth=None, **options):
+        return super().forward(logits - 0.5, target, pred_depth, target_depth, **options)
