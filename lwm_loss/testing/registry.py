@@ -62,7 +62,8 @@ class Registry(Generic[P, Probe]):
     of the probe.
     """
 
-    def __init__(self, probe: Callable[P, Probe]) -> None:
+    def __init__(self, probe: Callable[P, Probe], example: str) -> None:
+        self.example = example  # a healthy subject
         self.probe: Callable[P, Probe] = probe
         self.checks: dict[str, Check[Probe]] = {}
 
@@ -83,6 +84,8 @@ class Registry(Generic[P, Probe]):
             def function(*args: P.args, **kwargs: P.kwargs) -> None:
                 check(self.probe(*args, **kwargs))
 
+            if doc and ">>>" not in doc:
+                doc += f"\n\nExample:\n    >>> {check.name}({self.example})"
             public: Any = function
             public.__doc__ = doc and f"{doc}\n\nUsual cause: {usual_cause}."
             public.__signature__ = inspect.signature(self.probe, eval_str=True).replace(
@@ -98,6 +101,6 @@ class Registry(Generic[P, Probe]):
         return {*inspect.signature(self.probe).parameters} - {"model", "criterion", "num_classes"}
 
 
-backbone_check = Registry(BackboneProbe)
-loss_check = Registry(LossProbe)
+backbone_check = Registry(BackboneProbe, "torch.nn.Conv2d(3, 5, 1)")
+loss_check = Registry(LossProbe, 'torch.nn.CrossEntropyLoss(reduction="none")')
 REGISTRIES: tuple[Registry[Any, Any], ...] = (backbone_check, loss_check)

@@ -33,9 +33,6 @@ def check_state_dict_round_trip(probe: BackboneProbe) -> None:
 
     The trained one has other parameters, has seen batches in training, and has other values in all
     hidden places that are drawn at random when it is built.
-
-    Example:
-        >>> check_state_dict_round_trip(torch.nn.Conv2d(3, 5, 1))
     """
     probe.require_output()
     if not probe.copyable:
@@ -74,11 +71,7 @@ def state_is_whole(
     "__getstate__ that forgets or shares a part"
 )
 def check_deep_copy(probe: BackboneProbe) -> None:
-    """A deep copy gives what the original gives, after training too, and shares nothing with it.
-
-    Example:
-        >>> check_deep_copy(torch.nn.Conv2d(3, 5, 1))
-    """
+    """A deep copy gives what the original gives, after training too, and shares nothing with it."""
     probe.require_output()
     probe.check(deep_copy_is_whole, original=True)
     probe.check(deep_copy_gives_the_same, probe.image(), train=True)
@@ -128,9 +121,6 @@ def check_pickle(probe: BackboneProbe) -> None:
     functions, which pickle refuses, and not the network's own. A network with a class that stands
     inside a function, or in a ``__main__`` that is not there, is skipped: pickle finds classes by
     their names.
-
-    Example:
-        >>> check_pickle(torch.nn.Conv2d(3, 5, 1))
     """
     probe.require_output()
     for module in probe.model.modules():

@@ -21,11 +21,7 @@ from ..subjects.network import BackboneProbe
     "float16 cannot hold"
 )
 def check_bfloat16_autocast(probe: BackboneProbe) -> None:
-    """Under bfloat16 autocast a network runs, and outputs and gradients are finite.
-
-    Example:
-        >>> check_bfloat16_autocast(torch.nn.Conv2d(3, 5, 1))
-    """
+    """Under bfloat16 autocast a network runs, and outputs and gradients are finite."""
     facts = truth(probe.require_output().logits)
 
     def hold(drawn: tuple[Picture, bool]) -> None:
@@ -63,9 +59,6 @@ def check_torch_compile(probe: BackboneProbe) -> None:
     In evaluation outputs are compared; in training the forward must be one graph too. Nor may a
     forward read values back from a tensor, which would stall a device. A forward in plain torch
     comes first. Compiled code of the whole process is forgotten (torch._dynamo.reset).
-
-    Example:
-        >>> check_torch_compile(torch.nn.Conv2d(3, 5, 1))
     """
     probe.require_output()
     require_compiler()

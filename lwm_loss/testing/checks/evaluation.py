@@ -23,11 +23,7 @@ LIVELY = ("noise", "bright", "half black", "one black", "unlike")
     "training step sets, or a branch that evaluation lacks"
 )
 def check_depth_not_needed_at_test_time(probe: BackboneProbe) -> None:
-    """In evaluation ``model(image)`` runs: nothing but the image is needed at test time.
-
-    Example:
-        >>> check_depth_not_needed_at_test_time(torch.nn.Conv2d(3, 5, 1))
-    """
+    """In evaluation ``model(image)`` runs: nothing but the image is needed at test time."""
     try:
         probe.check(image_suffices, probe.image(), warm=False)
     except Breach as error:
@@ -62,11 +58,7 @@ def _required(model: nn.Module) -> list[str]:
     "batch, or a reshape that mixes batch and channels"
 )
 def check_sample_alone_equals_sample_in_batch(probe: BackboneProbe) -> None:
-    """In evaluation an image alone gives what it gives within a batch of other images.
-
-    Example:
-        >>> check_sample_alone_equals_sample_in_batch(torch.nn.Conv2d(3, 5, 1))
-    """
+    """In evaluation an image alone gives what it gives within a batch of other images."""
     probe.require_output()
     if _is_random(probe):
         raise CheckSkipped("it is random in evaluation, see check_eval_is_deterministic")
@@ -107,11 +99,7 @@ _CALLS = 9
     "that a forward counts, averages or caches"
 )
 def check_eval_is_deterministic(probe: BackboneProbe) -> None:
-    """Two calls in evaluation on the same image are equal, whatever the random state.
-
-    Example:
-        >>> check_eval_is_deterministic(torch.nn.Conv2d(3, 5, 1))
-    """
+    """Two calls in evaluation on the same image are equal, whatever the random state."""
     probe.require_output()
 
     def hold(drawn: tuple[Picture, int]) -> None:
@@ -134,11 +122,7 @@ def calls_agree(model: nn.Module, image: Tensor, calls: int) -> None:
     "outside of training, or a buffer that is returned and written again"
 )
 def check_no_state_between_calls(probe: BackboneProbe) -> None:
-    """In evaluation a call leaves nothing behind: neither later nor earlier results depend on it.
-
-    Example:
-        >>> check_no_state_between_calls(torch.nn.Conv2d(3, 5, 1))
-    """
+    """In evaluation a call leaves nothing behind: neither later nor earlier results depend on it."""
     probe.require_output()
     height, width = probe.image_size
 
@@ -173,11 +157,7 @@ def calls_leave_nothing_behind(model: nn.Module, image: Tensor, other: Tensor) -
     "or a running statistic that is updated without asking self.training"
 )
 def check_eval_keeps_running_statistics(probe: BackboneProbe) -> None:
-    """In evaluation every module is in evaluation, and no buffer changes in a forward.
-
-    Example:
-        >>> check_eval_keeps_running_statistics(torch.nn.Conv2d(3, 5, 1))
-    """
+    """In evaluation every module is in evaluation, and no buffer changes in a forward."""
     probe.require_output()
     probe.check(modes_and_buffers_stay, probe.image(Picture("bright")), train=True)
 

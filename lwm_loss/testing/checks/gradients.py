@@ -29,11 +29,7 @@ def require_trainable(probe: BackboneProbe) -> None:
     "not taken is infinite"
 )
 def check_finite_gradients(probe: BackboneProbe) -> None:
-    """The objective of a training step has a finite gradient for every image that may come.
-
-    Example:
-        >>> check_finite_gradients(torch.nn.Conv2d(3, 5, 1))
-    """
+    """The objective of a training step has a finite gradient for every image that may come."""
     require_trainable(probe)
     facts = truth(probe.require_output().logits)
 
@@ -68,9 +64,6 @@ def check_every_parameter_receives_a_gradient(probe: BackboneProbe) -> str:
     pass with stirred parameters and a larger image. Parameters that a model of an installed
     library (transformers, timm, torchvision, segmentation_models_pytorch) holds and does not use
     are named in a remark and do not fail the check as long as the rest of that model is trained.
-
-    Example:
-        >>> check_every_parameter_receives_a_gradient(torch.nn.Conv2d(3, 5, 1))
     """
     probe.require_output()
     require_trainable(probe)
@@ -140,11 +133,7 @@ def _library_owned(
     "branch then teaches the encoder nothing; or images of the batch that are detached"
 )
 def check_outputs_carry_gradient(probe: BackboneProbe) -> None:
-    """In training every output carries a gradient, equally far back, from each image of a batch.
-
-    Example:
-        >>> check_outputs_carry_gradient(torch.nn.Conv2d(3, 5, 1))
-    """
+    """In training every output carries a gradient, equally far back, from each image of a batch."""
     probe.require_output()
     require_trainable(probe)
     probe.check(outputs_carry_gradient, probe.image(), train=True)

@@ -31,9 +31,6 @@ def check_learns_one_batch(probe: BackboneProbe) -> None:
     """A few steps on one batch lower the objective, and the loss of each output by itself.
 
     Every step draws the same dropout. Adam gets three learning rates, one must do.
-
-    Example:
-        >>> check_learns_one_batch(torch.nn.Conv2d(3, 5, 1))
     """
     require_trainable(probe)
     logits = probe.require_output().logits

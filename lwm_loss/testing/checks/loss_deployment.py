@@ -33,9 +33,6 @@ def check_low_precision(probe: LossProbe) -> str:
     to 0. The scores are rounded first, so that only the arithmetic differs. A sum that is itself
     more than the dtype of the result can hold may overflow; a mean may not. A loss with class
     weights may have to be brought to the dtype of the scores; that is a remark.
-
-    Example:
-        >>> check_low_precision(torch.nn.CrossEntropyLoss(reduction="none"))
     """
     probe.require_runs()
     require_no_chance(probe)
@@ -114,9 +111,6 @@ def check_loss_torch_compile(probe: LossProbe) -> None:
 
     With ignored pixels and missing depth. Nor may it read values back from a tensor or index by
     them, which would stall a device. The compiled code of the whole process is forgotten.
-
-    Example:
-        >>> check_loss_torch_compile(torch.nn.CrossEntropyLoss())
     """
     probe.require_runs()
     require_compiler()

@@ -26,12 +26,7 @@ PLAIN: dict[str, Any] = {"size": (16, 16), "ignored": 0.0, "missing": 0.0}
     "or prediction and truth that have changed places"
 )
 def check_right_predictions_cost_less(probe: LossProbe) -> None:
-    """Right scores cost less than wrong ones, and right depth no more than wrong depth.
-
-    Example:
-        >>> import torch
-        >>> check_right_predictions_cost_less(torch.nn.CrossEntropyLoss())
-    """
+    """Right scores cost less than wrong ones, and right depth no more than wrong depth."""
     probe.require_runs()
     if probe.kind != "criterion":
         raise CheckSkipped(f"a {probe.kind} is no cost")

@@ -33,12 +33,7 @@ def _agree(found: dict[str, Tensor], expected: dict[str, Tensor], sentence: str)
     "that counts images wrongly"
 )
 def check_batch_permutation(probe: LossProbe) -> None:
-    """The order of the images in a batch changes neither the loss nor a gradient.
-
-    Example:
-        >>> from torch import nn
-        >>> check_batch_permutation(nn.CrossEntropyLoss())
-    """
+    """The order of the images in a batch changes neither the loss nor a gradient."""
     probe.require_runs()
     require_no_chance(probe)
     probe.for_all(partial(probe.check, order_of_images_does_not_matter), min_images=2)
@@ -61,10 +56,6 @@ def check_class_permutation(probe: LossProbe) -> None:
 
     Class weights (``weight``, ``class_weight``, ``class_weights``, ``alpha``) move with them. Every
     pixel has a label, for what is made of ignored ones is other checks' business.
-
-    Example:
-        >>> from torch import nn
-        >>> check_class_permutation(nn.CrossEntropyLoss())
     """
     probe.require_runs("logits", "target")
     require_no_chance(probe)
@@ -109,10 +100,6 @@ def check_images_do_not_influence_each_other(probe: LossProbe) -> None:
     """Scores and depth of one image change neither gradient nor weights of another image.
 
     Labels, and which depth is known, stay: a mean over the batch may count them.
-
-    Example:
-        >>> from torch import nn
-        >>> check_images_do_not_influence_each_other(nn.CrossEntropyLoss())
     """
     probe.require_runs()
     require_no_chance(probe)

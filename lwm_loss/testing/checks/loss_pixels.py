@@ -22,11 +22,7 @@ MISSING = (nan, 0.0, -1.0, inf, -inf)
     "multiplies the scores, or label smoothing over all pixels"
 )
 def check_ignored_pixels_get_no_gradient(probe: LossProbe) -> None:
-    """At ignored pixels the gradient of the scores is exactly 0, and so is every weight.
-
-    Example:
-        >>> check_ignored_pixels_get_no_gradient(torch.nn.CrossEntropyLoss())
-    """
+    """At ignored pixels the gradient of the scores is exactly 0, and so is every weight."""
     probe.require_ignored()
     what = "a weight" if probe.kind == "weighting" else "a loss"
     for label in probe.ignored:
@@ -65,9 +61,6 @@ def check_ignored_pixels_do_not_count(probe: LossProbe) -> None:
     Their scores are replaced, and classes ruled out there (a score of -inf); their depth goes
     missing, which no weight elsewhere may show; and an image without label and depth joins the
     batch.
-
-    Example:
-        >>> check_ignored_pixels_do_not_count(torch.nn.CrossEntropyLoss())
     """
     probe.require_ignored()
     # What an ignored label is mapped to, if it is: the first class, or the last.

@@ -26,9 +26,6 @@ def check_loss_deep_copy(probe: LossProbe) -> None:
     """A deep copy of a loss gives what the loss gives, after a call too, and is a thing of its own.
 
     When the curriculum of the one goes on, the other stays where it is.
-
-    Example:
-        >>> check_loss_deep_copy(torch.nn.CrossEntropyLoss())
     """
     probe.require_runs()
     scene = probe.scene()
@@ -75,11 +72,7 @@ def copy_stays_when_the_other_steps(loss: Loss, criterion: Any, batch: LossInput
     "clamped or filled in place"
 )
 def check_loss_inputs_are_not_modified(probe: LossProbe) -> None:
-    """A loss does not write to its inputs.
-
-    Example:
-        >>> check_loss_inputs_are_not_modified(torch.nn.CrossEntropyLoss())
-    """
+    """A loss does not write to its inputs."""
     probe.require_runs()
     probe.for_all(partial(probe.check, inputs_stay))
 
@@ -103,11 +96,7 @@ def inputs_stay(loss: Loss, criterion: Any, batch: LossInputs) -> None:
     "or a random draw of pixels"
 )
 def check_loss_is_deterministic(probe: LossProbe) -> None:
-    """Two calls on the same batch are equal, whatever came between and whatever the random state.
-
-    Example:
-        >>> check_loss_is_deterministic(torch.nn.CrossEntropyLoss())
-    """
+    """Two calls on the same batch are equal, whatever came between and whatever the random state."""
     probe.require_runs()
     probe.check(batches_agree, probe.scene(), probe.scene(seed=10, size=(9, 5), name="other"))
 
@@ -125,11 +114,7 @@ def batches_agree(loss: Loss, criterion: Any, batch: LossInputs, other: LossInpu
     "torch.manual_seed, or another default dtype"
 )
 def check_loss_keeps_global_state(probe: LossProbe) -> None:
-    """A loss leaves the random seeds and the settings of the process alone.
-
-    Example:
-        >>> check_loss_keeps_global_state(torch.nn.CrossEntropyLoss())
-    """
+    """A loss leaves the random seeds and the settings of the process alone."""
     probe.require_runs()
     probe.check(loss_keeps_settings, probe.scene())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
-from torch import Tensor, nn  # noqa: F401  for the examples
+from torch import Tensor
 
 from lwm_loss import HardPixelLoss, HardPixelMiningLoss
 
@@ -41,9 +41,6 @@ def check_loss_output(probe: LossProbe) -> None:
     r"""A loss returns a finite floating point tensor: a scalar, (B, \*S), (B, 1, \*S) or (B, C, \*S).
 
     A weighting and a curriculum return (B, \*S).
-
-    Example:
-        >>> check_loss_output(nn.CrossEntropyLoss())
     """
     channels = [1, probe.num_classes] if probe.kind == "criterion" else []
     for images in (1, 2):
@@ -79,9 +76,6 @@ def check_reductions_agree(probe: LossProbe) -> None:
 
     Where the loss has reductions: an attribute or an argument ``reduction``. A mean of an image
     given twice is that of the image.
-
-    Example:
-        >>> check_reductions_agree(nn.CrossEntropyLoss())
     """
     probe.require_runs()
     if not has_reductions(probe.criterion):
@@ -138,7 +132,7 @@ def check_class_weights_are_relative(probe: LossProbe) -> None:
     ``reduction="mean"`` that has some.
 
     Example:
-        >>> check_class_weights_are_relative(nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0])))
+        >>> check_class_weights_are_relative(torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0])))
     """
     probe.require_runs("logits", "target")
     if not any(class_weight(part) for part in modules_of(probe.criterion)):
@@ -167,11 +161,7 @@ def scaled_class_weights_change_nothing(loss: Loss, criterion: Any, batch: LossI
     "with gamma < 1), or an exp of a loss"
 )
 def check_saturated_logits_stay_finite(probe: LossProbe) -> None:
-    """Scores of any size, right or wrong beyond doubt, give a finite loss and finite gradients.
-
-    Example:
-        >>> check_saturated_logits_stay_finite(nn.CrossEntropyLoss())
-    """
+    """Scores of any size, right or wrong beyond doubt, give a finite loss and finite gradients."""
     probe.require_runs("logits", "target")
 
     def hold(drawn: tuple[int, float]) -> None:
@@ -197,11 +187,7 @@ def finite_for_large_scores(loss: Loss, criterion: Any, batch: LossInputs, scale
     "weights that are 0 everywhere"
 )
 def check_labelled_pixels_get_a_gradient(probe: LossProbe) -> None:
-    """A loss of labelled pixels has a gradient that reaches the scores, and is not 0.
-
-    Example:
-        >>> check_labelled_pixels_get_a_gradient(nn.CrossEntropyLoss())
-    """
+    """A loss of labelled pixels has a gradient that reaches the scores, and is not 0."""
     probe.require_runs("logits", "target")
     if probe.kind != "criterion":
         raise CheckSkipped(f"a {probe.kind} needs no gradient")

@@ -119,11 +119,7 @@ def _fits(shape: torch.Size, expected: tuple[int | str, ...]) -> bool:
     "constant of another dtype that widens what it touches"
 )
 def check_output_dtypes(probe: BackboneProbe) -> None:
-    """Every output has the floating point dtype of the network, in training and evaluation.
-
-    Example:
-        >>> check_output_dtypes(torch.nn.Conv2d(3, 5, 1))
-    """
+    """Every output has the floating point dtype of the network, in training and evaluation."""
     probe.require_run()
     for train in (False, True):
         probe.check(dtypes_are_the_networks, probe.image(), train=train)
@@ -145,9 +141,6 @@ def check_logits_are_scores(probe: BackboneProbe) -> None:
 
     What is never negative is pushed down by a few steps of Adam before it is judged. The same goes
     for side outputs; a log_softmax does no harm and passes.
-
-    Example:
-        >>> check_logits_are_scores(torch.nn.Conv2d(3, 5, 1))
     """
     if probe.require_output().logits.shape[1] == 1:
         raise CheckSkipped("with one class no score competes with another")
@@ -196,11 +189,7 @@ def _looks_like(scores: Tensor) -> str:
     "is the log of a ReLU"
 )
 def check_finite_outputs(probe: BackboneProbe) -> None:
-    """Every output is finite for every image: even ones, dark, bright and noisy ones.
-
-    Example:
-        >>> check_finite_outputs(torch.nn.Conv2d(3, 5, 1))
-    """
+    """Every output is finite for every image: even ones, dark, bright and noisy ones."""
     probe.require_output()
 
     def hold(drawn: tuple[Picture, bool]) -> None:

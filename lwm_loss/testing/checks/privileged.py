@@ -30,9 +30,6 @@ def check_ignored_pixels_send_no_gradient(probe: BackboneProbe) -> None:
 
     Nothing at all arrives at parameters if every pixel is ignored, nothing at the logits of ignored
     pixels, and in evaluation nothing at an image all of whose pixels are ignored.
-
-    Example:
-        >>> check_ignored_pixels_send_no_gradient(torch.nn.Conv2d(3, 5, 1))
     """
     require_trainable(probe)
     logits, image = probe.require_output().logits, probe.image()

@@ -21,11 +21,7 @@ from ..subjects.network import BackboneProbe
     "first layer)"
 )
 def check_input_is_not_modified(probe: BackboneProbe) -> None:
-    """A forward does not write to the image it is given, in training or evaluation.
-
-    Example:
-        >>> check_input_is_not_modified(torch.nn.Conv2d(3, 5, 1))
-    """
+    """A forward does not write to the image it is given, in training or evaluation."""
     probe.require_output()
 
     def hold(drawn: tuple[Picture, int, bool]) -> None:
@@ -56,11 +52,7 @@ def image_stays(model: nn.Module, image: Tensor) -> None:
     "inside of forward"
 )
 def check_forward_keeps_parameters(probe: BackboneProbe) -> None:
-    """A forward changes no parameter, gives none a gradient, and freezes or thaws none.
-
-    Example:
-        >>> check_forward_keeps_parameters(torch.nn.Conv2d(3, 5, 1))
-    """
+    """A forward changes no parameter, gives none a gradient, and freezes or thaws none."""
     probe.require_output()
     for train in (False, True):
         probe.check(parameters_stay, probe.image(), train=train)
@@ -90,9 +82,6 @@ def check_forward_keeps_global_state(probe: BackboneProbe) -> None:
 
     Gradient mode, default dtype, threads, autocast, determinism, anomaly mode, cuDNN's flags and
     the precision of float32 products.
-
-    Example:
-        >>> check_forward_keeps_global_state(torch.nn.Conv2d(3, 5, 1))
     """
     probe.require_output()
     for train in (False, True):
