@@ -220,6 +220,14 @@ ARMS: dict[str, Arm] = {
     ),
 }
 
+# The alternatives to Delta within Z.
+for _error in ("probability", "loss"):
+    ARMS[f"z:error={_error}"] = Arm(
+        f"L_s + L_d + L_h(Z of the {_error})",
+        "Eqs. 3 and 4 with another error in Delta's place; section III-B2",
+        _mined(fusion="dse", error=_error),
+    )
+
 # Table III (all on L_HPM), and Fig. 7.
 for _mode in ("max", "product"):
     ARMS[f"hpm:fusion={_mode}"] = Arm(

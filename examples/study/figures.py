@@ -106,19 +106,20 @@ def draw_curves(table: Table) -> Figure:
     return figure
 
 
+def _error_rates(row: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """The error rate of each bin of the depth error; NaN of an empty bin."""
+    wrong, total = np.array(row["depth_gap_wrong"]), np.array(row["depth_gap_total"])
+    rates: np.ndarray[Any, Any] = np.where(total > 0, wrong / np.maximum(total, 1), np.nan)
+    return rates
+
+
 def draw_depth_bins(table: Table) -> Figure:
     """Fig. 6: segmentation error by the error of the predicted log-depth."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    base = {
-        seed: np.array(row["depth_gap_wrong"]) / np.array(row["depth_gap_total"])
-        for seed, row in table.get(BASELINE, {}).items()
-    }
+    base = {seed: _error_rates(row) for seed, row in table.get(BASELINE, {}).items()}
     for arm in _shown(table, [name for name in _DRAWN if name != "s"]):
-        rates = {
-            seed: np.array(row["depth_gap_wrong"]) / np.array(row["depth_gap_total"])
-            for seed, row in table[arm].items()
-        }
+        rates = {seed: _error_rates(row) for seed, row in table[arm].items()}
         values = 100 * np.array(list(rates.values()))
         middles = _GAP * (np.arange(values.shape[1]) + 0.5)
         (line,) = left.plot(

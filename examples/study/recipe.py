@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 Stage = Literal["frozen", "finetune"]
 Split = Literal["test", "held-out"]
+Points = Literal["all", "quarter"]
 
 HELD_OUT_BLOCK = 20
 """Neighbouring frames show the same room: they are held out in blocks."""
@@ -32,6 +33,8 @@ class Recipe:
         weight_decay: of AdamW.
         max_norm: the gradient's norm is clipped to it.
         width: channels of the decoders.
+        points: "all" points of the grid are learnt from in each step, or a "quarter" of them, one
+            drawn at random of each block of 2x2: the same in all arms, and a third cheaper.
         dropout: probability that a channel of a level is dropped.
     """
 
@@ -40,7 +43,7 @@ class Recipe:
     encoder: str = "efficientnet_lite2"
     image_size: tuple[int, int] = (480, 640)
     score: Split = "test"
-    epochs: int = 4
+    epochs: int = 5
     batch_size: int = 16
     learning_rate: float = 1.5e-2
     encoder_rate: float = 0.1
@@ -48,6 +51,7 @@ class Recipe:
     max_norm: float = 5.0
     width: int = 48
     dropout: float = 0.1
+    points: Points = "all"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON gives them back."""

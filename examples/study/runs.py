@@ -172,6 +172,8 @@ def do_runs(
                 results.add(run, work(run, move))
                 bar.update(1 - done)
             return
+        if todo:
+            workshop()  # features are made here, before any process needs them: not by all at once
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(
             processes, context, initializer=_start, initargs=(workshop, threads)

@@ -144,9 +144,8 @@ class Trial:
         self.network = build_network(material, recipe, run.seed, encoder)
         self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         height, width = material.train.label.shape[1:]
-        setting = Setting(
-            material.class_share, frames, (height // 2, width // 2), seed=run.seed + 1_000_003
-        )
+        grid = (height, width) if recipe.points == "all" else (height // 2, width // 2)
+        setting = Setting(material.class_share, frames, grid, seed=run.seed + 1_000_003)
         self.objective = Objective(self.arm, setting, recipe.epochs)
         self.batch = min(recipe.batch_size, len(self.kept))
         self.steps = len(self.kept) // self.batch  # the rest of an epoch's order is left out
@@ -200,28 +199,33 @@ class Trial:
                 self.objective.curriculum.step()
             self._save(saved, epoch + 1)
 
+    def _draw_part(self) -> tuple[int, int] | None:
+        """Which point of each block of 2x2 points of the grid a step learns from; None for all."""
+        if self.recipe.points == "all":
+            return None
+        row, column = torch.randint(2, (2,), generator=self.generator).tolist()
+        return int(row), int(column)
+
     def _step(
         self, frames: np.ndarray[Any, Any], mirrored: np.ndarray[Any, Any], share: float
     ) -> Tensor:
-        """One step; returns L_s (Eq. 1) of the batch, whatever the arm's loss is.
-
-        It learns from one point, drawn at random, of each block of 2x2 points of the grid: scores of
-        40 classes at all points would take most of the time.
-        """
+        """One step; returns L_s (Eq. 1) of the batch, whatever the arm's loss is."""
         truth = self.material.train
         label = torch.from_numpy(truth.label[frames]).long()
         depth = torch.from_numpy(truth.depth[frames])
         flip = torch.from_numpy(mirrored)
         label = torch.where(flip[:, None, None], label.flip(2), label)
         depth = torch.where(flip[:, None, None], depth.flip(2), depth)
-        row, column = torch.randint(2, (2,), generator=self.generator).tolist()
-        part = (int(row), int(column))
+        part = self._draw_part()
         inputs = inputs_of(self.material, frames + mirrored * len(truth.label))
         masks = self.network.draw_masks(len(frames), self.generator)  # type: ignore[operator]
         output = self.network(*inputs, masks, part=part, **self.options)
-        visit = Visit(torch.from_numpy(frames), flip, share, label, depth, part)
-        self.objective.visit(visit)
-        loss, plain = self.objective(output, part_of(label, part), part_of(depth, part))
+        now = Visit(torch.from_numpy(frames), flip, share)
+        if part is not None:
+            now = now._replace(label=label, depth=depth, part=part)
+            label, depth = part_of(label, part), part_of(depth, part)
+        self.objective.visit(now)
+        loss, plain = self.objective(output, label, depth)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.max_norm)
