@@ -111,17 +111,18 @@ class Workshop:
         return work
 
     def encoder(self) -> nn.Module:
-        """A fresh encoder, its batch norm folded into its convolutions."""
+        """A fresh encoder."""
         return encoder_of(self.options, self.recipe)
 
 
 def encoder_of(options: RunOptions, recipe: Recipe) -> nn.Module:
-    """The encoder by name, with the weights that the options name."""
+    """The encoder by name, with the weights that the options name; given ones have their norm folded."""
     pretrained = None if options.weights == "none" else options.weights
     try:
-        # Random weights have no statistics of their own to fold, but a mean of 0 and a deviation
-        # of 1.
-        return build_encoder(recipe.encoder, pretrained=pretrained, fold_norm=True)
+        # Random weights have no statistics to fold.
+        return build_encoder(
+            recipe.encoder, pretrained=pretrained, fold_norm=pretrained is not None
+        )
     except ValueError as error:
         raise DataError(str(error)) from None
 

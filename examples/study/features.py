@@ -34,6 +34,9 @@ from examples.study.targets import (
 COMPONENTS = 128
 """Each of the two maps is reduced to so many principal components."""
 
+_SETTLING = 8
+"""Frames that batch norm of random weights takes its statistics from."""
+
 _SAMPLED = 64
 """Of every frame this many pixels of a map go into its mean, deviation and components."""
 
@@ -166,9 +169,25 @@ def encode(
     return fine, coarse
 
 
+def settle(encoder: nn.Module, images: Tensor) -> None:
+    """Give batch norm that is not folded the statistics of images (B, 3, H, W).
+
+    Random weights have none: without them the last maps are too small for half precision.
+    """
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the mean over all batches since
+    encoder.train()(images)
+
+
 def _encode_rows(
     folder: Path, encoder: nn.Module, datasets: dict[str, RGBDDataset], size: tuple[int, int]
 ) -> list[NDArray[np.float16]]:
+    if any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules()):
+        first = range(min(_SETTLING, len(datasets["train"])))
+        images = [normalise(frame_at(datasets["train"], index, size).image) for index in first]
+        settle(encoder, torch.stack(images))
     encoder = encoder.eval()
     rows = list(rows_of(len(datasets["train"]), len(datasets["test"])))
 
