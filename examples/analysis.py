@@ -134,7 +134,9 @@ def count_errors(
     shown = Resized(dataset, trained.config.data.image_size, resize_target=False)
     for index in progress_bar(range(len(shown)), str(trained.path), unit="image"):
         frame = shown[index]
-        output = predict(trained.network, frame.image[None].to(device))
+        output = predict(
+            trained.network, frame.image[None].to(device), metres=frame.depth[None].to(device)
+        )
         if output.log_depth is None:
             raise ValueError("Expected a network that predicts depth.")
         size = frame.label.shape

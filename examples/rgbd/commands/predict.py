@@ -1,4 +1,4 @@
-"""The command `predict`: labels and depth of plain colour images. No depth is needed."""
+"""The command `predict`: labels and depth of colour images; depth only for a network that reads it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from PIL import Image
 
 from examples.rgbd.cli import guarded, parse
 from examples.rgbd.data import DataError, normalise
-from examples.rgbd.data.files.images import read_image
+from examples.rgbd.data.files.images import read_depth_png, read_image
+from examples.rgbd.data.files.units import to_metres
 from examples.rgbd.evaluation.scoring import View, predict, upsample
+from examples.rgbd.networks import RDFNet, reads_depth
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.progress import progress_bar
 from examples.rgbd.run.checkpoint import write_atomically
@@ -43,6 +45,9 @@ class PredictOptions:
     """Folder to write to. For each image: NAME-labels.png, whose pixels are class numbers (their
     names are in classes.json), NAME-overlay.png to look at, and NAME-depth.png in millimetres.
     NAME includes the ending where two images differ in nothing else."""
+    depth: Path | None = None
+    """Folder of the depth of each image, for a network that reads it: PNG of the same name, 16 bits
+    in millimetres, 0 where it is missing."""
     flip: bool = False
     """Average with the mirror image."""
     device: Literal["auto", "cpu"] = "auto"
@@ -69,12 +74,17 @@ def predict_image(
     device: torch.device | str = "cpu",
     *,
     flip: bool = False,
+    metres: NDArray[np.float32] | None = None,
 ) -> Prediction:
-    """Predict labels and depth of one image (H, W, 3), uint8 RGB."""
+    """Predict labels and depth of one image (H, W, 3), uint8 RGB.
+
+    A network that reads depth needs ``metres`` (H, W), 0 where it is missing.
+    """
     height, width = trained.config.data.image_size
     shown = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     tensor = normalise(np.asarray(shown))[None].to(device)
-    output = predict(trained.network, tensor, View(flip=flip))
+    depth = None if metres is None else torch.from_numpy(metres)[None].to(device)
+    output = predict(trained.network, tensor, View(flip=flip), depth)
     size = image.shape[:2]
     labels = upsample(output.logits.float(), size).argmax(1)[0].to(torch.uint8).cpu().numpy()
     if output.log_depth is None:
@@ -131,6 +141,7 @@ def output_names(files: Sequence[Path]) -> list[str]:
 
 def _predict(options: PredictOptions) -> None:
     trained = load_trained(options.checkpoint)
+    _check_depth(options, trained)
     files = list_images(options.images)
     if options.output.resolve() == files[0].resolve().parent:
         raise OptionError(
@@ -147,11 +158,14 @@ def _predict(options: PredictOptions) -> None:
     for file, name in zip(bar, output_names(files)):
         try:
             image = read_image(file)
+            metres = None
+            if options.depth is not None:
+                metres = _read_metres(options.depth / f"{file.stem}.png", image)
         except DataError as error:
             bar.write(f"error: {error}", file=sys.stderr)
             refused += 1
             continue
-        prediction = predict_image(trained, image, device, flip=options.flip)
+        prediction = predict_image(trained, image, device, flip=options.flip, metres=metres)
         for suffix, picture in _pictures(trained, image, prediction):
             path = options.output / f"{name}-{suffix}.png"
             write_atomically(path, partial(picture.save, format="PNG"))
@@ -160,6 +174,31 @@ def _predict(options: PredictOptions) -> None:
         raise OptionError(
             f"Expected {len(files)} readable images, but {refused} could not be read."
         )
+
+
+def _check_depth(options: PredictOptions, trained: Trained) -> None:
+    network = trained.network
+    if options.depth is not None and not reads_depth(network):
+        raise OptionError(
+            f"Expected no --depth for {trained.path}, whose network reads images alone, but got "
+            f"{options.depth}."
+        )
+    # RDFNet runs without depth too: the form "P" of Table I.
+    if options.depth is None and reads_depth(network) and not isinstance(network, RDFNet):
+        raise OptionError(
+            f"Expected --depth for {trained.path}, whose network {type(network).__name__} reads "
+            "depth, but got none."
+        )
+
+
+def _read_metres(path: Path, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    metres = to_metres(read_depth_png(path), 1 / _MILLIMETRES, path)
+    if metres.shape != image.shape[:2]:
+        raise DataError(
+            f"Expected depth of {image.shape[0]} x {image.shape[1]}, the size of its image, in "
+            f"{path}, but got {metres.shape[0]} x {metres.shape[1]}."
+        )
+    return metres
 
 
 def _pictures(

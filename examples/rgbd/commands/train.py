@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 
 from examples.rgbd.cli import guarded, parse
 from examples.rgbd.evaluation.metrics import score_table, summary
+from examples.rgbd.model import with_default_backbone
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.as_json import from_plain
 from examples.rgbd.options.groups import OptionError, TrainConfig
@@ -179,7 +180,10 @@ def _plan(
                 f"Expected --recipe {recipe} with --data and the folder of {pipeline.title}, but "
                 "got no --data: generated rooms have a recipe of their own."
             )
-        config = _parse(pipeline, args, trial or pipeline.options(recipe))
+        default = trial or pipeline.options(recipe)
+        name = _value_of(args, "--network") or default.network.network
+        network = with_default_backbone(default.network, name, small=trial is not None)
+        config = _parse(pipeline, args, dataclasses.replace(default, network=network))
         name = (
             f"{'rooms' if config.data.data is None else pipeline.name}-{config.objective.objective}"
         )

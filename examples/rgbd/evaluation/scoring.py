@@ -15,6 +15,7 @@ import lwm_loss.functional as LF
 from examples.rgbd.data import VOID, Resized, RGBDDataset
 from examples.rgbd.data.loading import Ragged, batches, collate_ragged, loader
 from examples.rgbd.evaluation.metrics import Scores, SplitMetrics, majority_scores, scores_of
+from examples.rgbd.networks import reads_depth, run_network
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.progress import progress_bar
 from lwm_loss import MultiTaskOutput
@@ -85,13 +86,22 @@ class Evaluation:
     images: int
 
 
-def predict(network: nn.Module, images: Tensor, view: View = SINGLE_SCALE) -> MultiTaskOutput:
+def predict(
+    network: nn.Module,
+    images: Tensor,
+    view: View = SINGLE_SCALE,
+    metres: Tensor | None = None,
+) -> MultiTaskOutput:
     """Scores and log-depth of a batch, (B, C, H, W) and (B, H, W).
+
+    A network that reads depth is given ``metres`` (B, h, w) too, brought to the size of the image.
 
     With more than one view the scores are the logarithm of the mean probability; the log-depth is
     always that of the plain image.
     """
-    plain = MultiTaskOutput.of(network(images))
+    if metres is not None and reads_depth(network):
+        metres = nearest(metres, images.shape[-2:])
+    plain = MultiTaskOutput.of(run_network(network, images, metres))
     if view == SINGLE_SCALE:
         return plain
     size = images.shape[-2:]
@@ -102,13 +112,27 @@ def predict(network: nn.Module, images: Tensor, view: View = SINGLE_SCALE) -> Mu
         shown = (
             images if scale == 1 else F.interpolate(images, scaled, mode="bilinear", antialias=True)
         )
+        # A larger image is a closer view, here as in training.
+        depth = None if metres is None else nearest(metres, scaled) / scale
         for flipped in (False, True) if view.flip else (False,):
             seen = shown.flip(-1) if flipped else shown
+            beside = depth.flip(-1) if flipped and depth is not None else depth
             whole = scale == 1 and not flipped
-            logits = plain.logits if whole else MultiTaskOutput.of(network(seen)).logits
+            logits = (
+                plain.logits
+                if whole
+                else MultiTaskOutput.of(run_network(network, seen, beside)).logits
+            )
             logits = logits.flip(-1) if flipped else logits
             total += upsample(logits.float(), size).softmax(1)
     return plain._replace(logits=(total / total.sum(1, keepdim=True)).log())
+
+
+def nearest(metres: Tensor, size: Sequence[int]) -> Tensor:
+    """Nearest neighbours of depth (B, h, w) at `size`: between two depths there is nothing."""
+    if tuple(metres.shape[-2:]) == tuple(size):
+        return metres
+    return F.interpolate(metres[:, None], tuple(size), mode="nearest-exact")[:, 0]
 
 
 def upsample(scores: Tensor, size: Sequence[int]) -> Tensor:
@@ -167,7 +191,11 @@ def evaluate(
     frames: Iterable[Ragged] = batches(source)
     bar = progress_bar(frames, "evaluating", total=len(source), unit="batch", disable=not progress)
     for ragged in bar:
-        output = predict(network, ragged.images().to(device, non_blocking=True), view)
+        metres = None
+        if reads_depth(network):
+            shown = [nearest(frame.depth[None], image_size) for frame in ragged]
+            metres = torch.cat(shown).to(device, non_blocking=True)
+        output = predict(network, ragged.images().to(device, non_blocking=True), view, metres)
         for index, frame in enumerate(ragged):
             label = frame.label.to(device, non_blocking=True)
             depth = frame.depth.to(device, non_blocking=True)

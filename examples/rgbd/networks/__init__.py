@@ -1,7 +1,13 @@
 """Networks that predict labels and, as a second task, depth: the rows of the paper's Table I."""
 
 from examples.rgbd.networks.acnet import ACNet
-from examples.rgbd.networks.build import FAMILIES, build_encoder, build_network, freezes_norm
+from examples.rgbd.networks.build import (
+    FAMILIES,
+    build_encoder,
+    build_network,
+    family_of,
+    freezes_norm,
+)
 from examples.rgbd.networks.cfn import CFN
 from examples.rgbd.networks.deeplabv3 import MultiTaskDeepLabV3
 from examples.rgbd.networks.depth_aware import depth_aware_avg_pool2d, depth_aware_conv2d
@@ -16,7 +22,7 @@ from examples.rgbd.networks.encoder import (
 )
 from examples.rgbd.networks.fcn import FCN
 from examples.rgbd.networks.head import BoundedLogDepth, DepthOutput, LogDepthHead, MultiScaleHead
-from examples.rgbd.networks.inputs import DepthFromImage, InputKind
+from examples.rgbd.networks.inputs import DepthFromImage, InputKind, reads_depth, run_network
 from examples.rgbd.networks.kinds import NETWORKS, kind_of
 from examples.rgbd.networks.light_refinenet import MultiTaskLightRefineNet
 from examples.rgbd.networks.ls_deconvnet import LSDeconvNet
@@ -73,7 +79,10 @@ __all__ = [
     "build_network",
     "depth_aware_avg_pool2d",
     "depth_aware_conv2d",
+    "family_of",
     "freezes_norm",
     "kind_of",
     "parameter_groups",
+    "reads_depth",
+    "run_network",
 ]

@@ -57,6 +57,24 @@ def normalise_hha(depth: Tensor) -> Tensor:
     return (depth[:, 1:] - mean) / HHA_SCALE
 
 
+def reads_depth(network: nn.Module) -> bool:
+    """Whether a network has depth as a second input."""
+    return getattr(network, "input", "rgb") != "rgb"
+
+
+def run_network(network: nn.Module, image: Tensor, metres: Tensor | None = None) -> Any:
+    """Run a network on what it reads.
+
+    Args:
+        network: of this package, or any that reads images alone.
+        image: (B, 3, H, W).
+        metres: depth (B, H, W), 0 = missing; not read by a network of images.
+    """
+    if metres is None or not reads_depth(network):
+        return network(image)
+    return network(image, metres)
+
+
 class DepthFromImage(nn.Module):
     """Adapt an RGB-D network to callers that have images alone, such as ``check_backbone``.
 

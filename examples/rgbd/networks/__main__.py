@@ -1,0 +1,24 @@
+"""Print every network of Table I: ``python -m examples.rgbd.networks --classes 40``."""
+
+from __future__ import annotations
+
+import argparse
+
+from examples.rgbd.networks.table import table
+
+
+def main() -> None:
+    """Parse the command line and print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.rgbd.networks",
+        description="Networks of Table I: parameters, and multiply-adds at 480 x 640.",
+    )
+    parser.add_argument("--classes", type=int, default=40, help="number of classes (default: 40)")
+    classes = parser.parse_args().classes
+    if classes < 1:
+        parser.error(f"Expected --classes to be at least 1, but got {classes}.")
+    print(table(classes))
+
+
+if __name__ == "__main__":
+    main()
