@@ -154,6 +154,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 def test_every_check_has_a_fault_to_catch_and_a_healthy_network_that_passes():
     assert set(FAULTS) == set(backbone_check.checks)
     torch.manual_seed(0)
@@ -163,11 +164,13 @@ def test_every_check_has_a_fault_to_catch_and_a_healthy_network_that_passes():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_are_caught_at_every_branch_and_shown_by_what_is_printed(name):
     assert_all_caught(name, FAULTS[name], "model", zoo.CLASSES, SIZE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", zoo.HEALTHY[1:])
 def test_healthy_network_passes(make):
     torch.manual_seed(0)
@@ -192,6 +195,7 @@ def test_what_is_lacking_is_skipped_with_the_reason():
     assert skipped == {"check_missing_depth_stays_local": "the network predicts no depth"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "name"),
     [
@@ -208,6 +212,7 @@ def test_network_that_does_not_run_fails_once_and_says_where_to_look(fault, name
     assert all(name in reason for reason in skipped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "name"),
     [

@@ -261,6 +261,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 def test_every_check_has_a_fault_to_catch_and_a_healthy_loss_that_passes():
     assert set(FAULTS) == set(loss_check.checks)
     passed = set()
@@ -270,11 +271,13 @@ def test_every_check_has_a_fault_to_catch_and_a_healthy_loss_that_passes():
     assert passed == set(loss_check.checks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_are_caught_at_every_branch_and_shown_by_what_is_printed(name):
     assert_all_caught(name, FAULTS[name], "criterion", CLASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEALTHY)
 def test_healthy_loss_passes(name):
     report = check_loss(
@@ -377,6 +380,7 @@ def test_loss_that_does_not_run_fails_once():
     assert {result.status for result in report} == {"failed", "skipped"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "name"),
     [

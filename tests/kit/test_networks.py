@@ -21,6 +21,8 @@ from examples.rgbd.networks import CONVNEXTS, RESNETS, build_network
 from examples.rgbd.networks.encoder import Architecture
 from lwm_loss.testing import ContractError, check_backbone, checks
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 5
 SIZE = (40, 56)
 CHANNELS = (8, 12, 16, 24)

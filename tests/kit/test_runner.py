@@ -77,6 +77,7 @@ def test_expected_failures_are_told_apart():
     assert {result.name: result.status for result in report}["check_output_shapes"] == "passed"
 
 
+@pytest.mark.slow
 def test_every_check_reports_once_and_in_order():
     report = check_backbone(conv(), **FAST)
     assert sorted(result.name for result in report) == sorted(backbone_check.checks)
@@ -373,6 +374,7 @@ def test_public_names_are_there_and_no_others():
         assert "Usual cause: " in function.__doc__
 
 
+@pytest.mark.slow
 def test_example_prints_both_reports():
     result = run("from examples.property_test_backbone import main; main()")
     assert result.returncode == 0, result.stderr
