@@ -377,14 +377,20 @@ def test_a_criterion_that_looks_at_neighbours_sees_ignored_scores() -> None:
     torch.testing.assert_close(lwm.HardPixelLoss(neighbourly, weighting)(*data), by_hand)
 
 
-def test_a_parameter_of_the_criterion_is_spared_too() -> None:
+@pytest.mark.parametrize("bad", [math.nan, math.inf, "saturated"])
+def test_a_parameter_of_the_criterion_is_spared_too(bad: float | str) -> None:
     data = scene(images=1, size=(5, 6))
     temperature = torch.ones((), requires_grad=True)
 
     def criterion(logits: Tensor, target: Tensor) -> Tensor:
         return generalised_cross_entropy(logits * temperature, target)
 
-    logits = torch.where((data.target == 255)[:, None], math.nan, data.logits)
+    ignored = (data.target == 255)[:, None]
+    if bad == "saturated":  # of the label 0, which stands for an ignored one: its slope is infinite
+        score = torch.where(ignored, -120.0, data.logits[:, :1])
+        logits = torch.cat([score, data.logits[:, 1:]], 1)
+    else:
+        logits = torch.where(ignored, bad, data.logits)
     loss = lwm.HardPixelLoss(criterion, lwm.LossWeightModule(ignore_index=255))
     loss(logits, *data[1:]).backward()
     assert temperature.grad is not None
