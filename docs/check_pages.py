@@ -22,7 +22,16 @@ from urllib.parse import unquote, urldefrag, urljoin
 from playwright.sync_api import Page, sync_playwright
 
 SIZES = {"screen": (1280, 900), "phone": (390, 844)}
-SKIPPED = ("_modules/", "_sources/", "_static/", "genindex", "py-modindex", "search.html")
+# 404.html has absolute addresses, for it is shown at any depth of the published site.
+SKIPPED = (
+    "404.html",
+    "_modules/",
+    "_sources/",
+    "_static/",
+    "genindex",
+    "py-modindex",
+    "search.html",
+)
 
 LOOK = """() => ({
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
