@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
@@ -20,7 +20,7 @@ from examples.nyudv2.recipe import PIPELINE
 from examples.rgbd.data import NYUDv2, resize
 from examples.rgbd.networks.kinds import NETWORKS
 from examples.rgbd.objectives import ARMS
-from examples.rgbd.options.groups import TrainConfig
+from examples.rgbd.options.groups import NetworkName, TrainConfig
 from examples.rgbd.run.first_steps import first_steps
 
 
@@ -36,7 +36,7 @@ def combinations(width: int | None) -> list[TrainConfig]:
                     continue
                 scratch = kind.backbone if kind.families else "resnet18"
                 network = dataclasses.replace(
-                    recipe.network, network=name, pretrained=pretrained,
+                    recipe.network, network=cast(NetworkName, name), pretrained=pretrained,
                     backbone="efficientnet_lite0" if pretrained else scratch,
                     width=width if "width" in kind.options else None,
                 )  # fmt: skip

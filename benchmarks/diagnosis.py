@@ -23,7 +23,7 @@ import matplotlib.pyplot as plt
 import lwm_loss as lwm
 import lwm_loss.functional as LF
 from examples.rgbd.data import VOID, Batch, NYUDv2, resize, to_tensors
-from examples.rgbd.data.loading import collate
+from examples.rgbd.data.loading import stack
 from examples.rgbd.networks import BoundedLogDepth, build_network
 from examples.rgbd.objectives import ARMS, build_objective
 from examples.rgbd.options.groups import ObjectiveOptions
@@ -87,7 +87,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     def batch(step: int) -> Batch:
         chosen = [7919 * (step * args.batch_size + each) % 795 for each in range(args.batch_size)]
-        made: Batch = collate([to_tensors(resize(data[at], (height, width))) for at in chosen])
+        made = stack([to_tensors(resize(data[at], (height, width))) for at in chosen])
         return made._replace(depth=LF.rescale_depth(made.depth, *data.depth_limits))
 
     activations: dict[str, list[float]] = {}

@@ -30,7 +30,8 @@ class MiningModule(L.LightningModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """Predict scores from colour alone."""
-        return self.network(image).logits
+        logits: Tensor = self.network(image).logits
+        return logits
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Compute the objective, and log its terms."""
@@ -42,7 +43,8 @@ class MiningModule(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Set the curriculum from the trainer's epoch, which a resumed run has as well."""
-        self.objective.curriculum.set_epoch(self.current_epoch)
+        if self.objective.curriculum is not None:
+            self.objective.curriculum.set_epoch(self.current_epoch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Use plain SGD."""

@@ -26,7 +26,7 @@ def to_tensorboard(folder: str) -> Log:
     """Log to TensorBoard event files."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer: Any = SummaryWriter(folder)  # type: ignore[no-untyped-call]
+    writer: Any = SummaryWriter(folder)
 
     def log(scalars: Mapping[str, float], figure: Figure | None, step: int) -> None:
         for name, value in scalars.items():

@@ -25,7 +25,7 @@ class MonaiLoss(nn.Module):
         super().__init__()
         self.objective = objective
 
-    def forward(self, prediction: lwm.MultiTaskOutput, truth: dict[str, Tensor]) -> Tensor:
+    def forward(self, prediction: tuple[Tensor, Tensor, Any], truth: dict[str, Tensor]) -> Tensor:
         """Compute the total."""
         logits, log_depth, _sides = prediction
         label, depth = truth["label"].squeeze(1), truth["depth"].squeeze(1)

@@ -16,12 +16,12 @@ from transformers import (
     SegformerConfig,
     SegformerForSemanticSegmentation,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
 )
 
 import lwm_loss as lwm
 from examples.recipes.small import CLASSES, VOID, SmallData
+from lwm_loss.integrations.transformers import CurriculumCallback
 
 
 class DepthSegformer(nn.Module):
@@ -29,9 +29,8 @@ class DepthSegformer(nn.Module):
 
     def __init__(self, config: SegformerConfig) -> None:
         super().__init__()
-        config.num_labels += (
-            1  # to start from ImageNet: SegformerForSemanticSegmentation.from_pretrained
-        )
+        # To start from ImageNet: SegformerForSemanticSegmentation.from_pretrained(..., config=config)
+        config.num_labels = (config.num_labels or 0) + 1
         self.segformer = SegformerForSemanticSegmentation(config)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -45,27 +44,20 @@ class MiningTrainer(Trainer):
 
     def __init__(self, *args: Any, objective: lwm.HardPixelMiningLoss, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.objective = objective.to(self.args.device)
+        self.objective: lwm.HardPixelMiningLoss = objective.to(self.args.device)
         self.model_accepts_loss_kwargs = False  # each micro-batch is a mean of its own
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
-    ) -> Any:
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,  # counts void pixels too: unused
+    ) -> Tensor | tuple[Tensor, Any]:
         """Compute the objective from the dict that `collate` made."""
         output = model(inputs["pixel_values"])
         terms = self.objective(output[:, :-1], inputs["labels"], output[:, -1:], inputs["depth"])
         return (terms.total, {"logits": output[:, :-1]}) if return_outputs else terms.total
-
-
-class SetEpoch(TrainerCallback):
-    """Sets the curriculum from the Trainer's own state, so that a resumed run needs nothing else."""
-
-    def __init__(self, curriculum: lwm.SelfPacedCurriculum) -> None:
-        self.curriculum = curriculum
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Called by the Trainer, also after it has loaded a checkpoint."""
-        self.curriculum.set_epoch(int(state.epoch or 0))
 
 
 def collate(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -77,12 +69,12 @@ def collate(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 def build_trainer(folder: str, epochs: int = 2, **options: Any) -> MiningTrainer:
     """Build the trainer of this recipe, with a SegFormer small enough for a CPU."""
     config = SegformerConfig(
-        num_labels=CLASSES,
         depths=[1, 1, 1, 1],
         hidden_sizes=[8, 16, 24, 32],
         num_attention_heads=[1, 1, 2, 2],
         decoder_hidden_size=16,
     )
+    config.num_labels = CLASSES
     curriculum = lwm.SelfPacedCurriculum(epochs)
     objective = lwm.HardPixelMiningLoss(
         num_sides=0, curriculum=curriculum, ignore_index=VOID, upsample_logits=True
@@ -103,7 +95,7 @@ def build_trainer(folder: str, epochs: int = 2, **options: Any) -> MiningTrainer
         arguments,
         train_dataset=SmallData(8),
         data_collator=collate,
-        callbacks=[SetEpoch(curriculum)],
+        callbacks=[CurriculumCallback(curriculum)],
         objective=objective,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 import lwm_loss as lwm
 import lwm_loss.functional as LF
 from examples.rgbd.data import VOID
-from examples.rgbd.options.groups import Control, ObjectiveOptions, OptionError
+from examples.rgbd.options.groups import Control, Objective, ObjectiveOptions, OptionError
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,12 @@ class Arm:
     """
 
     depth: bool = True
-    mined: str | None = None
+    mined: Literal["dpe", "dse", "both"] | None = None
     sides: bool = False
     curriculum: bool = False
 
 
-ARMS = {
+ARMS: dict[Objective, Arm] = {
     "s": Arm(depth=False),
     "sd": Arm(),
     "sd+ms": Arm(sides=True),
@@ -200,7 +201,8 @@ class MinedCrossEntropy(nn.Module):
         zero = segmentation.new_zeros(())
         depth = zero
         if self.depth is not None:
-            depth = self.depth(pred_depth, target_depth) / depth_normalizer.clamp(min=1)
+            predicted = cast(Tensor, pred_depth)  # L_d refuses None
+            depth = self.depth(predicted, target_depth) / depth_normalizer.clamp(min=1)
         return lwm.LossTerms(
             total=segmentation + depth,
             segmentation=segmentation.detach(),
@@ -217,7 +219,7 @@ def weight_module(options: ObjectiveOptions) -> lwm.LossWeightModule:
     return lwm.LossWeightModule(
         cells=options.grid,
         bin_size=options.bin_size,
-        fusion=mined if mined in ("dpe", "dse") else options.fusion,
+        fusion=mined if mined == "dpe" or mined == "dse" else options.fusion,
         ignore_index=VOID,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Subset
 
 import lwm_loss.functional as LF
-from examples.rgbd.data import GeneratedRooms, RGBDDataset, Split
+from examples.rgbd.data import GeneratedRooms, RGBDDataset, Sample, Split
 from examples.rgbd.data.loading import Preloaded, split_holdout
 from examples.rgbd.evaluation.scoring import Crop
 from examples.rgbd.options.groups import LAPTOP, DataOptions, OptionError, TrainConfig
@@ -115,7 +115,7 @@ def limits_of(options: DataOptions, dataset: RGBDDataset) -> tuple[float, float]
 
 
 def mean_log_depth(
-    dataset: Subset[Any], limits: tuple[float, float], count: int = 16
+    dataset: Sequence[Sample] | Subset[Any], limits: tuple[float, float], count: int = 16
 ) -> float | None:
     """The mean log-depth, in levels, of some frames that are spread over a data set.
 

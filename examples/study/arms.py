@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -316,9 +317,8 @@ class Objective(nn.Module):
         """
         if self.alone is None:
             sides = output.side_logits if self.arm.beta else ()
-            terms: lwm.LossTerms = self.mining(
-                output.logits, target, output.log_depth, depth, sides
-            )
+            predicted = cast(Tensor, output.log_depth)  # the objective refuses None
+            terms = self.mining(output.logits, target, predicted, depth, sides)
             return terms.total, terms.segmentation
         log_depth = output.log_depth
         given = (torch.zeros_like(depth) if log_depth is None else log_depth, depth)

@@ -91,8 +91,8 @@ def predict_image(
         return Prediction(labels, None)
     near, far = trained.limits
     levels = upsample(output.log_depth[:, None].float(), size)[0, 0].exp()
-    metres = near + (levels - 1) * ((far - near) / 255)
-    return Prediction(labels, metres.clamp(near, far).cpu().numpy())
+    predicted = near + (levels - 1) * ((far - near) / 255)
+    return Prediction(labels, predicted.clamp(near, far).cpu().numpy())
 
 
 def run_predict(prog: str, args: Sequence[str] | None = None) -> None:

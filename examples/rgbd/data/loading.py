@@ -131,6 +131,11 @@ def collate(frames: Sequence[Batch | DataError]) -> Batch | DataError:
     for frame in frames:
         if isinstance(frame, DataError):
             return frame
+    return stack(frames)  # type: ignore[arg-type]
+
+
+def stack(frames: Sequence[Batch]) -> Batch:
+    """Stack frames of one size into a batch."""
     batch: Batch = default_collate(list(frames))
     return batch
 

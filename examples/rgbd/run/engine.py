@@ -12,7 +12,7 @@ from accelerate.utils import broadcast, set_seed
 from torch import Tensor, nn
 
 import lwm_loss as lwm
-from examples.rgbd.data import Augmented, Batch
+from examples.rgbd.data import Augmented
 from examples.rgbd.data.loading import StepSampler, batches, collate, loader
 from examples.rgbd.evaluation.scoring import Evaluation, evaluate
 from examples.rgbd.model import build_model
@@ -33,7 +33,7 @@ from examples.rgbd.run.divergence import Divergence, remedy
 from examples.rgbd.run.folder import RunFolder
 from examples.rgbd.run.schedule import Schedule, build_optimizer
 from examples.rgbd.run.state import portable_state, whole_state
-from examples.rgbd.run.step import TrainingStep
+from examples.rgbd.run.step import Part, TrainingStep
 from examples.rgbd.splits import Frames, mean_log_depth
 
 
@@ -162,7 +162,7 @@ class Engine:
         first = self.step
         self.sampler.start(self.epoch, first)
         every = self.config.run.checkpoint_every
-        parts: list[Batch] = []
+        parts: list[Part] = []
         began = time.perf_counter()
         bar = progress_bar(
             total=self.sampler.steps,

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 import lwm_loss as lwm
 from examples.rgbd.data import VOID, Sample, to_tensors
-from examples.rgbd.data.loading import collate
+from examples.rgbd.data.loading import stack
 from examples.rgbd.model import build_model
 from examples.rgbd.networks import BoundedLogDepth, parameter_groups
 from examples.rgbd.objectives import build_objective
@@ -70,7 +70,7 @@ def first_steps(
         clip_norm=options.clip_norm, channels_last=options.channels_last,
     )  # fmt: skip
     samples = [to_tensors(frame) for frame in frames]
-    whole = step.prepare(collate(samples))
+    whole = step.prepare(stack(samples))
 
     def cross_entropy() -> float:
         with torch.no_grad():
@@ -84,6 +84,6 @@ def first_steps(
             samples[(index * options.batch_size + each) % len(samples)]
             for each in range(options.batch_size)
         ]
-        terms = step([step.prepare(collate(chosen))])
+        terms = step([step.prepare(stack(chosen))])
         rows.append(dict(zip(TERMS, terms.tolist())))
     return FirstSteps(rows, before, cross_entropy())
