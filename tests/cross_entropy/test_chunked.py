@@ -84,6 +84,12 @@ def test_every_dtype_and_layout(
         check(chunked, case)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_an_image_that_is_one_block(dtype: torch.dtype) -> None:
+    """Its scores are contiguous and are not copied, unless they are narrow."""
+    check(chunked, Case(dtype=dtype, weighted=True))
+
+
 @pytest.mark.parametrize("ratio", [(4, 4), (4, 8), (32, 16), (5, 3)])
 def test_the_ratios_of_side_outputs(ratio: tuple[int, int]) -> None:
     source = (3, 4)
