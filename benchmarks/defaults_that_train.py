@@ -17,7 +17,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from examples.nyudv2.recipe import PIPELINE
-from examples.rgbd.data import NYUDv2, resize
+from examples.rgbd.data import NYUDV2, resize
 from examples.rgbd.networks.kinds import NETWORKS
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.groups import NetworkName, TrainConfig
@@ -71,7 +71,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     height, width = (int(each) for each in args.image_size.split("x"))
-    data = NYUDv2(args.data, "train")
+    data = NYUDV2.open(args.data, "train")
     chosen = [index * len(data) // args.frames for index in range(args.frames)]
     frames = [resize(data[index], (height, width)) for index in chosen]
     lines = args.rows.read_text().splitlines() if args.rows.exists() else []

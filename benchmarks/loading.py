@@ -28,7 +28,7 @@ Loaded = tuple[Tensor, Tensor, Tensor]
 
 def write_frames(root: Path, count: int, size: tuple[int, int]) -> None:
     """Generated rooms as NYUDv2 in the layout of SA-Gate: JPEG, and PNG of 8 and of 16 bits."""
-    from examples.rgbd.data import VOID, GeneratedRooms
+    from examples.rgbd.data import GeneratedRooms, void_of
 
     rooms = GeneratedRooms("train", count, "mixed", size)
     rng = np.random.default_rng(0)
@@ -38,7 +38,7 @@ def write_frames(root: Path, count: int, size: tuple[int, int]) -> None:
         image, label, depth, _ = rooms[number]
         # A camera's noise: without it the JPEG would be far smaller than a photograph's.
         noisy = (image + rng.normal(0, 4, image.shape)).clip(0, 255).astype(np.uint8)
-        stored = np.where(label == VOID, 0, label + 1).astype(np.uint8)
+        stored = np.where(label == void_of(label), 0, label + 1).astype(np.uint8)
         millimetres = np.rint(1000 * depth).astype(np.uint16)
         Image.fromarray(noisy).save(root / f"RGB/{number}.jpg", quality=90)
         Image.fromarray(stored).save(root / f"Label/{number}.png")
@@ -101,10 +101,10 @@ def straightforward(
 
 def check_same(root: Path, count: int, size: tuple[int, int]) -> None:
     """With nothing left to chance both loaders must give the same tensors."""
-    from examples.rgbd.data import Augmentation, Augmented, NYUDv2
+    from examples.rgbd.data import NYUDV2, Augmentation, Augmented
 
     still = Augmentation(flip=0, scale=(1, 1), brightness=0, contrast=0, saturation=0, hue=0)
-    ours = Augmented(NYUDv2(root, "train"), size, options=still)
+    ours = Augmented(NYUDV2.open(root, "train"), size, options=still)
     for number in range(count):
         theirs = straightforward(root, number, size, still, np.random.default_rng(0))
         torch.testing.assert_close(tuple(ours[number][:3]), theirs, rtol=1e-5, atol=1e-5)
@@ -113,7 +113,7 @@ def check_same(root: Path, count: int, size: tuple[int, int]) -> None:
 def table_6(setting: Setting) -> list[Table]:
     """Reading, decoding and varying frames that lie on a disk, in one process and one thread."""
     try:
-        from examples.rgbd.data import Augmentation, Augmented, NYUDv2
+        from examples.rgbd.data import NYUDV2, Augmentation, Augmented
     except ImportError as error:
         raise NotMeasuredError(
             f"Table 6 was not measured: the example's loader needs the extra `examples` ({error})."
@@ -125,7 +125,7 @@ def table_6(setting: Setting) -> list[Table]:
         root = Path(folder)
         write_frames(root, count, size)
         check_same(root, count, size)
-        read = NYUDv2(root, "train")
+        read = NYUDV2.open(root, "train")
         varied = Augmented(read, size, options=options)
         rng = np.random.default_rng(0)
 

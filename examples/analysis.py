@@ -24,17 +24,20 @@ import lwm_loss.functional as LF
 from examples.nyudv2.recipe import PIPELINE as NYUDV2
 from examples.rgbd.cli import guarded, parse
 from examples.rgbd.data import VOID, Resized, RGBDDataset, Split
+from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.evaluation.scoring import predict, upsample
+from examples.rgbd.options.commands import Device
 from examples.rgbd.options.groups import OptionError
+from examples.rgbd.pipeline import ANY_FOLDER
 from examples.rgbd.progress import progress_bar
 from examples.rgbd.report.panels import draw_curriculum, draw_panels
-from examples.rgbd.run.checkpoint import write_atomically
-from examples.rgbd.run.trained import Trained, load_trained, pick_device
+from examples.rgbd.run.accelerator import pick_device
+from examples.rgbd.run.trained import Trained, load_trained
 from examples.rgbd.splits import open_split
 from examples.sunrgbd.recipe import PIPELINE as SUNRGBD
 from lwm_loss.analysis import BinnedErrors, segmentation_error_by_depth_gap
 
-_PIPELINES = {"rooms": NYUDV2, "nyudv2": NYUDV2, "sunrgbd": SUNRGBD}
+_PIPELINES = {"rooms": NYUDV2, "nyudv2": NYUDV2, "sunrgbd": SUNRGBD}  # ANY_FOLDER otherwise
 _FINE = 2000  # bins while counting; the final ones are made of them
 
 
@@ -48,7 +51,7 @@ class Source:
     """How the folder is laid out; recognised by itself if it is not said."""
     split: Split = "test"
     """Which split."""
-    device: Literal["auto", "cpu"] = "auto"
+    device: Device = "auto"
     """auto takes the GPU if there is one."""
 
 
@@ -108,7 +111,7 @@ def _open(trained: Trained, source: Source) -> RGBDDataset:
     options = trained.config.data
     if source.data is not None:
         options = dataclasses.replace(options, data=source.data, layout=source.layout)
-    dataset = open_split(_PIPELINES[trained.name], options, source.split)
+    dataset = open_split(_PIPELINES.get(trained.name, ANY_FOLDER), options, source.split)
     if len(dataset.classes) != len(trained.classes):
         raise OptionError(
             f"Expected frames with {len(trained.classes)} classes for {trained.path}, but got "
@@ -227,7 +230,7 @@ def _plot_correlation(curves: dict[str, BinnedErrors]) -> Figure:
     axes.set_ylabel("segmentation error (%)")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper right", frameon=False)
+    axes.legend(loc="upper left", frameon=False)
     return figure
 
 
@@ -237,6 +240,10 @@ def maps(options: Maps) -> None:
     run = trained.config
     length = run.objective.curriculum_epochs or run.optimisation.epochs
     epochs = options.epochs or tuple(sorted({length * part // 4 for part in (1, 2, 3, 4)}))
+    if max(epochs) > length:
+        raise OptionError(
+            f"Expected --epochs of the curriculum, which has {length}, but got {max(epochs)}."
+        )
     if min(epochs) < 0 or options.count < 1:
         raise OptionError(
             f"Expected --epochs of at least 0 and --count of at least 1, but got {epochs} and "

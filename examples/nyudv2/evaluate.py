@@ -1,16 +1,19 @@
-"""`python -m examples.nyudv2.evaluate RUN`: what a checkpoint scores on NYUDv2."""
+"""Score a network that was trained on NYUDv2.
+
+python -m examples.nyudv2.evaluate RUN [--data DIR] [--flip]
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from examples.nyudv2.recipe import PIPELINE
-from examples.rgbd.commands.evaluate import run_evaluate
+from examples.rgbd import launch
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command."""
-    run_evaluate(PIPELINE, args)
+    launch.evaluate(PIPELINE, args)
 
 
 if __name__ == "__main__":

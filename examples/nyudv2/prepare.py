@@ -1,12 +1,20 @@
-"""Turn NYUDv2 as it was released, or in a known layout, into one plain folder.
+"""Write NYUDv2 as one plain folder.
 
 python -m examples.nyudv2.prepare SOURCE DESTINATION
 """
 
 from __future__ import annotations
 
-from examples.rgbd.commands.data import run_prepare
-from examples.rgbd.data import NYUDv2
+from collections.abc import Sequence
+
+from examples.nyudv2.recipe import PIPELINE
+from examples.rgbd import launch
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    launch.prepare(PIPELINE, args)
+
 
 if __name__ == "__main__":
-    run_prepare(NYUDv2, "python -m examples.nyudv2.prepare")
+    main()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from examples.rgbd.data import NYUDv2
-from examples.rgbd.evaluation.scoring import Crop
+from examples.rgbd.data.nyudv2.spec import NYUDV2
 from examples.rgbd.options.groups import ROOMS, TrainConfig
-from examples.rgbd.splits import Pipeline
+from examples.rgbd.pipeline import Crop, Pipeline
 
 # The toolbox's crop: rows 45 to 471 and columns 41 to 601 of 480 x 640, counted from 1.
 _INSIDE_FRAME = Crop(size=(480, 640), rows=slice(44, 471), columns=slice(40, 601))
 
 PIPELINE = Pipeline(
-    name="nyudv2",
-    title="NYUDv2",
+    package="examples.nyudv2",
+    spec=NYUDV2,
     recipe=TrainConfig(),
-    open=NYUDv2,
     trial=ROOMS,
     crop=_INSIDE_FRAME,
 )

@@ -1,16 +1,19 @@
-"""`python -m examples.nyudv2.train`: train on NYUDv2 or, without `--data`, on generated rooms."""
+"""Train on NYUDv2 with hard pixel mining.
+
+python -m examples.nyudv2.train [--data DIR] [--objective full]
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from examples.nyudv2.recipe import PIPELINE
-from examples.rgbd.commands.train import train
+from examples.rgbd import launch
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command."""
-    train(PIPELINE, args)
+    launch.train(PIPELINE, args)
 
 
 if __name__ == "__main__":

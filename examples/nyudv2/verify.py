@@ -5,8 +5,16 @@ python -m examples.nyudv2.verify DATA
 
 from __future__ import annotations
 
-from examples.rgbd.commands.data import run_verify
-from examples.rgbd.data import NYUDv2
+from collections.abc import Sequence
+
+from examples.nyudv2.recipe import PIPELINE
+from examples.rgbd import launch
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    launch.verify(PIPELINE, args)
+
 
 if __name__ == "__main__":
-    run_verify(NYUDv2, "python -m examples.nyudv2.verify")
+    main()

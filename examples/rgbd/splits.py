@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import Subset
 
 import lwm_loss.functional as LF
-from examples.rgbd.data import GeneratedRooms, RGBDDataset, Sample, Split
+from examples.rgbd.data import FrameSource, GeneratedRooms, RGBDDataset, Sample
+from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
 from examples.rgbd.data.loading import Preloaded, split_holdout
-from examples.rgbd.evaluation.scoring import Crop
-from examples.rgbd.options.groups import LAPTOP, DataOptions, OptionError, TrainConfig
+from examples.rgbd.data.spec import DepthUse, Split
+from examples.rgbd.options.groups import DataOptions, OptionError
+from examples.rgbd.pipeline import Crop, Pipeline
+
+__all__ = [
+    "Crop", "Frames", "Pipeline", "check_pipeline", "limits_of", "mean_log_depth", "name_of",
+    "open_frames", "open_split",
+]  # fmt: skip
 
 _ROOMS_A_WORKER = 32
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """What is particular to a data set.
-
-    Attributes:
-        name: of the data set, as in module and folder names.
-        title: the same for people.
-        recipe: the default options with `--data`: the paper's.
-        open: opens a split of the folder that the options name.
-        trial: the default options without `--data`, for generated rooms; None needs `--data`.
-        crop: what lies inside the white frame of the data set's images, if they have one.
-        laptop: the default options of `--recipe laptop`.
-    """
-
-    name: str
-    title: str
-    recipe: TrainConfig
-    open: Callable[..., RGBDDataset]
-    trial: TrainConfig | None = None
-    crop: Crop | None = None
-    laptop: TrainConfig = LAPTOP
-
-    def options(self, recipe: str | None) -> TrainConfig:
-        """The default options with `--data` and the recipe of this name."""
-        if recipe == "laptop":
-            return self.laptop
-        if recipe != "paper":
-            return self.recipe
-        # Section IV-A: "with ResNet152 as backbone, unless specified otherwise".
-        network = dataclasses.replace(self.recipe.network, backbone="resnet152")
-        run = dataclasses.replace(self.recipe.run, recipe="paper")
-        return dataclasses.replace(self.recipe, network=network, run=run)
 
 
 @dataclass(frozen=True)
@@ -77,9 +50,18 @@ class Frames:
         """Class names."""
         return self.test.classes
 
+    @property
+    def metric(self) -> bool:
+        """Whether depth is in metres."""
+        return self.test.metric
+
 
 def open_split(
-    pipeline: Pipeline, options: DataOptions, split: Split, quiet: bool = False
+    pipeline: Pipeline,
+    options: DataOptions,
+    split: Split,
+    quiet: bool = False,
+    use_depth: DepthUse = "required",
 ) -> RGBDDataset:
     """A split of the data set or, without a folder, of generated rooms.
 
@@ -88,10 +70,11 @@ def open_split(
         OptionError: there is no folder, and the pipeline cannot do without.
     """
     if options.data is not None:
-        return pipeline.open(options.data, split, options.layout, options.depth)
+        spec = pipeline.spec
+        return spec.open(options.data, split, options.layout, options.depth, use_depth)
     if pipeline.trial is None:
         raise OptionError(
-            f"Expected --data with the folder of {pipeline.title}, but got none: did you mean "
+            f"Expected --data with the folder of {pipeline.spec.title}, but got none: did you mean "
             "examples.nyudv2, which can do with generated rooms?"
         )
     length = options.rooms if split == "train" else options.test_rooms
@@ -101,12 +84,46 @@ def open_split(
     return Preloaded(rooms, workers, None if quiet else f"generating {split} rooms")
 
 
+def name_of(pipeline: Pipeline, options: DataOptions) -> str:
+    """What a run on these frames is called."""
+    if options.data is None:
+        return "rooms"
+    return options.data.resolve().name if pipeline.any_folder else pipeline.spec.name
+
+
+def check_pipeline(name: str, pipeline: Pipeline, checkpoint: Path, data: Path | None) -> None:
+    """See that a run can be shown frames of this pipeline.
+
+    Args:
+        name: of the data set that the run was trained on.
+        pipeline: of the command.
+        checkpoint: for the message.
+        data: the folder that was named, if one was.
+
+    Raises:
+        OptionError: the command is that of another data set.
+    """
+    own = name in ("nyudv2", "sunrgbd", "rooms")
+    fits = name in ("rooms", pipeline.spec.name) or (pipeline.any_folder and not own)
+    if data is None and not fits:
+        package = f"examples.{name}" if own else "examples.rgbd"
+        raise OptionError(
+            f"Expected a run on {pipeline.spec.title}, but {checkpoint} was trained on {name}: did "
+            f"you mean {package}.evaluate, or --data?"
+        )
+
+
 def limits_of(options: DataOptions, dataset: RGBDDataset) -> tuple[float, float]:
     """(near, far) in metres.
 
     Raises:
-        OptionError: near is not below far.
+        OptionError: near is not below far, or depth is in no unit that they could be in.
     """
+    if not dataset.metric and (options.near is not None or options.far is not None):
+        raise OptionError(
+            "Expected no --near and --far with relative depth, whose levels are those of each "
+            f"image, but got {options.near} and {options.far}."
+        )
     near = dataset.depth_limits[0] if options.near is None else options.near
     far = dataset.depth_limits[1] if options.far is None else options.far
     if not 0 <= near < far:
@@ -137,19 +154,35 @@ def mean_log_depth(
     return total / known if known else None
 
 
-def open_frames(pipeline: Pipeline, options: DataOptions, quiet: bool = False) -> Frames:
-    """All frames of a run.
+def open_frames(
+    pipeline: Pipeline, options: DataOptions, quiet: bool = False, *, needs_depth: bool = True
+) -> Frames:
+    """All frames of a run, after a look that every file is there.
+
+    Args:
+        pipeline: the data set.
+        options: where it lies.
+        quiet: show no progress.
+        needs_depth: whether anything is learnt from depth.
 
     Raises:
         DataError: the folder is unusable.
         OptionError: an option does not fit it.
     """
-    train = open_split(pipeline, options, "train", quiet)
+    use_depth: DepthUse = "required" if needs_depth else "none"
+    train = open_split(pipeline, options, "train", quiet, use_depth)
+    test = open_split(pipeline, options, "test", quiet, use_depth)
+    limits = limits_of(options, train)
+    if isinstance(train, FrameSource) and isinstance(test, FrameSource):
+        check_splits(train, test)
+        for frames in (train, test):
+            check_files(frames, quiet)
+        check_frames(train, limits)
     kept, held = split_holdout(len(train), options.holdout)
     return Frames(
-        name=pipeline.name if options.data is not None else "rooms",
+        name=train.spec.name if isinstance(train, FrameSource) else "rooms",
         train=Subset(train, kept),
         held=Subset(train, held) if held else None,
-        test=open_split(pipeline, options, "test", quiet),
-        limits=limits_of(options, train),
+        test=test,
+        limits=limits,
     )

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import lwm_loss as lwm
-from examples.rgbd.data import VOID
+from examples.rgbd.data import SAMPLE_VOID as VOID
 from examples.study import weightings as W
 from examples.study.decoders import NUM_LEVELS
 from examples.study.weightings import Equal, Setting, Visit, hard_pixels

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
-from examples.rgbd.data import SUNRGBD, DataError, GeneratedRooms, NYUDv2, RGBDDataset, Sample
+from examples.rgbd.data import NYUDV2, SUNRGBD, DataError, GeneratedRooms, RGBDDataset, Sample
 from examples.rgbd.networks import build_encoder
 from examples.rgbd.progress import progress_bar
 from examples.study.arms import ARMS, BASELINE, CANDIDATES, CONTROL, MAIN
@@ -146,8 +146,8 @@ def open_datasets(options: RunOptions) -> dict[str, RGBDDataset]:
         raise DataError(
             "Expected --data with the folder of the data set, but got none: did you mean --quick?"
         )
-    kind = NYUDv2 if options.dataset == "nyudv2" else SUNRGBD
-    return {"train": kind(options.data, "train"), "test": kind(options.data, "test")}
+    spec = NYUDV2 if options.dataset == "nyudv2" else SUNRGBD
+    return {"train": spec.open(options.data, "train"), "test": spec.open(options.data, "test")}
 
 
 def recipe_of(options: RunOptions) -> Recipe:

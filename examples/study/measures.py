@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from examples.rgbd.data import VOID
+from examples.rgbd.data import SAMPLE_VOID as VOID
 from lwm_loss.analysis import BinnedErrors, segmentation_error_by_depth_gap
 
 REGIONS = ("boundary", "depth_edge", "mixed_flat")

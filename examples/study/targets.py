@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import lwm_loss.functional as LF
-from examples.rgbd.data import VOID
+from examples.rgbd.data import SAMPLE_VOID as VOID
 
 LEARN, SCORE = 8, 4
 """A grid has one point in the middle of each block of so many pixels of the image's size."""
@@ -52,7 +52,7 @@ def centres(values: NDArray[Any], grid: tuple[int, int]) -> NDArray[Any]:
 
 
 def target_on(
-    label: NDArray[np.uint8],
+    label: NDArray[np.uint8] | NDArray[np.uint16],
     metres: NDArray[np.float32],
     limits: tuple[float, float],
     grid: tuple[int, int],

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
-from examples.rgbd.data import VOID
+from examples.rgbd.data import SAMPLE_VOID as VOID
 from examples.study.targets import depth_edges, label_boundaries
 
 NUM_BINS = 26

@@ -1,12 +1,20 @@
-"""Turn SUN RGB-D as it was released, or in a known layout, into one plain folder.
+"""Write SUN RGB-D as one plain folder.
 
 python -m examples.sunrgbd.prepare SOURCE DESTINATION
 """
 
 from __future__ import annotations
 
-from examples.rgbd.commands.data import run_prepare
-from examples.rgbd.data import SUNRGBD
+from collections.abc import Sequence
+
+from examples.rgbd import launch
+from examples.sunrgbd.recipe import PIPELINE
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    launch.prepare(PIPELINE, args)
+
 
 if __name__ == "__main__":
-    run_prepare(SUNRGBD, "python -m examples.sunrgbd.prepare")
+    main()

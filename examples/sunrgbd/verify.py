@@ -5,8 +5,16 @@ python -m examples.sunrgbd.verify DATA
 
 from __future__ import annotations
 
-from examples.rgbd.commands.data import run_verify
-from examples.rgbd.data import SUNRGBD
+from collections.abc import Sequence
+
+from examples.rgbd import launch
+from examples.sunrgbd.recipe import PIPELINE
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    launch.verify(PIPELINE, args)
+
 
 if __name__ == "__main__":
-    run_verify(SUNRGBD, "python -m examples.sunrgbd.verify")
+    main()

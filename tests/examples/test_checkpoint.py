@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.run import checkpoint
 from examples.rgbd.run.checkpoint import (
     LATEST,
@@ -22,9 +23,8 @@ from examples.rgbd.run.checkpoint import (
     load_checkpoint,
     load_latest,
     save_checkpoint,
-    write_atomically,
 )
-from examples.rgbd.run.state import random_state, restore_random_state
+from examples.rgbd.run.random_state import random_state, restore_random_state
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,7 +89,7 @@ def test_at_every_moment_of_a_write_there_is_a_whole_checkpoint(
         return call
 
     for name in ("fsync", "link", "replace"):
-        monkeypatch.setattr(checkpoint.os, name, dies(name))
+        monkeypatch.setattr(os, name, dies(name))
     with pytest.raises(KilledError):
         save_checkpoint(tmp_path / LATEST, state_of(2), keep_previous=True)
     monkeypatch.undo()

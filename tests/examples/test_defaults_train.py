@@ -12,7 +12,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from examples.nyudv2.recipe import PIPELINE
-from examples.rgbd.data import NYUDv2, Sample, resize
+from examples.rgbd.data import NYUDV2, Sample, resize
 from examples.rgbd.networks import BoundedLogDepth
 from examples.rgbd.networks.kinds import NETWORKS
 from examples.rgbd.objectives import ARMS
@@ -108,7 +108,7 @@ def test_wide_decoder_keeps_its_depth_in_hand():
 @pytest.mark.skipif(not REAL.exists(), reason="needs the NYUDv2 frames in ../shared")
 @pytest.mark.parametrize("objective", ARMS)
 def test_defaults_train_on_real_frames(objective):
-    data = NYUDv2(REAL, "train")
+    data = NYUDV2.open(REAL, "train")
     frames = [resize(data[index], (60, 80)) for index in range(0, 795, 100)]
     options = NetworkOptions(backbone="resnet18", width=32)
     rows, before, after = train(options, objective, frames, steps=20, batch=4)

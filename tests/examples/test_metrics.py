@@ -96,7 +96,7 @@ class Ragged(RGBDDataset):
         image = np.zeros((height, width, 3), np.uint8)
         image[:, width // 2 :] = 255
         label = (image[..., 0] > 127).astype(np.uint8)
-        label[0] = VOID
+        label[0] = 255
         depth = np.full((height, width), 2.0, np.float32)
         depth[:, 0] = 0
         return Sample(image, label, depth, str(index))

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from examples.rgbd.data.classes import NYU40
-from examples.rgbd.data.nyudv2.dataset import NYUDv2
+from examples.rgbd.data.dataset import FrameSource
 from examples.rgbd.data.nyudv2.layouts import LAYOUTS
+from examples.rgbd.data.nyudv2.spec import NYUDV2
 from tests.examples.layout_writers import (
     HEIGHT,
     WIDTH,
@@ -26,7 +27,7 @@ SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 REAL = SHARED / "nyudv2"
 
 
-def agree(dataset: NYUDv2, split: str, atol: float = 1e-6) -> None:
+def agree(dataset: FrameSource, split: str, atol: float = 1e-6) -> None:
     numbers = {"train": (3, 4), "test": (1,)}[split]
     assert len(dataset) == len(numbers)
     for index, number in enumerate(numbers):
@@ -48,9 +49,9 @@ def test_every_layout_has_a_writer() -> None:
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_layout_is_recognised_and_read(tmp_path: Path, name: str, split: str) -> None:
     WRITERS[name](tmp_path)
-    assert NYUDv2(tmp_path, split).layout == name
-    agree(NYUDv2(tmp_path, split), split)
-    agree(NYUDv2(str(tmp_path), split, layout=name), split)
+    assert NYUDV2.open(tmp_path, split).layout == name
+    agree(NYUDV2.open(tmp_path, split), split)
+    agree(NYUDV2.open(str(tmp_path), split, layout=name), split)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_layout_is_recognised_and_read(tmp_path: Path, name: str, split: str) 
 )
 def test_a_layout_under_another_name(tmp_path: Path, name: str, layout: str) -> None:
     WRITERS[layout](tmp_path)
-    dataset = NYUDv2(tmp_path, "train", layout=name)
+    dataset = NYUDV2.open(tmp_path, "train", layout=name)
     assert dataset.layout == layout
     agree(dataset, "train")
 
@@ -69,7 +70,7 @@ def test_sa_gate_with_float_depth_and_lists_of_bare_numbers(
     tmp_path: Path, npy: bool, bare: bool
 ) -> None:
     write_sa_gate(tmp_path, npy=npy, bare=bare)
-    agree(NYUDv2(tmp_path, "train"), "train")
+    agree(NYUDV2.open(tmp_path, "train"), "train")
 
 
 def test_float_depth_takes_what_is_not_a_number_as_missing(tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_float_depth_takes_what_is_not_a_number_as_missing(tmp_path: Path) -> No
     depth = np.full((HEIGHT, WIDTH), 2.0, np.float32)
     depth[0, :4] = np.nan, np.inf, -1.0, -np.inf
     np.save(tmp_path / "Depth/2.npy", depth)
-    read = NYUDv2(tmp_path, "train")[0].depth
+    read = NYUDV2.open(tmp_path, "train")[0].depth
     np.testing.assert_array_equal(read[0, :5], [0, 0, 0, 0, 2])
     assert (read[1:] == 2).all()
 
@@ -85,7 +86,9 @@ def test_float_depth_takes_what_is_not_a_number_as_missing(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["esanet", "nicr"])
 def test_raw_depth_by_option(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path)
-    raw, painted = (NYUDv2(tmp_path, "train", depth=kind)[0].depth for kind in ("raw", "inpainted"))
+    raw, painted = (
+        NYUDV2.open(tmp_path, "train", depth=kind)[0].depth for kind in ("raw", "inpainted")
+    )
     np.testing.assert_allclose(raw, np.where(painted > 5, 0, painted), atol=1e-6)
     assert (raw == 0).sum() > (painted == 0).sum()
 
@@ -95,7 +98,7 @@ def test_frames_are_found_without_lists(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path)
     for split in ("train", "test"):
         (tmp_path / f"{split}.txt").unlink()
-        agree(NYUDv2(tmp_path, split), split)
+        agree(NYUDV2.open(tmp_path, split), split)
 
 
 def test_lists_with_windows_line_ends_blank_lines_and_a_byte_order_mark(tmp_path: Path) -> None:
@@ -105,17 +108,17 @@ def test_lists_with_windows_line_ends_blank_lines_and_a_byte_order_mark(tmp_path
         "\ufeff2\r\n \r\n3",
     ):
         (tmp_path / "train.txt").write_bytes(content.encode())
-        agree(NYUDv2(tmp_path, "train"), "train")
+        agree(NYUDV2.open(tmp_path, "train"), "train")
 
 
 def test_class_numbers_start_where_the_layout_says(tmp_path: Path) -> None:
     write_vainf(tmp_path)
     flat = np.full((HEIGHT, WIDTH), 7, np.uint8)
     save(tmp_path / "seg40/train/00003.png", flat)
-    assert NYU40[NYUDv2(tmp_path, "train")[0].label[0, 0]] == "door"
+    assert NYU40[NYUDV2.open(tmp_path, "train")[0].label[0, 0]] == "door"
     write_sa_gate(tmp_path / "other")
     save(tmp_path / "other/Label/2.png", flat)
-    assert NYU40[NYUDv2(tmp_path / "other", "train")[0].label[0, 0]] == "table"
+    assert NYU40[NYUDV2.open(tmp_path / "other", "train")[0].label[0, 0]] == "table"
 
 
 # --- the real frames -----------------------------------------------------------------------
@@ -123,7 +126,7 @@ def test_class_numbers_start_where_the_layout_says(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real frames in ../shared/data/nyudv2")
 def test_real_frames() -> None:
-    train, test = NYUDv2(REAL, "train"), NYUDv2(REAL, "test")
+    train, test = NYUDV2.open(REAL, "train"), NYUDV2.open(REAL, "test")
     assert (len(train), len(test), train.layout) == (795, 654, "sa-gate")
     assert not set(train.names) & set(test.names)
     sample = test[0]
@@ -147,9 +150,9 @@ def test_real_frames() -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real samples in ../shared/data")
 def test_a_real_sample_of_sa_gate_with_float_depth() -> None:
     root = SHARED / "nyudv2_layouts/sa_gate/DATA/NYUDepthv2"
-    sample = NYUDv2(root, "test")[0]
+    sample = NYUDV2.open(root, "test")[0]
     np.testing.assert_allclose(sample.depth, np.load(root / "Depth/0.npy"))
-    ours = NYUDv2(REAL, "test")[0]
+    ours = NYUDV2.open(REAL, "test")[0]
     np.testing.assert_array_equal(sample.label, ours.label)
     assert np.abs(sample.depth - ours.depth).max() < 0.03
 
@@ -167,8 +170,8 @@ def test_a_real_sample_of_drsleep_agrees_with_sa_gate(tmp_path: Path) -> None:
     (tmp_path / "val_list_depth.txt").write_text(
         "rgb/000464.png\tmasks/000464.png\tdepth/000464.png\n"
     )
-    other = NYUDv2(tmp_path, "test")[0]
-    sa_gate = NYUDv2(REAL, "test" if "463" in NYUDv2(REAL, "test").names else "train")
+    other = NYUDV2.open(tmp_path, "test")[0]
+    sa_gate = NYUDV2.open(REAL, "test" if "463" in NYUDV2.open(REAL, "test").names else "train")
     ours = sa_gate[sa_gate.names.index("463")]
     both = (other.label != 255) & (ours.label != 255)
     assert both.mean() > 0.5
@@ -199,7 +202,7 @@ def test_real_lists(tmp_path: Path) -> None:
                     )
                     if frame.parent.is_dir():
                         frame.touch()
-        train, test = NYUDv2(root, "train"), NYUDv2(root, "test")
+        train, test = NYUDV2.open(root, "train"), NYUDV2.open(root, "test")
         counts = (len(train), len(test))
         numbers = sorted(int(frame) for frame in train.names + test.names)
         assert len(set(numbers)) == len(numbers)

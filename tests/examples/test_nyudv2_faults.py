@@ -13,7 +13,7 @@ import scipy.io
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from examples.rgbd.data.nyudv2.dataset import NYUDv2
+from examples.rgbd.data.nyudv2.spec import NYUDV2
 from tests.examples.layout_writers import (
     HEIGHT,
     WIDTH,
@@ -28,21 +28,26 @@ from tests.examples.layout_writers import (
 
 def test_a_missing_folder(tmp_path: Path) -> None:
     refusal(
-        lambda: NYUDv2(tmp_path / "nowhere", "train"), str(tmp_path / "nowhere"), "no such folder"
+        lambda: NYUDV2.open(tmp_path / "nowhere", "train"),
+        str(tmp_path / "nowhere"),
+        "no such folder",
     )
 
 
 def test_a_folder_in_no_layout(tmp_path: Path) -> None:
     refusal(
-        lambda: NYUDv2(tmp_path, "train"), str(tmp_path), "none of them", "RGB, Depth and Label"
+        lambda: NYUDV2.open(tmp_path, "train"),
+        str(tmp_path),
+        "none of them",
+        "RGB, Depth and Label",
     )
 
 
 def test_a_folder_in_two_layouts(tmp_path: Path) -> None:
     write_sa_gate(tmp_path)
     write_vainf(tmp_path)
-    refusal(lambda: NYUDv2(tmp_path, "train"), "sa-gate and vainf", "`layout`")
-    assert len(NYUDv2(tmp_path, "train", layout="vainf")) == 2
+    refusal(lambda: NYUDV2.open(tmp_path, "train"), "sa-gate and vainf", "`layout`")
+    assert len(NYUDV2.open(tmp_path, "train", layout="vainf")) == 2
 
 
 def test_class_numbers_one_too_high_are_told(tmp_path: Path) -> None:
@@ -51,20 +56,20 @@ def test_class_numbers_one_too_high_are_told(tmp_path: Path) -> None:
     stored = np.array(Image.open(path))
     stored[0] = 40
     Image.fromarray(stored).save(path)
-    refusal(lambda: NYUDv2(tmp_path, "train")[0], str(path), "1..40 with 0 for void")
+    refusal(lambda: NYUDV2.open(tmp_path, "train")[0], str(path), "1..40 with 0 for void")
 
 
 def test_a_folder_with_hha_alone(tmp_path: Path) -> None:
     """As CMX hands the data set out: HHA is no depth."""
     write_sa_gate(tmp_path)
     (tmp_path / "Depth").rename(tmp_path / "HHA")
-    refusal(lambda: NYUDv2(tmp_path, "train"), str(tmp_path / "HHA"), "cannot be had")
+    refusal(lambda: NYUDV2.open(tmp_path, "train"), str(tmp_path / "HHA"), "cannot be had")
 
 
 def test_a_missing_list(tmp_path: Path) -> None:
     write_sa_gate(tmp_path)
     (tmp_path / "train.txt").unlink()
-    refusal(lambda: NYUDv2(tmp_path, "train"), "train.txt", str(tmp_path), "found none")
+    refusal(lambda: NYUDV2.open(tmp_path, "train"), "train.txt", str(tmp_path), "found none")
 
 
 @pytest.mark.parametrize("folder", ["RGB", "Label", "Depth"])
@@ -72,15 +77,19 @@ def test_a_folder_without_one_file_of_a_kind(tmp_path: Path, folder: str) -> Non
     write_sa_gate(tmp_path)
     for path in (tmp_path / folder).iterdir():
         path.unlink()
-    refusal(lambda: NYUDv2(tmp_path, "train"), str(tmp_path / folder / "2."), "2 listed frames")
+    refusal(
+        lambda: NYUDV2.open(tmp_path, "train"), str(tmp_path / folder / "2."), "2 listed frames"
+    )
 
 
 def test_a_file_or_folder_that_is_not_the_container(tmp_path: Path) -> None:
     write_sa_gate(tmp_path)
     listed = tmp_path / "train.txt"
-    refusal(lambda: NYUDv2(listed, "train"), str(listed), "HDF5")
+    refusal(lambda: NYUDV2.open(listed, "train"), str(listed), "HDF5")
     refusal(
-        lambda: NYUDv2(tmp_path, "train", layout="mat"), "nyu_depth_v2_labeled.mat", "no such file"
+        lambda: NYUDV2.open(tmp_path, "train", layout="mat"),
+        "nyu_depth_v2_labeled.mat",
+        "no such file",
     )
 
 
@@ -97,12 +106,12 @@ def test_a_file_or_folder_that_is_not_the_container(tmp_path: Path) -> None:
 def test_an_unusable_list(tmp_path: Path, content: bytes, parts: tuple[str, ...]) -> None:
     write_sa_gate(tmp_path)
     (tmp_path / "train.txt").write_bytes(content)
-    refusal(lambda: NYUDv2(tmp_path, "train"), "train.txt", *parts)
+    refusal(lambda: NYUDV2.open(tmp_path, "train"), "train.txt", *parts)
 
 
 def test_raw_depth_that_the_layout_lacks(tmp_path: Path) -> None:
     write_sa_gate(tmp_path)
-    refusal(lambda: NYUDv2(tmp_path, "train", depth="raw"), "sa-gate", "`depth`")
+    refusal(lambda: NYUDV2.open(tmp_path, "train", depth="raw"), "sa-gate", "`depth`")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +123,7 @@ def test_unknown_options(tmp_path: Path, arguments: dict) -> None:
     with pytest.raises(
         ValueError, match=r"Expected `(split|layout|depth)` to be .*but got '(val|x)'"
     ):
-        NYUDv2(tmp_path, **arguments)
+        NYUDV2.open(tmp_path, **arguments)
 
 
 def png(array: np.ndarray) -> bytes:
@@ -180,7 +189,6 @@ FAULTS: dict[str, tuple[tuple[str, Damage], str]] = {
     "coloured label": (replace("Label/2.png", np.zeros((*SHAPE, 3), np.uint8)), "coloured"),
     "8-bit depth": (replace("Depth/2.png", np.full(SHAPE, 90, np.uint8)), "DFormer"),
     "coloured depth": (replace("Depth/2.png", np.zeros((*SHAPE, 3), np.uint8)), "HHA"),
-    "no depth": (replace("Depth/2.png", np.zeros(SHAPE, np.uint16)), "no pixel has any"),
     "depth in 1/5000 m": (
         replace("Depth/2.png", np.full(SHAPE, 40_000, np.uint16)),
         "another unit",
@@ -197,10 +205,6 @@ FAULTS: dict[str, tuple[tuple[str, Damage], str]] = {
     "integers in npy": (replace("Depth/2.npy", np.full(SHAPE, 2, np.int16)), "int16"),
     "volume in npy": (replace("Depth/2.npy", np.ones((2, 3, 4), np.float32)), "(2, 3, 4)"),
     "objects in npy": (replace("Depth/2.npy", np.array([[None, {}]])), "object"),
-    "only NaN in npy": (
-        replace("Depth/2.npy", np.full(SHAPE, np.nan, np.float32)),
-        "no pixel has any",
-    ),
 }
 
 
@@ -209,13 +213,15 @@ def test_a_faulty_file_is_refused_by_name(tmp_path: Path, fault: str) -> None:
     (relative, damage), part = FAULTS[fault]
     write_sa_gate(tmp_path)
     damage(tmp_path)
-    refusal(lambda: NYUDv2(tmp_path, "train")[0], str(tmp_path / relative), part)
+    refusal(lambda: NYUDV2.open(tmp_path, "train")[0], str(tmp_path / relative), part)
 
 
 def test_files_that_the_first_frame_has_must_be_there_for_all(tmp_path: Path) -> None:
     write_sa_gate(tmp_path, npy=True)
     (tmp_path / "Depth/3.npy").rename(tmp_path / "Depth/x.npy")
-    refusal(lambda: NYUDv2(tmp_path, "train")[1], str(tmp_path / "Depth/3.npy"), "no such file")
+    refusal(
+        lambda: NYUDV2.open(tmp_path, "train")[1], str(tmp_path / "Depth/3.npy"), "no such file"
+    )
 
 
 def test_a_matlab_label_that_cannot_be_read(tmp_path: Path) -> None:
@@ -224,7 +230,7 @@ def test_a_matlab_label_that_cannot_be_read(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for content in (b"", whole[:100], b"MATLAB 5.0", bytes(300), whole[:-20]):
         path.write_bytes(content)
-        refusal(lambda: NYUDv2(tmp_path, "train")[0], str(path))
+        refusal(lambda: NYUDV2.open(tmp_path, "train")[0], str(path))
     for variables, part in (
         ({"other": np.ones(3)}, "it is not there"),
         ({"segmentation": np.ones((2, 3, 4))}, "(2, 3, 4)"),
@@ -234,7 +240,7 @@ def test_a_matlab_label_that_cannot_be_read(tmp_path: Path) -> None:
         ({"segmentation": np.full((HEIGHT, WIDTH), 41)}, "found 41"),
     ):
         scipy.io.savemat(path, variables)
-        refusal(lambda: NYUDv2(tmp_path, "train")[0], str(path), part)
+        refusal(lambda: NYUDV2.open(tmp_path, "train")[0], str(path), part)
 
 
 def test_an_array_that_announces_too_much_is_not_allocated(tmp_path: Path) -> None:
@@ -244,13 +250,40 @@ def test_an_array_that_announces_too_much_is_not_allocated(tmp_path: Path) -> No
         "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117) + "\n"
     )
     path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
-    refusal(lambda: NYUDv2(tmp_path, "train")[0], str(path), "ends too early")
+    refusal(lambda: NYUDV2.open(tmp_path, "train")[0], str(path), "ends too early")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_sentence_survives_the_workers_of_a_loader(tmp_path: Path, workers: int) -> None:
     write_sa_gate(tmp_path)
     (tmp_path / "Label/3.png").write_bytes(b"")
-    loader = DataLoader(NYUDv2(tmp_path, "train"), batch_size=None, num_workers=workers)
+    loader = DataLoader(NYUDV2.open(tmp_path, "train"), batch_size=None, num_workers=workers)
     message = refusal(lambda: list(loader), str(tmp_path / "Label/3.png"), "0 bytes")
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        np.zeros(SHAPE, np.uint16),
+        np.full(SHAPE, 65535, np.uint16),
+        np.full(SHAPE, np.nan, np.float32),
+    ],
+    ids=["zero", "65535", "NaN"],
+)
+def test_a_frame_without_any_depth_is_a_frame_whose_depth_is_missing(
+    tmp_path: Path, stored: np.ndarray
+) -> None:
+    write_sa_gate(tmp_path, npy=stored.dtype.kind == "f")
+    save(next((tmp_path / "Depth").glob("2.*")), stored)
+    assert (NYUDV2.open(tmp_path, "train")[0].depth == 0).all()
+
+
+def test_65535_is_a_hole_and_no_unit(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path)
+    stored = np.full(SHAPE, 2000, np.uint16)
+    stored[0] = 65535
+    save(tmp_path / "Depth/2.png", stored)
+    depth = NYUDV2.open(tmp_path, "train")[0].depth
+    assert (depth[0] == 0).all()
+    np.testing.assert_allclose(depth[1:], 2)

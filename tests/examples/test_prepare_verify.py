@@ -17,15 +17,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples.rgbd.commands.data import run_prepare, run_verify
+from examples.nyudv2.recipe import PIPELINE
+from examples.rgbd import launch
 from examples.rgbd.data.classes import NYU40
+from examples.rgbd.data.dataset import FrameSource
 from examples.rgbd.data.files import atomic
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.frame import Sample
 from examples.rgbd.data.inspect.facts import fit
 from examples.rgbd.data.inspect.pool import for_each_frame
 from examples.rgbd.data.inspect.rules import verify
-from examples.rgbd.data.nyudv2.dataset import NYUDv2
+from examples.rgbd.data.nyudv2.spec import NYUDV2
 from examples.rgbd.data.prepare import prepare
 from examples.rgbd.data.rooms.dataset import GeneratedRooms
 
@@ -81,7 +83,7 @@ def write(
 
 
 def splits(root: Path) -> dict:
-    return {split: NYUDv2(root, split) for split in ("train", "test")}
+    return {split: NYUDV2.open(root, split) for split in ("train", "test")}
 
 
 def problems(root: Path, sizes: dict | None = None) -> list[str]:
@@ -101,7 +103,7 @@ def test_a_prepared_folder_reads_as_its_source(tmp_path: Path, rooms: list[Sampl
     target = tmp_path / "target"
     assert prepare(splits(source), target, 0) == {"train": FRAMES, "test": FRAMES}
     for split, before in splits(source).items():
-        after = NYUDv2(target, split)
+        after = NYUDV2.open(target, split)
         assert after.layout == "plain"
         assert after.names == before.names
         for index in range(FRAMES):
@@ -114,7 +116,7 @@ def test_a_prepared_folder_reads_as_its_source(tmp_path: Path, rooms: list[Sampl
 def test_another_process_writes_the_same(tmp_path: Path, rooms: list[Sample]) -> None:
     source = write(tmp_path / "source", rooms)
     prepare(splits(source), tmp_path / "alone", 0)
-    train = {"train": NYUDv2(source, "train")}
+    train = {"train": NYUDV2.open(source, "train")}
     prepare(train, tmp_path / "helped", 1)
     alone, helped = content(tmp_path / "alone"), content(tmp_path / "helped")
     assert helped.items() <= alone.items()
@@ -142,7 +144,7 @@ def test_prepare_goes_on_where_it_stopped(tmp_path: Path, rooms: list[Sample]) -
     with pytest.raises(DataError, match=r"7\.png"):
         prepare(splits(source), target, 0)
     with pytest.raises(DataError, match="interrupted"):
-        NYUDv2(target, "train")
+        NYUDV2.open(target, "train")
     damaged.write_bytes(whole)
     assert prepare(splits(source), target, 0) == {"train": FRAMES - 7, "test": FRAMES}
     assert content(target) == content(tmp_path / "whole")
@@ -238,7 +240,7 @@ def test_what_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     for method in ("open", "unlink"):  # a folder that may only be read refuses both
         monkeypatch.setattr(Path, method, refuse)
     with pytest.raises(DataError, match=r"write .*/frame\.png, but .* Read-only file system\.$"):
-        atomic.write_atomically(tmp_path / "frame.png", b"new")
+        atomic.write_bytes(tmp_path / "frame.png", b"new")
 
 
 def test_a_full_disk_leaves_nothing_half_written(
@@ -252,7 +254,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 
     monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(DataError, match=r"Expected to write .*frame.png.* No space left"):
-        atomic.write_atomically(path, b"new")
+        atomic.write_bytes(path, b"new")
     assert content(tmp_path) == {"frame.png": b"the old content"}
 
 
@@ -264,14 +266,14 @@ def test_prepare_refuses_two_frames_of_one_name(tmp_path: Path, rooms: list[Samp
     assert not (tmp_path / "target").exists()
 
 
-def _kill_this_process(_: NYUDv2, index: int) -> int:
+def _kill_this_process(_: FrameSource, index: int) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return index
 
 
 @pytest.mark.slow
 def test_a_killed_worker_is_told_in_one_sentence(tmp_path: Path, rooms: list[Sample]) -> None:
-    dataset = NYUDv2(write(tmp_path / "source", rooms), "train")
+    dataset = NYUDV2.open(write(tmp_path / "source", rooms), "train")
     with pytest.raises(DataError, match="one was killed: did memory run out"):
         list(for_each_frame(_kill_this_process, dataset, 1, "train"))
 
@@ -279,17 +281,17 @@ def test_a_killed_worker_is_told_in_one_sentence(tmp_path: Path, rooms: list[Sam
 WORKER_AND_PARENT = """
 import os, signal, sys
 from examples.rgbd.data.inspect.pool import for_each_frame
-from examples.rgbd.data.nyudv2.dataset import NYUDv2
+from examples.rgbd.data.nyudv2.spec import NYUDV2
 from tests.examples.test_prepare_verify import number_of_this_process
 
 if __name__ == "__main__":
-    numbers = for_each_frame(number_of_this_process, NYUDv2(sys.argv[1], "train"), 1, "train")
+    numbers = for_each_frame(number_of_this_process, NYUDV2.open(sys.argv[1], "train"), 1, "train")
     print(next(numbers), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def number_of_this_process(_: NYUDv2, index: int) -> int:
+def number_of_this_process(_: FrameSource, index: int) -> int:
     return os.getpid()
 
 
@@ -332,10 +334,10 @@ def test_prepare_does_not_mix_sources(tmp_path: Path, rooms: list[Sample]) -> No
     with pytest.raises(DataError, match="tells of another one"):
         prepare(splits(source), tmp_path / "target", 0)
     with pytest.raises(DataError, match="prepared with raw depth"):
-        NYUDv2(tmp_path / "target", "train")
+        NYUDV2.open(tmp_path / "target", "train")
     manifest.write_text(json.dumps({"dataset": "nyudv2"}))
     with pytest.raises(DataError, match="cannot be read"):
-        NYUDv2(tmp_path / "target", "train")
+        NYUDV2.open(tmp_path / "target", "train")
 
 
 # --- verify --------------------------------------------------------------------------------
@@ -433,7 +435,7 @@ def test_depth_beyond_what_the_sensor_sees_is_named(tmp_path: Path, rooms: list[
 
     deepest = min(range(FRAMES), key=lambda k: np.median(rooms[k].depth) / rooms[k].depth.max())
     root = write(tmp_path / "x", rooms, change, only=deepest)
-    assert np.median(NYUDv2(root, "train")[deepest].depth) < 10
+    assert np.median(NYUDV2.open(root, "train")[deepest].depth) < 10
     (found,) = problems(root)
     assert f"Depth/{deepest}.png (frame {deepest}), since no sensor" in found
     assert "reaches to 14 m" in found
@@ -503,12 +505,12 @@ def test_the_commands(
     source = write(tmp_path / "source", rooms)
     target = tmp_path / "target"
     arguments = [str(source), str(target), "--workers", "0"]
-    run_prepare(NYUDv2, "prepare", arguments)
+    launch.prepare(PIPELINE, arguments)
     assert "train: 12 frames, 0 of them written before" in capsys.readouterr().out
-    run_prepare(NYUDv2, "prepare", arguments)
+    launch.prepare(PIPELINE, arguments)
     assert "test: 12 frames, 12 of them written before" in capsys.readouterr().out
 
-    run_verify(NYUDv2, "verify", [str(target), "--subset", "--workers", "0"])
+    launch.verify(PIPELINE, [str(target), "--subset", "--workers", "0"])
     out = capsys.readouterr().out
     for part in (
         "train: 12 readable frames",
@@ -520,11 +522,11 @@ def test_the_commands(
     ):
         assert part in out
     with pytest.raises(SystemExit) as ended:
-        run_verify(NYUDv2, "verify", [str(target), "--workers", "0"])
+        launch.verify(PIPELINE, [str(target), "--workers", "0"])
     assert ended.value.code == 1
     assert "Expected 795 train frames" in capsys.readouterr().out
     with pytest.raises(SystemExit) as ended:
-        run_verify(NYUDv2, "verify", [str(tmp_path / "nowhere")])
+        launch.verify(PIPELINE, [str(tmp_path / "nowhere")])
     assert ended.value.code == 1
     captured = capsys.readouterr()
     assert captured.err.startswith("error: Expected ")
@@ -532,31 +534,31 @@ def test_the_commands(
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("run", [run_prepare, run_verify])
+@pytest.mark.parametrize("run", [launch.prepare, launch.verify])
 def test_a_wrong_command_line_ends_in_one_sentence(
     run: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for arguments in ([], ["here", "there", "--wrkers", "3"]):
         with pytest.raises(SystemExit) as ended:
-            run(NYUDv2, "command", arguments)
+            run(PIPELINE, arguments)
         assert ended.value.code == 2
         message = capsys.readouterr().err
         assert message.startswith("error: ")
         assert message.count("\n") == 1
-        assert "command --help" in message
-    folders = ["here", "there"] if run is run_prepare else ["here"]
+        assert f"examples.nyudv2.{run.__name__} --help" in message
+    folders = ["here", "there"] if run is launch.prepare else ["here"]
     with pytest.raises(SystemExit) as ended:
-        run(NYUDv2, "command", [*folders, "--workers", "-1"])
+        run(PIPELINE, [*folders, "--workers", "-1"])
     assert ended.value.code == 1
     assert capsys.readouterr().err == "error: Expected `workers` of at least 0, but got -1.\n"
     with pytest.raises(SystemExit):
-        run(NYUDv2, "command", ["--help"])
+        run(PIPELINE, ["--help"])
     assert "sa-gate, esanet, nicr, drsleep, vainf, gupta" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real frames in ../shared/data/nyudv2")
 def test_the_fit_tells_mirrored_real_frames() -> None:
-    dataset = NYUDv2(REAL, "train")
+    dataset = NYUDV2.open(REAL, "train")
     for index in range(0, 795, 40):
         sample = dataset[index]
         grey = sample.image.astype(np.float32).mean(-1)

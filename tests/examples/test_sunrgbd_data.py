@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from examples.rgbd.data.sunrgbd.dataset import SUNRGBD
+from examples.rgbd.data.dataset import FrameSource
 from examples.rgbd.data.sunrgbd.scenes import below_archive, read_all_split, read_rotated_depth
+from examples.rgbd.data.sunrgbd.spec import SUNRGBD
 from tests.examples.layout_writers import refusal
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -140,7 +141,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], None]]] = {
 }
 
 
-def agree(dataset: SUNRGBD, split: str, kind: str = "inpainted") -> None:
+def agree(dataset: FrameSource, split: str, kind: str = "inpainted") -> None:
     assert len(dataset) == len(SCENES[split])
     for index, (path, size, _) in enumerate(SCENES[split]):
         image, label, depth, raw = scene(path, size)
@@ -161,21 +162,21 @@ def test_a_layout_is_recognised_and_read(
 ) -> None:
     layout, write = WRITERS[writer]
     write(tmp_path)
-    dataset = SUNRGBD(tmp_path, split, depth=kind)
+    dataset = SUNRGBD.open(tmp_path, split, depth=kind)
     assert dataset.layout == layout
     agree(dataset, split, kind)
-    agree(SUNRGBD(str(tmp_path), split, layout=layout, depth=kind), split, kind)
+    agree(SUNRGBD.open(str(tmp_path), split, layout=layout, depth=kind), split, kind)
 
 
 def test_the_root_may_be_the_archive_beside_the_toolbox(tmp_path: Path) -> None:
     write_toolbox(tmp_path)
-    agree(SUNRGBD(tmp_path / "SUNRGBD", "train"), "train")
+    agree(SUNRGBD.open(tmp_path / "SUNRGBD", "train"), "train")
 
 
 def test_names_are_unique_over_both_splits_and_count_the_test_frames_first(tmp_path: Path) -> None:
     write_toolbox(tmp_path)
-    assert SUNRGBD(tmp_path, "test").names == ["000001", "000002"]
-    assert SUNRGBD(tmp_path, "train").names == ["000003", "000004", "000005"]
+    assert SUNRGBD.open(tmp_path, "test").names == ["000001", "000002"]
+    assert SUNRGBD.open(tmp_path, "train").names == ["000003", "000004", "000005"]
 
 
 @given(st.integers(0, 65535))
@@ -199,41 +200,43 @@ def test_crooked_paths(listed: str, relative: str) -> None:
 
 
 def test_what_is_missing(tmp_path: Path) -> None:
-    refusal(lambda: SUNRGBD(tmp_path / "x", "train"), str(tmp_path / "x"), "no such folder")
-    refusal(lambda: SUNRGBD(tmp_path, "train"), str(tmp_path), "none of them")
-    refusal(lambda: SUNRGBD(tmp_path, "train", layout="no"), "`layout`", "'no'")
+    refusal(lambda: SUNRGBD.open(tmp_path / "x", "train"), str(tmp_path / "x"), "no such folder")
+    refusal(lambda: SUNRGBD.open(tmp_path, "train"), str(tmp_path), "none of them")
+    refusal(lambda: SUNRGBD.open(tmp_path, "train", layout="no"), "`layout`", "'no'")
     refusal(
-        lambda: SUNRGBD(tmp_path, "train", layout="lists"), "img_dir_train.txt", "train_rgb.txt"
+        lambda: SUNRGBD.open(tmp_path, "train", layout="lists"),
+        "img_dir_train.txt",
+        "train_rgb.txt",
     )
-    refusal(lambda: SUNRGBD(tmp_path, "train", layout="handa"), "sunrgbd_testing_images.txt")
+    refusal(lambda: SUNRGBD.open(tmp_path, "train", layout="handa"), "sunrgbd_testing_images.txt")
     write_toolbox(tmp_path)
     split = tmp_path / "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat"
     whole = split.read_bytes()
     split.unlink()
-    refusal(lambda: SUNRGBD(tmp_path, "train"), str(split), "no such file")
+    refusal(lambda: SUNRGBD.open(tmp_path, "train"), str(split), "no such file")
     split.write_bytes(whole[: len(whole) // 2])
-    refusal(lambda: SUNRGBD(tmp_path, "train"), str(split), "damaged")
+    refusal(lambda: SUNRGBD.open(tmp_path, "train"), str(split), "damaged")
     scipy.io.savemat(split, {"alltrain": [1, 2], "alltest": [3]})
-    refusal(lambda: SUNRGBD(tmp_path, "train"), str(split), "'alltrain'")
+    refusal(lambda: SUNRGBD.open(tmp_path, "train"), str(split), "'alltrain'")
     split.write_bytes(whole)
     (tmp_path / "SUNRGBD").rename(tmp_path / "other")
-    refusal(lambda: SUNRGBD(tmp_path, "train"), "SUNRGBD", str(tmp_path))
+    refusal(lambda: SUNRGBD.open(tmp_path, "train"), "SUNRGBD", str(tmp_path))
 
 
 def test_a_scene_that_is_not_unpacked_completely(tmp_path: Path) -> None:
     write_toolbox(tmp_path)
     folder = tmp_path / "SUNRGBD" / SCENES["train"][0][0]
     (folder / "image" / "0000104.jpg").unlink()
-    refusal(lambda: SUNRGBD(tmp_path, "train")[0], str(folder / "image"), "found none")
+    refusal(lambda: SUNRGBD.open(tmp_path, "train")[0], str(folder / "image"), "found none")
     for name in ("1.jpg", "2.JPG"):
         Image.new("RGB", (14, 10)).save(folder / "image" / name, "JPEG")
-    refusal(lambda: SUNRGBD(tmp_path, "train")[0], str(folder / "image"), "2 of them")
+    refusal(lambda: SUNRGBD.open(tmp_path, "train")[0], str(folder / "image"), "2 of them")
     (folder / "image" / "2.JPG").unlink()
     (folder / "depth_bfx" / "0000104_abs.png").unlink()
-    refusal(lambda: SUNRGBD(tmp_path, "train")[0], str(folder / "depth_bfx"), "found none")
+    refusal(lambda: SUNRGBD.open(tmp_path, "train")[0], str(folder / "depth_bfx"), "found none")
     (folder / "depth_bfx").rmdir()
-    refusal(lambda: SUNRGBD(tmp_path, "train")[0], str(folder / "depth_bfx"), "found none")
-    assert len(SUNRGBD(tmp_path, "train", depth="raw")[0].name) == 6
+    refusal(lambda: SUNRGBD.open(tmp_path, "train")[0], str(folder / "depth_bfx"), "found none")
+    assert len(SUNRGBD.open(tmp_path, "train", depth="raw")[0].name) == 6
 
 
 def swap(file: h5py.File) -> None:
@@ -277,7 +280,7 @@ def test_labels_that_do_not_belong(
     path = tmp_path / "SUNRGBDtoolbox/Metadata/SUNRGBD2Dseg.mat"
     with h5py.File(path, "a") as file:
         change(file)
-    refusal(lambda: SUNRGBD(tmp_path, "train")[0], str(path), *parts)
+    refusal(lambda: SUNRGBD.open(tmp_path, "train")[0], str(path), *parts)
 
 
 def test_labels_in_a_damaged_container(tmp_path: Path) -> None:
@@ -286,30 +289,30 @@ def test_labels_in_a_damaged_container(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for content in (b"", whole[:1000], b"\0" * 900):
         path.write_bytes(content)
-        refusal(lambda: SUNRGBD(tmp_path, "train"), str(path), "HDF5")
+        refusal(lambda: SUNRGBD.open(tmp_path, "train"), str(path), "HDF5")
 
 
 def test_lists_that_do_not_belong(tmp_path: Path) -> None:
     write_lists(tmp_path)
     listed = tmp_path / "list_files/label_train.txt"
     listed.write_text("\n".join(listed.read_text().splitlines()[:2]))
-    refusal(lambda: SUNRGBD(tmp_path, "train"), str(listed), "2 for 3")
+    refusal(lambda: SUNRGBD.open(tmp_path, "train"), str(listed), "2 for 3")
     listed.unlink()
-    refusal(lambda: SUNRGBD(tmp_path, "train"), str(listed))
+    refusal(lambda: SUNRGBD.open(tmp_path, "train"), str(listed))
     path = tmp_path / "SUNRGBD" / SCENES["test"][0][0] / "label/label.npy"
     np.save(path, np.full((12, 16), 0.5))
-    refusal(lambda: SUNRGBD(tmp_path, "test")[0], str(path), "whole numbers")
+    refusal(lambda: SUNRGBD.open(tmp_path, "test")[0], str(path), "whole numbers")
     np.save(path, np.full((12, 16), -1, np.int8))
-    refusal(lambda: SUNRGBD(tmp_path, "test")[0], str(path), "-1")
+    refusal(lambda: SUNRGBD.open(tmp_path, "test")[0], str(path), "-1")
 
 
 def test_missing_labels_of_handa(tmp_path: Path) -> None:
     write_handa(tmp_path)
     (tmp_path / "labels/img-000004.png").unlink()
-    refusal(lambda: SUNRGBD(tmp_path, "train")[1], "img-000004.png", "no such file")
+    refusal(lambda: SUNRGBD.open(tmp_path, "train")[1], "img-000004.png", "no such file")
     for path in (tmp_path / "labels").iterdir():
         path.unlink()
-    refusal(lambda: SUNRGBD(tmp_path, "train"), "img-000001.png", str(tmp_path))
+    refusal(lambda: SUNRGBD.open(tmp_path, "train"), "img-000001.png", str(tmp_path))
 
 
 def test_depth_that_is_not_rotated(tmp_path: Path) -> None:
@@ -319,8 +322,9 @@ def test_depth_that_is_not_rotated(tmp_path: Path) -> None:
     refusal(lambda: read_rotated_depth(path), str(path), "rotated", "plain millimetres")
     Image.fromarray(rotate(depth)).save(path)
     np.testing.assert_allclose(read_rotated_depth(path), depth / 1000, atol=1e-6)
-    Image.fromarray(np.zeros((4, 4), np.uint16)).save(path)
-    refusal(lambda: read_rotated_depth(path), str(path), "no pixel has any")
+    for hole in (0, 65535):
+        Image.fromarray(np.full((4, 4), hole, np.uint16)).save(path)
+        assert (read_rotated_depth(path) == 0).all()
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real files in ../shared/data")
@@ -351,7 +355,7 @@ def test_depth_of_the_real_scenes() -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real files in ../shared/data")
 def test_the_fixture_has_the_frames_of_nyudv2() -> None:
     root = SHARED / "sunrgbd_fixture_from_nyudv2"
-    dataset = SUNRGBD(root, "test")
+    dataset = SUNRGBD.open(root, "test")
     number = int(dataset.files(0).image.stem.removeprefix("NYU")) - 1
     sample = dataset[0]
     # The archive's frames are NYUDv2's without its white frame: rows 45.., columns 41.. from 1.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from examples.nyudv2.train import main
-from examples.rgbd.data import VOID, GeneratedRooms, Sample
+from examples.rgbd.data import GeneratedRooms, Sample, void_of
 from examples.rgbd.run.engine import Engine
 
 SIZE = (32, 48)
@@ -24,7 +24,7 @@ def uneven(self: Any, index: int) -> Sample:
     rng = np.random.default_rng(index)
     label = rng.integers(0, 13, SIZE).astype(np.uint8)
     depth = rng.uniform(1, 5, SIZE).astype(np.float32)
-    label[: (index * 11) % SIZE[0]] = VOID
+    label[: (index * 11) % SIZE[0]] = void_of(label)
     depth[:, : (index * 17) % SIZE[1]] = 0
     return Sample(rng.integers(0, 256, (*SIZE, 3)).astype(np.uint8), label, depth, str(index))
 

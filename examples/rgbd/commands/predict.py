@@ -6,52 +6,30 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from numpy.typing import NDArray
 from PIL import Image
 
-from examples.rgbd.cli import guarded, parse
 from examples.rgbd.data import DataError, normalise
-from examples.rgbd.data.files.images import read_depth_png, read_image
+from examples.rgbd.data.files.anything import IMAGE_ENDINGS, read_any_image
+from examples.rgbd.data.files.atomic import write_atomically
+from examples.rgbd.data.files.images import read_depth_png
 from examples.rgbd.data.files.units import to_metres
-from examples.rgbd.evaluation.scoring import View, predict, upsample
+from examples.rgbd.evaluation.scoring import View, upsample
+from examples.rgbd.evaluation.scoring import predict as scores_of
 from examples.rgbd.networks import RDFNet, reads_depth
+from examples.rgbd.options.commands import PredictOptions
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.progress import progress_bar
-from examples.rgbd.run.checkpoint import write_atomically
-from examples.rgbd.run.trained import Trained, load_trained, pick_device
+from examples.rgbd.run.accelerator import pick_device
+from examples.rgbd.run.trained import Trained, load_trained
 
-_SUFFIXES = {".png", ".jpg", ".jpeg"}
 _BLEND = 0.55
 _MILLIMETRES = 1000
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """What to predict, and where to write it."""
-
-    checkpoint: tyro.conf.Positional[Path]
-    """Folder of a run, whose best weights are taken, or a checkpoint file."""
-    images: tyro.conf.Positional[Path]
-    """Folder of colour images (PNG or JPEG) of any size, or one image."""
-    output: Path = Path("predictions")
-    """Folder to write to. For each image: NAME-labels.png, whose pixels are class numbers (their
-    names are in classes.json), NAME-overlay.png to look at, and NAME-depth.png in millimetres.
-    NAME includes the ending where two images differ in nothing else."""
-    depth: Path | None = None
-    """Folder of the depth of each image, for a network that reads it: PNG of the same name, 16 bits
-    in millimetres, 0 where it is missing."""
-    flip: bool = False
-    """Average with the mirror image."""
-    device: Literal["auto", "cpu"] = "auto"
-    """auto takes the GPU if there is one."""
 
 
 class Prediction:
@@ -84,7 +62,7 @@ def predict_image(
     shown = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     tensor = normalise(np.asarray(shown))[None].to(device)
     depth = None if metres is None else torch.from_numpy(metres)[None].to(device)
-    output = predict(trained.network, tensor, View(flip=flip), depth)
+    output = scores_of(trained.network, tensor, View(flip=flip), depth)
     size = image.shape[:2]
     labels = upsample(output.logits.float(), size).argmax(1)[0].to(torch.uint8).cpu().numpy()
     if output.log_depth is None:
@@ -93,17 +71,6 @@ def predict_image(
     levels = upsample(output.log_depth[:, None].float(), size)[0, 0].exp()
     predicted = near + (levels - 1) * ((far - near) / 255)
     return Prediction(labels, predicted.clamp(near, far).cpu().numpy())
-
-
-def run_predict(prog: str, args: Sequence[str] | None = None) -> None:
-    """Run the command; faults of options and images end in one sentence each."""
-    options = parse(
-        PredictOptions,
-        sys.argv[1:] if args is None else args,
-        prog=prog,
-        description="Predict labels and depth of plain colour images.",
-    )
-    guarded(lambda: _predict(options))
 
 
 def list_images(path: Path) -> list[Path]:
@@ -117,10 +84,12 @@ def list_images(path: Path) -> list[Path]:
     if not path.is_dir():
         raise DataError(f"Expected a folder of images at {path}, but there is no such folder.")
     found = sorted(
-        file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file()
+        file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS and file.is_file()
     )
     if not found:
-        raise DataError(f"Expected PNG or JPEG images in {path}, but found none.")
+        raise DataError(
+            f"Expected images (PNG, JPEG, BMP, WebP, TIFF ...) in {path}, but found none."
+        )
     return found
 
 
@@ -139,7 +108,8 @@ def output_names(files: Sequence[Path]) -> list[str]:
     return [file.stem if is_its_own(file.stem.lower()) else file.name for file in files]
 
 
-def _predict(options: PredictOptions) -> None:
+def predict(options: PredictOptions) -> None:
+    """Write the predictions; images that cannot be read are named, and end in status 1."""
     trained = load_trained(options.checkpoint)
     _check_depth(options, trained)
     files = list_images(options.images)
@@ -157,7 +127,7 @@ def _predict(options: PredictOptions) -> None:
     bar = progress_bar(files, "predicting", unit="image")
     for file, name in zip(bar, output_names(files)):
         try:
-            image = read_image(file)
+            image = read_any_image(file)
             metres = None
             if options.depth is not None:
                 metres = _read_metres(options.depth / f"{file.stem}.png", image)

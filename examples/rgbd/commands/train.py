@@ -13,20 +13,19 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
-from examples.rgbd.cli import guarded, parse
 from examples.rgbd.evaluation.metrics import score_table, summary
-from examples.rgbd.model import with_default_backbone
+from examples.rgbd.launch import parse_train, value_of
+from examples.rgbd.networks import NETWORKS
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.as_json import from_plain
 from examples.rgbd.options.groups import OptionError, TrainConfig
 from examples.rgbd.options.rules import check
 from examples.rgbd.report.text import describe_run
-from examples.rgbd.run.accelerator import make_accelerator
+from examples.rgbd.run.accelerator import check_precision, make_accelerator
 from examples.rgbd.run.checkpoint import load_latest
 from examples.rgbd.run.engine import Engine
 from examples.rgbd.run.folder import RunFolder
-from examples.rgbd.run.state import restore
-from examples.rgbd.splits import Pipeline, open_frames
+from examples.rgbd.splits import Pipeline, name_of, open_frames
 
 # What may differ between a run and its continuation without changing what is learnt.
 _FREE = {
@@ -35,43 +34,12 @@ _FREE = {
 }  # fmt: skip
 
 
-def train(pipeline: Pipeline, args: Sequence[str] | None = None) -> None:
-    """Run the command; faults of options and data end in one sentence."""
-    guarded(lambda: _train(pipeline, list(sys.argv[1:] if args is None else args)))
-
-
 def _speaks() -> bool:
     """Whether this is the one of several processes that speaks for all, as launchers number them.
 
     Needed before accelerate is set up.
     """
     return os.environ.get("RANK", "0") == "0"
-
-
-def _value_of(args: Sequence[str], option: str) -> str | None:
-    """The value of an option whose presence decides the defaults of the others."""
-    for index, argument in enumerate(args):
-        if argument == option and index + 1 < len(args):
-            return args[index + 1]
-        if argument.startswith(f"{option}="):
-            return argument.split("=", 1)[1]
-    return None
-
-
-def _parse(pipeline: Pipeline, args: Sequence[str], default: TrainConfig) -> TrainConfig:
-    rooms = (
-        " Without --data it trains a small network on generated rooms; with --data DIR the defaults"
-        " are the paper's recipe, or those of --recipe (see them with --data DIR --help)."
-        if pipeline.trial is not None
-        else ""
-    )
-    return parse(
-        TrainConfig,
-        args,
-        prog=f"python -m examples.{pipeline.name}.train",
-        description=f"Train on {pipeline.title} with hard pixel mining.{rooms}",
-        default=default,
-    )
 
 
 def _keep_curriculum(config: TrainConfig, stored: TrainConfig) -> TrainConfig:
@@ -91,8 +59,8 @@ def _resumed(
     args: Sequence[str], stored: TrainConfig, pipeline: Pipeline, folder: RunFolder
 ) -> TrainConfig:
     """The stored options, with those of the command line that may change."""
-    config = _parse(pipeline, args, stored)
-    output = _value_of(args, "--output")
+    config = parse_train(pipeline, args, stored)
+    output = value_of(args, "--output")
     if output is not None and Path(output).resolve() != folder.path.resolve():
         raise OptionError(
             f"Expected --resume without --output, for a run goes on in its own folder, but got "
@@ -113,8 +81,15 @@ def _resumed(
     return config
 
 
-def _train(pipeline: Pipeline, args: Sequence[str]) -> None:
-    config, folder, state = _plan(pipeline, args)
+def train(pipeline: Pipeline, args: Sequence[str], config: TrainConfig | None) -> None:
+    """Train, from the beginning or from where a run was left.
+
+    Args:
+        pipeline: the data set.
+        args: the command line.
+        config: its options; None if it has --resume, whose run decides the defaults.
+    """
+    config, folder, state = _plan(pipeline, args, config)
     try:
         check(config)
         _run(pipeline, config, folder, state)
@@ -133,13 +108,16 @@ def _run(
     began = time.perf_counter()
     # Before the processes are joined: rooms are drawn by forked workers, and to fork beside the
     # threads that join processes can lock up.
-    frames = open_frames(pipeline, config.data, quiet=not _speaks())
+    check_precision(config)
+    reads = config.network.network in NETWORKS and NETWORKS[config.network.network].input != "rgb"
+    needs_depth = ARMS[config.objective.objective].depth or reads
+    frames = open_frames(pipeline, config.data, not _speaks(), needs_depth=needs_depth)
     accelerator = make_accelerator(config, folder)
     main = accelerator.is_main_process
     engine = Engine(config, frames, folder, accelerator, load_pretrained=state is None)
     accelerator.wait_for_everyone()  # nobody creates the folder before all have chosen it
     if state is not None:
-        restore(engine, state)
+        engine.load_state_dict(state)
     if main:
         folder.claim()
         folder.sweep()
@@ -168,25 +146,13 @@ def _run(
 
 
 def _plan(
-    pipeline: Pipeline, args: Sequence[str]
+    pipeline: Pipeline, args: Sequence[str], config: TrainConfig | None
 ) -> tuple[TrainConfig, RunFolder, dict[str, Any] | None]:
     """The options, the folder and, to go on with, the state of a run."""
-    resume = _value_of(args, "--resume")
-    if resume is None:
-        recipe = _value_of(args, "--recipe")
-        trial = pipeline.trial if _value_of(args, "--data") is None else None
-        if trial is not None and recipe is not None and "--help" not in args:
-            raise OptionError(
-                f"Expected --recipe {recipe} with --data and the folder of {pipeline.title}, but "
-                "got no --data: generated rooms have a recipe of their own."
-            )
-        default = trial or pipeline.options(recipe)
-        name = _value_of(args, "--network") or default.network.network
-        network = with_default_backbone(default.network, name, small=trial is not None)
-        config = _parse(pipeline, args, dataclasses.replace(default, network=network))
-        name = (
-            f"{'rooms' if config.data.data is None else pipeline.name}-{config.objective.objective}"
-        )
+    resume = value_of(args, "--resume")
+    if resume is None or config is not None:
+        config = config or pipeline.recipe
+        name = f"{name_of(pipeline, config.data)}-{config.objective.objective}"
         return config, RunFolder.choose(config.run.output, name), None
     folder = RunFolder.existing(Path(resume))
     say: Callable[[str], None] = print if _speaks() else lambda message: None

@@ -6,7 +6,6 @@ frame depends on (seed, epoch, index) alone, whichever worker draws it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,41 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from examples.rgbd.data.frame import IMAGENET_MEAN, VOID, Batch, RGBDDataset, Sample, to_tensors
+from examples.rgbd.data.augmentation import Augmentation
+from examples.rgbd.data.frame import (
+    IMAGENET_MEAN,
+    FrameTensors,
+    RGBDDataset,
+    Sample,
+    to_tensors,
+    void_of,
+)
 
 _PADDING = tuple(round(255 * mean) for mean in IMAGENET_MEAN)
 _LUMA = np.array([0.299, 0.587, 0.114])
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How far frames are varied. The defaults are usual for indoor scenes.
-
-    Attributes:
-        flip: probability of a horizontal flip.
-        scale: least and greatest zoom, drawn log-uniformly; depth is divided by it. Above 1 a part
-            of the frame is cropped, below 1 the frame is padded (label 255, depth 0, mean colour).
-        brightness: brightness varies by a factor in [1 - x, 1 + x].
-        contrast: contrast, likewise.
-        saturation: saturation, likewise.
-        hue: hue turns by at most this share of the colour circle, either way.
-    """
-
-    flip: float = 0.5
-    scale: tuple[float, float] = (0.75, 1.5)
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.2
-    hue: float = 0.02
-
-    def __post_init__(self) -> None:
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(
-                f"Expected `scale` as (low, high) with 0 < low <= high, but got {self.scale}."
-            )
-        for name in ("flip", "brightness", "contrast", "saturation", "hue"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"Expected `{name}` in [0, 1], but got {getattr(self, name)}.")
 
 
 class _View(NamedTuple):
@@ -100,7 +76,7 @@ def _resample(
     depth = sample.depth.take(rows, 0).take(columns, 1)
     if not whole:
         inside = np.s_[view.top : view.top + view.height, view.left : view.left + view.width]
-        padded_label = np.full(size, VOID, np.uint8)
+        padded_label = np.full(size, void_of(label), label.dtype)
         padded_depth = np.zeros(size, np.float32)
         padded_label[inside], padded_depth[inside] = label, depth
         label, depth = padded_label, padded_depth
@@ -170,6 +146,7 @@ def augment(
     size: tuple[int, int],
     rng: np.random.Generator,
     options: Augmentation | None = None,
+    metric: bool = True,
 ) -> Sample:
     """One random variation of a frame.
 
@@ -181,6 +158,7 @@ def augment(
         size: (height, width) of the result.
         rng: where every random number comes from.
         options: how far to vary; None stands for the defaults.
+        metric: depth is in metres. Relative depth has no scale that zooming would change.
     """
     options = options or Augmentation()
     flip = bool(rng.random() < options.flip)
@@ -190,10 +168,10 @@ def augment(
     # Colour first: padding keeps the mean colour, and no resampled pixel is altered twice.
     picture = Image.fromarray(sample.image).convert("RGB", tuple(matrix.ravel()))
     shown = _resample(sample._replace(image=np.asarray(picture)), view, size, flip)
-    return shown._replace(depth=shown.depth / np.float32(scale))
+    return shown._replace(depth=shown.depth / np.float32(scale)) if metric else shown
 
 
-class Augmented(Dataset[Batch]):
+class Augmented(Dataset[FrameTensors]):
     """A data set seen through random variations, as tensors.
 
     The generator of a frame comes from (seed, epoch, index), so the number of workers changes
@@ -205,6 +183,7 @@ class Augmented(Dataset[Batch]):
         size: (height, width) of what comes out.
         seed: of all variations, at least 0.
         options: how far to vary.
+        metric: whether depth is in metres; see `augment`.
     """
 
     def __init__(
@@ -213,11 +192,13 @@ class Augmented(Dataset[Batch]):
         size: tuple[int, int],
         seed: int = 0,
         options: Augmentation | None = None,
+        metric: bool = True,
     ) -> None:
         self.dataset = dataset
         self.size = size
         self.seed = seed
         self.options = options or Augmentation()
+        self.metric = metric
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()
 
@@ -233,12 +214,13 @@ class Augmented(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> FrameTensors:
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        return to_tensors(augment(self.dataset[index], self.size, rng, self.options))
+        sample = augment(self.dataset[index], self.size, rng, self.options, self.metric)
+        return to_tensors(sample)
 
 
-class Resized(Dataset[Batch]):
+class Resized(Dataset[FrameTensors]):
     """A data set at one size without any variation, as tensors, for evaluation.
 
     Args:
@@ -260,5 +242,5 @@ class Resized(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> FrameTensors:
         return to_tensors(resize(self.dataset[index], self.size, self.resize_target))

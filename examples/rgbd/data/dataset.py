@@ -1,16 +1,19 @@
-"""What a data set on a disk consists of, whatever its layout: named frames that can be read."""
+"""The frames of a data set on a disk, whatever its layout: named, and read one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.frame import RGBDDataset, Sample
+from examples.rgbd.data.spec import DatasetSpec, DepthKind, DepthUse, Split
 
-Split = Literal["train", "test"]
-DepthKind = Literal["inpainted", "raw"]
+Depth = NDArray[np.float32]
 
 
 class Files(NamedTuple):
@@ -18,94 +21,75 @@ class Files(NamedTuple):
 
     image: Path
     label: Path
-    depth: Path
+    depth: Path | None
 
 
-class FrameSource(Protocol):
-    """The frames of one split in one layout.
+class FrameSource(RGBDDataset):
+    """Base class of the layouts: the frames of one split.
 
-    Attributes:
+    Args:
+        spec: of the data set.
         layout: the name of the layout.
         names: the names of the frames, in order.
+
+    Attributes:
+        split: "train" or "test".
+        depth: which kind of depth is read.
+        use_depth: whether depth has to be there.
     """
 
-    layout: str
-    names: list[str]
+    split: Split = "train"
+    depth: DepthKind = "inpainted"
+    use_depth: DepthUse = "required"
+
+    def __init__(self, spec: DatasetSpec, layout: str, names: list[str]) -> None:
+        self.spec = spec
+        self.layout = layout
+        self.names = names
+
+    @property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The class names, in the order of the label values."""
+        return self.spec.classes
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:  # type: ignore[override]
+        """uint8 (C, 3), one colour for each class."""
+        return self.spec.palette
+
+    @property
+    def depth_limits(self) -> tuple[float, float]:  # type: ignore[override]
+        """(near, far) in metres, what ``rescale_depth`` maps to [1, 256]."""
+        return self.spec.depth_limits
+
+    @property
+    def metric(self) -> bool:  # type: ignore[override]
+        """Whether depth is in metres."""
+        return self.spec.metric
 
     def files(self, index: int) -> Files:
         """Where a frame lies."""
-        ...
+        raise NotImplementedError
 
     def read(self, index: int) -> Sample:
         """Read a frame, or raise a `DataError` that names the file."""
-        ...
-
-
-class SourceDataset(RGBDDataset):
-    """A data set whose frames come from a `FrameSource`.
-
-    Args:
-        root: where it lies.
-        split: "train" or "test".
-        layout: the name of the layout; None recognises it by the files that are there.
-        depth: which depth to read, where there are both kinds.
-
-    Attributes:
-        key: the name that ``prepare`` writes into the description of a plain folder.
-        layouts: the names of the layouts that are known.
-        split_sizes: how many frames each split has when it is complete.
-        source: the frames.
-    """
-
-    key: ClassVar[str]
-    layouts: ClassVar[tuple[str, ...]]
-    split_sizes: ClassVar[Mapping[str, int]]
-    source: FrameSource
-
-    def __init__(
-        self,
-        root: str | Path,
-        split: Split,
-        layout: str | None = None,
-        depth: DepthKind = "inpainted",
-    ) -> None:
-        root = Path(root).expanduser()
-        if split not in ("train", "test"):
-            raise ValueError(f"Expected `split` to be 'train' or 'test', but got {split!r}.")
-        if depth not in ("inpainted", "raw"):
-            raise ValueError(f"Expected `depth` to be 'inpainted' or 'raw', but got {depth!r}.")
-        if not root.exists():
-            raise DataError(f"Expected a data set at {root}, but there is no such folder.")
-        self.split = split
-        self.depth = depth
-        self.source = self.open_source(root, split, layout, depth)
-
-    @classmethod
-    def open_source(
-        cls, root: Path, split: Split, layout: str | None, depth: DepthKind
-    ) -> FrameSource:
-        """The frames in a layout, named or recognised."""
         raise NotImplementedError
 
-    @property
-    def layout(self) -> str:
-        """The name of the layout that was recognised or named."""
-        return self.source.layout
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the frames, in order."""
-        return self.source.names
-
-    def files(self, index: int) -> Files:
-        """The files of a frame."""
-        return self.source.files(index)
-
     def __len__(self) -> int:
-        return len(self.source.names)
+        return len(self.names)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.source.read(index)
+        return self.read(index)
+
+    def _depth_of(
+        self, path: Path | None, read: Callable[[Path], Depth], size: tuple[int, ...]
+    ) -> Depth:
+        """The depth of a frame as it is wanted: zeros, which is missing, where it is not read."""
+        if path is None or self.use_depth == "none":
+            return np.zeros(size, np.float32)
+        if self.use_depth == "optional" and not path.exists():
+            return np.zeros(size, np.float32)
+        return read(path)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-VOID = 255
-"""Label of pixels that carry no class; pass it as ``ignore_index``."""
+SAMPLE_VOID = 255
+"""Label of pixels that carry no class in the label map of a `Sample` with up to 255 classes."""
+
+VOID = 65535
+"""Label of pixels that carry no class, in tensors; pass it as ``ignore_index``."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -22,23 +25,25 @@ class Sample(NamedTuple):
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
-        label: uint8 (H, W), classes 0 .. C-1 and 255 for void.
-        depth: float32 (H, W), metres along the optical axis, 0 where it is missing.
+        label: uint8 (H, W), classes 0 .. C-1 and 255 for void; uint16 and 65535 with more than 255
+            classes. See `void_of`.
+        depth: float32 (H, W), metres along the optical axis (or levels of relative depth), 0 where
+            it is missing.
         name: what to call the frame in a message or a file name.
     """
 
     image: NDArray[np.uint8]
-    label: NDArray[np.uint8]
+    label: NDArray[np.uint8] | NDArray[np.uint16]
     depth: NDArray[np.float32]
     name: str
 
 
-class Batch(NamedTuple):
-    """One frame as tensors or, after torch's default collation, a batch of them.
+class FrameTensors(NamedTuple):
+    """One frame as tensors or, collated, a batch of such frames.
 
     Attributes:
         image: float32 (3, H, W) or (B, 3, H, W), normalised with ImageNet's mean and deviation.
-        label: int64 (H, W) or (B, H, W), 255 = void.
+        label: int64 (H, W) or (B, H, W), `VOID` = void.
         depth: float32 (H, W) or (B, H, W), metres, 0 = missing.
         name: the name, or the list of names.
     """
@@ -56,17 +61,24 @@ class RGBDDataset(Dataset[Sample]):
         classes: the class names, in the order of the label values.
         palette: uint8 (C, 3), one colour for each class.
         depth_limits: (near, far) in metres, what ``rescale_depth`` maps to [1, 256].
+        metric: whether depth is in metres; relative depth is in levels, other for each image.
     """
 
     classes: tuple[str, ...]
     palette: NDArray[np.uint8]
     depth_limits: tuple[float, float]
+    metric: bool = True
 
     def __len__(self) -> int:
         raise NotImplementedError
 
     def __getitem__(self, index: int) -> Sample:
         raise NotImplementedError
+
+
+def void_of(label: NDArray[np.integer]) -> int:
+    """The number that stands for void in a label map: the largest that its dtype holds."""
+    return int(np.iinfo(label.dtype).max)
 
 
 # One table look-up for each channel replaces a division, a subtraction and a multiplication.
@@ -92,11 +104,13 @@ def denormalise(image: Tensor) -> NDArray[np.uint8]:
     return result
 
 
-def to_tensors(sample: Sample) -> Batch:
+def to_tensors(sample: Sample) -> FrameTensors:
     """The network's input and its targets; depth stays in metres."""
-    return Batch(
+    label = sample.label.astype(np.int64)
+    label[sample.label == void_of(sample.label)] = VOID
+    return FrameTensors(
         image=normalise(sample.image),
-        label=torch.from_numpy(sample.label.astype(np.int64)),
+        label=torch.from_numpy(label),
         depth=torch.from_numpy(np.ascontiguousarray(sample.depth, dtype=np.float32)),
         name=sample.name,
     )

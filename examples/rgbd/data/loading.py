@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from examples.rgbd.data import Batch, DataError, RGBDDataset, Sample
+from examples.rgbd.data import DataError, FrameTensors, RGBDDataset, Sample
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.progress import progress_bar
 
@@ -126,7 +126,7 @@ def _unguard(items: Any) -> Any:
     return items
 
 
-def collate(frames: Sequence[Batch | DataError]) -> Batch | DataError:
+def collate(frames: Sequence[FrameTensors | DataError]) -> FrameTensors | DataError:
     """Stack frames of one size into a batch; the first error among them goes before."""
     for frame in frames:
         if isinstance(frame, DataError):
@@ -134,13 +134,13 @@ def collate(frames: Sequence[Batch | DataError]) -> Batch | DataError:
     return stack(frames)  # type: ignore[arg-type]
 
 
-def stack(frames: Sequence[Batch]) -> Batch:
+def stack(frames: Sequence[FrameTensors]) -> FrameTensors:
     """Stack frames of one size into a batch."""
-    batch: Batch = default_collate(list(frames))
+    batch: FrameTensors = default_collate(list(frames))
     return batch
 
 
-class Ragged(list[Batch]):
+class Ragged(list[FrameTensors]):
     """Frames for evaluation: their images have one size, their labels each their own."""
 
     def images(self) -> Tensor:
@@ -148,7 +148,7 @@ class Ragged(list[Batch]):
         return torch.stack([frame.image for frame in self])
 
 
-def collate_ragged(frames: Sequence[Batch | DataError]) -> Ragged | DataError:
+def collate_ragged(frames: Sequence[FrameTensors | DataError]) -> Ragged | DataError:
     """Keep frames apart; the first error among them goes before."""
     for frame in frames:
         if isinstance(frame, DataError):

@@ -1,4 +1,4 @@
-"""The plain folder that ``prepare`` writes, one form for all data sets.
+"""The plain folder that ``prepare`` writes of NYUDv2 and SUN RGB-D.
 
 ``dataset.json`` says what it is, ``train.txt`` and ``test.txt`` name a frame in each line, and the
 frame lies in ``image/NAME.jpg`` or ``.png`` (8-bit RGB), ``label/NAME.png`` (8-bit, classes 0 ..
@@ -8,77 +8,78 @@ without them the folder is not complete.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
-from examples.rgbd.data.dataset import DepthKind, Files, Split, read_lines
+from examples.rgbd.data.dataset import Files, FrameSource, read_lines
+from examples.rgbd.data.description import MANIFEST
+from examples.rgbd.data.description import read_json as _read_json
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.images import read_depth_png, read_image, read_indices
 from examples.rgbd.data.files.units import MILLIMETRE, check_sizes, to_classes, to_metres
 from examples.rgbd.data.frame import Sample
-
-MANIFEST = "dataset.json"
-
-
-class Manifest(TypedDict):
-    """The content of ``dataset.json``."""
-
-    dataset: str
-    depth: str
-    classes: list[str]
+from examples.rgbd.data.nyudv2.spec import NYUDV2
+from examples.rgbd.data.spec import DatasetSpec, DepthKind, Split
+from examples.rgbd.data.sunrgbd.spec import SUNRGBD
 
 
-def read_manifest(root: Path) -> Manifest:
-    """Read ``dataset.json``.
+def is_prepared(content: Mapping[str, Any]) -> bool:
+    """Whether the content of a ``dataset.json`` is that of a folder of this form."""
+    return "dataset" in content
+
+
+def spec_of_prepared(root: Path, content: Mapping[str, Any]) -> DatasetSpec:
+    """Which data set a prepared folder holds.
 
     Raises:
-        DataError: if it cannot be read or lacks an entry.
+        DataError: none that is known.
     """
-    path = root / MANIFEST
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(
-            dataset=str(content["dataset"]),
-            depth=str(content["depth"]),
-            classes=[str(name) for name in content["classes"]],
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(
-            f"Expected the description of a prepared folder in {path}, but it cannot be read: did "
-            "prepare write this folder?"
-        ) from None
+    for spec in (NYUDV2, SUNRGBD):
+        if content["dataset"] == spec.name:
+            return spec
+    raise DataError(
+        f"Expected {root / MANIFEST} to name nyudv2 or sunrgbd, but got {content['dataset']!r}."
+    )
 
 
-class PlainFrames:
-    """The frames of one split in a plain folder; see `FrameSource`.
+class PlainFrames(FrameSource):
+    """The frames of one split in a plain folder.
 
     Args:
         root: the folder.
         split: "train" or "test".
         depth: the kind of depth that is wanted; the folder holds one.
-        dataset: the name of the data set that is wanted.
-        classes: its classes.
+        spec: the data set that is wanted.
 
     Raises:
         DataError: if the folder is not complete, or holds something else.
     """
 
-    layout = "plain"
-
-    def __init__(
-        self, root: Path, split: Split, depth: DepthKind, dataset: str, classes: Sequence[str]
-    ) -> None:
-        manifest = read_manifest(root)
-        if manifest["dataset"] != dataset or manifest["classes"] != list(classes):
+    def __init__(self, root: Path, split: Split, depth: DepthKind, spec: DatasetSpec) -> None:
+        path = root / MANIFEST
+        content = _read_json(path)
+        if not is_prepared(content) and "name" in content:
             raise DataError(
-                f"Expected {dataset} with {len(classes)} classes in {root}, but it holds "
-                f"{manifest['dataset']} with {len(manifest['classes'])}."
+                f"Expected {spec.title} in {root}, but {path} describes "
+                f"{content['name']}: did you mean python -m examples.rgbd?"
             )
-        if manifest["depth"] != depth:
+        try:
+            dataset, stored = str(content["dataset"]), str(content["depth"])
+            classes = [str(name) for name in content["classes"]]
+        except (KeyError, TypeError):
             raise DataError(
-                f"Expected {depth} depth in {root}, but it was prepared with {manifest['depth']} "
+                f"Expected the description of a prepared folder in {path}, but it cannot be read: "
+                "did prepare write this folder?"
+            ) from None
+        if dataset != spec.name or classes != list(spec.classes):
+            raise DataError(
+                f"Expected {spec.name} with {len(spec.classes)} classes in {root}, but it holds "
+                f"{dataset} with {len(classes)}."
+            )
+        if stored != depth:
+            raise DataError(
+                f"Expected {depth} depth in {root}, but it was prepared with {stored} "
                 "depth: set the option `depth`, or prepare another folder."
             )
         listed = root / f"{split}.txt"
@@ -88,8 +89,7 @@ class PlainFrames:
                 "again, it goes on where it stopped."
             )
         self.root = root
-        self.names = read_lines(listed)
-        self._classes = len(classes)
+        super().__init__(spec, "plain", read_lines(listed))
 
     def files(self, index: int) -> Files:
         """Where a frame lies."""
@@ -99,9 +99,11 @@ class PlainFrames:
         """Read a frame, or raise a `DataError` that names the file."""
         files = self.files(index)
         image = read_image(files.image)
-        label = to_classes(read_indices(files.label), self._classes, 0, files.label)
-        depth = to_metres(read_depth_png(files.depth), MILLIMETRE, files.depth)
-        check_sizes(image, label, depth, files.label, files.depth)
+        label = to_classes(read_indices(files.label), len(self.classes), 0, files.label)
+        depth = self._depth_of(
+            files.depth, lambda path: to_metres(read_depth_png(path), MILLIMETRE, path), label.shape
+        )
+        check_sizes(image, label, depth, files)
         return Sample(image, label, depth, self.names[index])
 
 
@@ -109,7 +111,7 @@ def frame_files(root: Path, name: str) -> Files:
     """The files of a frame; the image is a JPEG where there is one."""
     jpeg = root / "image" / f"{name}.jpg"
     return Files(
-        image=jpeg if jpeg.exists() else jpeg.with_suffix(".png"),
+        image=jpeg if jpeg.exists() else root / "image" / f"{name}.png",
         label=root / "label" / f"{name}.png",
         depth=root / "depth" / f"{name}.png",
     )

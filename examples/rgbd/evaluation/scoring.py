@@ -17,6 +17,7 @@ from examples.rgbd.data.loading import Ragged, batches, collate_ragged, loader
 from examples.rgbd.evaluation.metrics import Scores, SplitMetrics, majority_scores, scores_of
 from examples.rgbd.networks import reads_depth, run_network
 from examples.rgbd.options.groups import OptionError
+from examples.rgbd.pipeline import Crop
 from examples.rgbd.progress import progress_bar
 from lwm_loss import MultiTaskOutput
 
@@ -37,34 +38,20 @@ class View:
 SINGLE_SCALE = View()
 
 
-@dataclass(frozen=True)
-class Crop:
-    """The part of an image that counts, for images that all have one size.
+def outside_of(crop: Crop, label: Tensor) -> Tensor:
+    """Where a label map (H, W) does not count, bool.
 
-    Attributes:
-        size: (height, width) of the images.
-        rows: that count.
-        columns: that count.
+    Raises:
+        OptionError: it has another size.
     """
-
-    size: tuple[int, int]
-    rows: slice
-    columns: slice
-
-    def outside(self, label: Tensor) -> Tensor:
-        """Where a label map (H, W) does not count, bool.
-
-        Raises:
-            OptionError: it has another size.
-        """
-        if tuple(label.shape) != self.size:
-            raise OptionError(
-                f"Expected label maps of {self.size[0]} x {self.size[1]} for --crop, but got "
-                f"{label.shape[0]} x {label.shape[1]}: is this a shrunk copy?"
-            )
-        mask = torch.ones_like(label, dtype=torch.bool)
-        mask[self.rows, self.columns] = False
-        return mask
+    if tuple(label.shape) != crop.size:
+        raise OptionError(
+            f"Expected label maps of {crop.size[0]} x {crop.size[1]} for --crop, but got "
+            f"{label.shape[0]} x {label.shape[1]}: is this a shrunk copy?"
+        )
+    mask = torch.ones_like(label, dtype=torch.bool)
+    mask[crop.rows, crop.columns] = False
+    return mask
 
 
 @dataclass(frozen=True)
@@ -125,7 +112,9 @@ def predict(
             )
             logits = logits.flip(-1) if flipped else logits
             total += upsample(logits.float(), size).softmax(1)
-    return plain._replace(logits=(total / total.sum(1, keepdim=True)).log())
+    # Below float32's least normal number a logarithm is -inf, and interpolation makes NaN of it.
+    mean = (total / total.sum(1, keepdim=True)).clamp(min=torch.finfo(total.dtype).tiny)
+    return plain._replace(logits=mean.log())
 
 
 def nearest(metres: Tensor, size: Sequence[int]) -> Tensor:
@@ -200,7 +189,7 @@ def evaluate(
             label = frame.label.to(device, non_blocking=True)
             depth = frame.depth.to(device, non_blocking=True)
             if crop is not None:
-                outside = crop.outside(label)
+                outside = outside_of(crop, label)
                 label = label.masked_fill(outside, VOID)
                 depth = depth.masked_fill(outside, 0)
             logits = upsample(output.logits[index, None].float(), label.shape)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from examples.rgbd.data import Augmentation
+from examples.rgbd.data.augmentation import Augmentation
 
 Objective = Literal["s", "sd", "sd+ms", "sd+cl", "sd+r", "sd+z", "sd+rz", "hpm", "full"]
 Mining = Literal["none", "ohem", "focal", "lmp"]
@@ -228,7 +228,7 @@ class RunOptions:
     """Folder of a run to go on with, from its last checkpoint and with its own options."""
     seed: int = 0
     """Seed of weights, order and augmentation. The held-out frames do not depend on it."""
-    device: Literal["auto", "cpu"] = "auto"
+    device: Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda[:N]")] = "auto"
     """auto takes the GPU if there is one."""
     checkpoint_every: int = 0
     """Steps between checkpoints within an epoch; 0 saves after each epoch only."""

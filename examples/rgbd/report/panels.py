@@ -18,10 +18,10 @@ from torch import Tensor, nn
 import lwm_loss as lwm
 import lwm_loss.functional as LF
 from examples.rgbd.data import VOID, Resized, denormalise
+from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.networks import run_network
 from examples.rgbd.objectives import weight_module
 from examples.rgbd.options.groups import ObjectiveOptions
-from examples.rgbd.run.checkpoint import write_atomically
 from lwm_loss.plotting import DROPPED_COLOUR, VOID_COLOUR, plot_weight_maps
 
 _DPI = 110

@@ -54,11 +54,13 @@ def describe_run(
     curriculum = ""
     if ARMS[objective.objective].curriculum:
         curriculum = f", curriculum over {objective.curriculum_epochs or options.epochs} epochs"
+    depth = f"depth {near:g} .. {far:g} m -> levels 1 .. 256"
+    if not frames.metric:
+        depth = "relative depth, levels 1 .. 256 of each image"
     lines = {
         "frames": f"{frames.name}: {len(frames.train)} to train on, {held} held out, "
         f"{len(frames.test)} to test; {len(frames.classes)} classes",
-        "input": f"{data.image_size[0]} x {data.image_size[1]}; depth {near:g} .. {far:g} m -> "
-        "levels 1 .. 256",
+        "input": f"{data.image_size[0]} x {data.image_size[1]}; {depth}",
         "network": f"{config.network.network}, {config.network.backbone} "
         f"{'from scratch' if source is None else f'from {source}'}, "
         f"{parameters / 1e6:.1f} M parameters",

@@ -8,91 +8,27 @@ read. Reading executes nothing that lies in the file (`weights_only`).
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
-from examples.rgbd.data import DataError
+from examples.rgbd.data.files.atomic import write_atomically
+from examples.rgbd.data.files.errors import DataError
 
 LATEST = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 BEST = "best.pt"
 FORMAT = 2
-_UNFINISHED = ".part"
 _FOLDER = 0x10  # the bit of DOS in the attributes of an entry of a zip file
 
 
 class CheckpointError(DataError):
     """A checkpoint that is missing, damaged or of another program."""
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming last through a power cut, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """A name beside `path` for something half-written, which never stays behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def unfinished(folder: Path) -> list[Path]:
-    """What writers that were killed have left half-written in a folder and below."""
-    return [file for file in folder.rglob(f".*{_UNFINISHED}") if file.is_file()]
-
-
-def _keep(path: Path, previous: Path) -> None:
-    """Give the content of `path` a second name, in one step."""
-    with _temporary(previous) as link:
-        try:
-            os.link(path, link)
-        except OSError:
-            # A file system without links: for a moment there is `previous` only.
-            os.replace(path, previous)
-        else:
-            os.replace(link, previous)
-
-
-def write_atomically(
-    path: Path, write: Callable[[BinaryIO], object], previous: Path | None = None
-) -> None:
-    """Give `path` new content in one step; on any failure it keeps the old one.
-
-    Args:
-        path: the file.
-        write: writes the content to an open binary file.
-        previous: name under which the old content is kept.
-
-    Raises:
-        OSError: the content could not be written, for one because the disk is full.
-    """
-    with _temporary(path) as temporary:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            _keep(path, previous)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], *, keep_previous: bool = False) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, set_seed
+from accelerate.utils import broadcast, gather_object, set_seed
 from torch import Tensor, nn
 
 import lwm_loss as lwm
-from examples.rgbd.data import Augmented
+from examples.rgbd.data import Augmented, DataError
 from examples.rgbd.data.loading import StepSampler, batches, collate, loader
 from examples.rgbd.evaluation.scoring import Evaluation, evaluate
 from examples.rgbd.model import build_model
 from examples.rgbd.networks import BoundedLogDepth, parameter_groups
 from examples.rgbd.objectives import build_objective, has_hard_term
+from examples.rgbd.options.as_json import to_plain
 from examples.rgbd.options.groups import OptionError, TrainConfig
 from examples.rgbd.progress import progress_bar
 from examples.rgbd.report.panels import draw_panels
@@ -31,8 +33,8 @@ from examples.rgbd.report.text import (
 from examples.rgbd.run.checkpoint import BEST, LATEST, load_checkpoint, save_checkpoint
 from examples.rgbd.run.divergence import Divergence, remedy
 from examples.rgbd.run.folder import RunFolder
+from examples.rgbd.run.random_state import random_state, restore_random_state
 from examples.rgbd.run.schedule import Schedule, build_optimizer
-from examples.rgbd.run.state import portable_state, whole_state
 from examples.rgbd.run.step import Part, TrainingStep
 from examples.rgbd.splits import Frames, mean_log_depth
 
@@ -49,7 +51,7 @@ class Engine:
         frames: the data.
         folder: where to write.
         accelerator: where to run.
-        load_pretrained: False leaves all weights to `runstate.restore`.
+        load_pretrained: False leaves all weights to `load_state_dict`.
 
     Attributes:
         epoch: epochs that are done.
@@ -74,7 +76,11 @@ class Engine:
         self.device = accelerator.device
         options = config.optimisation
         self.augmented = Augmented(
-            frames.train, config.data.image_size, config.run.seed, config.augmentation
+            frames.train,
+            config.data.image_size,
+            config.run.seed,
+            config.augmentation,
+            frames.metric,
         )
         self.sampler = StepSampler(
             len(frames.train),
@@ -135,6 +141,83 @@ class Engine:
         """The network without what distributes it."""
         network: nn.Module = self.accelerator.unwrap_model(self.model)
         return network
+
+    # --- its state ----------------------------------------------------------------------------
+
+    def portable_state_dict(self) -> dict[str, Any]:
+        """What evaluation and prediction need: weights, options, and what the classes are."""
+        near, far = self.frames.limits
+        return {
+            "network": self.network.state_dict(),
+            "config": json.dumps(to_plain(self.config)),
+            "dataset": {
+                "name": self.frames.name,
+                "classes": list(self.frames.classes),
+                "palette": torch.from_numpy(self.frames.test.palette.copy()),
+                "near": near,
+                "far": far,
+                "metric": self.frames.metric,
+            },
+            "epoch": self.epoch,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as plain data. All processes call it: it has the random state of each."""
+        scaler, curriculum = self.accelerator.scaler, self.curriculum
+        return {
+            **self.portable_state_dict(),
+            "step": self.step,
+            "sums": self.sums.cpu(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "curriculum": None if curriculum is None else curriculum.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "random": gather_object([random_state()]),
+            "history": self.history,
+            "best": self.best,
+            "frames": self._frame_counts(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to where `state_dict` was taken.
+
+        Raises:
+            OptionError: the run was begun with other frames or another number of processes.
+        """
+        self._check_frames(state)
+        accelerator = self.accelerator
+        begun, now = len(state["random"]), accelerator.num_processes
+        if begun != now:
+            raise OptionError(
+                f"Expected to resume with {begun} processes, as the run was begun, but got {now}."
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.curriculum is not None:
+            self.curriculum.load_state_dict(state["curriculum"])
+        if accelerator.scaler is not None and state["scaler"] is not None:
+            accelerator.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.sums.copy_(state["sums"])
+        self.history, self.best = state["history"], state["best"]
+        restore_random_state(state["random"][accelerator.process_index])
+
+    def _frame_counts(self) -> list[int]:
+        """How many frames there are to train on, and how many are held out."""
+        held = self.frames.held
+        return [len(self.frames.train), 0 if held is None else len(held)]
+
+    def _check_frames(self, state: dict[str, Any]) -> None:
+        dataset = state["dataset"]
+        begun = (dataset["name"], len(dataset["classes"]), *state["frames"])
+        now = (self.frames.name, len(self.frames.classes), *self._frame_counts())
+        if begun != now:
+            raise OptionError(
+                "Expected the frames that the run was begun with, {} with {} classes, {} to train "
+                "on and {} held out, but got {} with {} classes, {} and {}: did you mean another "
+                "--data?".format(*begun, *now)
+            )
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -269,7 +352,7 @@ class Engine:
         if self.best is None or score > self.best["score"]:
             self.best = {"score": score, "epoch": self.epoch}
             if self.accelerator.is_main_process:
-                save_checkpoint(self.folder.path / BEST, portable_state(self))
+                save_checkpoint(self.folder.path / BEST, self.portable_state_dict())
 
     def _draw_held_out(self) -> None:
         epoch, every = self.epoch + 1, self.config.run.panels_every
@@ -319,7 +402,13 @@ class Engine:
         self.accelerator.wait_for_everyone()
         state = load_checkpoint(self.folder.path / BEST)
         self.network.load_state_dict(state["network"])
-        result = self.evaluate(self.frames.test)
+        try:
+            result = self.evaluate(self.frames.test)
+        except DataError as error:
+            raise DataError(
+                f"{error} The run is trained: mend the file, and evaluate {self.folder.path} scores "
+                "it."
+            ) from None
         self._draw(self.frames.test, "test", f"test split, weights of epoch {state['epoch']}")
         if self.accelerator.is_main_process:
             self.folder.write_metrics(self.history)
@@ -336,6 +425,6 @@ class Engine:
         Raises:
             OSError: it cannot be written; the checkpoint before is untouched.
         """
-        state = whole_state(self)
+        state = self.state_dict()
         if self.accelerator.is_main_process:
             save_checkpoint(self.folder.path / LATEST, state, keep_previous=True)

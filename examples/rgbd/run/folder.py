@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import lwm_loss
+from examples.rgbd.data.files.atomic import unfinished, write_atomically
 from examples.rgbd.options.as_json import from_plain, to_plain
 from examples.rgbd.options.groups import OptionError, TrainConfig
-from examples.rgbd.run.checkpoint import LATEST, PREVIOUS, unfinished, write_atomically
+from examples.rgbd.run.checkpoint import LATEST, PREVIOUS
 
 _PACKAGES = ("torch", "numpy", "accelerate", "transformers", "torchmetrics", "pillow", "scipy")
 _LOCK = ".lock"

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
-from examples.rgbd.data import VOID, Batch
+from examples.rgbd.data import VOID, FrameTensors
 from examples.rgbd.networks import reads_depth
 from examples.rgbd.objectives import Curriculum
 from examples.rgbd.report.text import TERMS
@@ -83,7 +83,7 @@ class TrainingStep:
             self.model(part.image) if part.metres is None else self.model(part.image, part.metres)
         )
 
-    def prepare(self, batch: Batch) -> Part:
+    def prepare(self, batch: FrameTensors) -> Part:
         """Bring a part to the device, with depth in levels."""
         device = self.accelerator.device
         depth = batch.depth.to(device, non_blocking=True)
@@ -149,5 +149,6 @@ class TrainingStep:
         """Read the values of a first batch: on a GPU the losses never do."""
         if self._values_checked:
             return
-        lwm.validate(output.logits, part.label, output.log_depth, part.depth, ignore_index=VOID)
+        depth = None if output.log_depth is None else part.depth  # nothing is learnt from it then
+        lwm.validate(output.logits, part.label, output.log_depth, depth, ignore_index=VOID)
         self._values_checked = True

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from examples.rgbd.data.spec import DepthUse
 from examples.rgbd.model import build_model
+from examples.rgbd.networks import reads_depth
+from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.as_json import from_plain
 from examples.rgbd.options.groups import TrainConfig
 from examples.rgbd.run.checkpoint import BEST, LATEST, CheckpointError, load_checkpoint
@@ -30,6 +32,7 @@ class Trained:
         limits: (near, far) in metres.
         epoch: epochs that the weights have seen.
         path: of the checkpoint.
+        metric: whether its depth is in metres.
     """
 
     network: nn.Module
@@ -40,6 +43,14 @@ class Trained:
     limits: tuple[float, float]
     epoch: int
     path: Path
+    metric: bool = True
+
+    @property
+    def use_of_depth(self) -> DepthUse:
+        """What depth is wanted for in an evaluation: at most for a figure of its own."""
+        if reads_depth(self.network):
+            return "required"
+        return "optional" if ARMS[self.config.objective.objective].depth else "none"
 
 
 def load_trained(path: Path) -> Trained:
@@ -77,9 +88,5 @@ def load_trained(path: Path) -> Trained:
         limits=(dataset["near"], dataset["far"]),
         epoch=state["epoch"],
         path=path,
+        metric=dataset.get("metric", True),
     )
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that `--device` names: "auto" takes the GPU if there is one."""
-    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else "cpu")

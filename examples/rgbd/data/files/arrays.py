@@ -9,11 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.rgbd.data.files.errors import DataError
-from examples.rgbd.data.files.images import read_bytes
+from examples.rgbd.data.files.images import MAX_PIXELS, read_bytes
 
 
 def read_array(path: Path, kind: str) -> NDArray[np.generic]:
     """Read a two-dimensional ``.npy`` array of numbers.
+
+    Raises:
+        DataError: one sentence that names the file.
+    """
+    return load_array(path, kind, (2,))
+
+
+def load_array(path: Path, kind: str, dimensions: tuple[int, ...] = (2, 3)) -> NDArray[np.generic]:
+    """Read a ``.npy`` array of numbers, of any of these numbers of dimensions.
 
     Raises:
         DataError: one sentence that names the file.
@@ -29,16 +38,18 @@ def read_array(path: Path, kind: str) -> NDArray[np.generic]:
             else np.lib.format.read_array_header_2_0
         )
         shape, _, dtype = header(stream)
-        if len(shape) != 2 or dtype.kind not in "iuf" or min(shape) < 1:
+        if len(shape) not in dimensions or dtype.kind not in "biuf" or min(shape) < 1:
             raise ValueError(f"it holds {dtype} of shape {shape}")
-        if len(content) - stream.tell() < shape[0] * shape[1] * dtype.itemsize:
+        count = int(np.prod(shape, dtype=object))
+        if count > 3 * MAX_PIXELS or len(content) - stream.tell() < count * dtype.itemsize:
             raise ValueError("it ends too early")
         array: NDArray[np.generic] = np.load(io.BytesIO(content), allow_pickle=False)
         return array
     # numpy raises ValueError, SyntaxError, TokenError, EOFError and more for a damaged header.
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        wanted = "a two-dimensional array" if dimensions == (2,) else "an array"
         raise DataError(
-            f"Expected {kind} as a two-dimensional array of numbers in {path}, but it cannot be "
+            f"Expected {kind} as {wanted} of numbers in {path}, but it cannot be "
             f"read ({reason}): is the file damaged or truncated?"
         ) from None

@@ -22,6 +22,9 @@ from examples.rgbd.data.files.errors import DataError
 MAX_PIXELS = 50_000_000
 """Larger pictures are refused before they are decompressed."""
 
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP", "TIFF", "PPM", "GIF")
+"""What Pillow reads of the pictures that people keep."""
+
 _COLOUR_MODES = {"RGB", "RGBA", "1", "L", "LA", "P", "PA", "CMYK", "YCbCr"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8"
@@ -147,7 +150,10 @@ def decode(
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            reason = "it is neither a PNG nor a JPEG" if len(formats) > 1 else "it is not a PNG"
+            reason = {
+                ("PNG",): "it is not a PNG",
+                ("PNG", "JPEG"): "it is neither a PNG nor a JPEG",
+            }.get(formats, "it is none of " + ", ".join(formats))
         raise DataError(
             f"Expected {kind} in {path}, but it cannot be decoded ({reason}): is the file damaged "
             "or truncated?"
@@ -163,7 +169,7 @@ def _read_numbers(path: Path, kind: str) -> tuple[Image.Image, _Header]:
             f"Expected {kind} as a PNG in {path}, but got a JPEG: its compression alters numbers."
         )
     image = decode(content, path, kind, formats=("PNG",))
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+    if orientation_of(image) != 1:
         raise DataError(
             f"Expected {kind} as it is stored in {path}, but its EXIF data ask for it to be "
             "turned: was it saved by a photo program?"
@@ -171,7 +177,46 @@ def _read_numbers(path: Path, kind: str) -> tuple[Image.Image, _Header]:
     return image, _Header.of(content)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def orientation_of(image: Image.Image) -> int:
+    """How EXIF data ask for a picture to be turned, 1 (not at all) to 8."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1) or 1)
+
+
+def orientation(path: Path) -> int:
+    """The same of a file, 1 where it cannot be read or is no picture."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(2**16)
+            # A PNG has to be read to its end for them; hardly any has them.
+            if head.startswith(_PNG_SIGNATURE) and b"eXIf" not in head:
+                return 1
+            stream.seek(0)
+            with Image.open(stream, formats=FORMATS) as image:
+                return orientation_of(image)
+    except Exception:  # what is wrong with the file is said where it is read
+        return 1
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(height, width) as the picture is to be seen; only its header is read.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                width, height = image.size
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise DataError(f"Expected an image in {path}, but it cannot be read ({reason}).") from None
+    return (width, height) if orientation(path) > 4 else (height, width)
+
+
+def read_image(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> NDArray[np.uint8]:
     """Read a colour picture.
 
     Grey, palette, CMYK and transparent pictures are converted; 16-bit grey ones are refused.
@@ -183,7 +228,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: one sentence that names the file.
     """
-    image = decode(read_bytes(path, "an image"), path, "an image")
+    image = decode(read_bytes(path, "an image"), path, "an image", formats)
     if image.mode not in _COLOUR_MODES:
         raise DataError(
             f"Expected an 8-bit colour image in {path}, but got mode {image.mode}: is it a depth "

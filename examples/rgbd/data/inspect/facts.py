@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.rgbd.data.dataset import Files, SourceDataset
+from examples.rgbd.data.dataset import Files, FrameSource
 from examples.rgbd.data.files.errors import DataError
-from examples.rgbd.data.frame import VOID
+from examples.rgbd.data.frame import void_of
 
 POSES = ("as it is", "mirrored", "upside down", "turned by 180 degrees")
 TOO_NEAR = 0.3
@@ -28,11 +30,12 @@ class FrameFacts:
         name: the frame.
         files: where it lies.
         size: (height, width).
-        histogram: int64 (256,), pixels of each label value.
-        rows: float64 (256,), sum of the relative row (0 top, 1 bottom) over pixels of each value.
-        depth: least, median and greatest depth in metres.
+        histogram: int64 (C + 1,), pixels of each class and, last, of void.
+        rows: float64 (C + 1,), sum of the relative row (0 top, 1 bottom) over pixels of each value.
+        depth: least, median and greatest depth in metres; NaN where there is none.
         missing: share of pixels without depth.
         near: share of the pixels with depth that are nearer than `TOO_NEAR`.
+        outside: share of the pixels with depth that lie outside the data set's near and far.
         recession: how much farther the lowest quarter of the frame is than the second from above,
             in mean log-depth. It is below 0 where a floor or a table leads towards the camera.
         image_fit: how well label borders lie on edges of the image, in each of `POSES`; None
@@ -49,13 +52,14 @@ class FrameFacts:
     depth: tuple[float, float, float]
     missing: float
     near: float
+    outside: float
     recession: float
     image_fit: tuple[float, ...] | None
     depth_fit: tuple[float, ...] | None
     digest: bytes
 
 
-def frame_facts(dataset: SourceDataset, index: int) -> FrameFacts | str:
+def frame_facts(dataset: FrameSource, index: int) -> FrameFacts | str:
     """The facts, or the sentence that says why the frame cannot be read."""
     try:
         sample = dataset[index]
@@ -64,22 +68,27 @@ def frame_facts(dataset: SourceDataset, index: int) -> FrameFacts | str:
         return str(error)
     label = sample.label
     height, width = label.shape
-    histogram = np.bincount(label.ravel(), minlength=256)
+    count = len(dataset.classes)
+    places = np.where(label == void_of(label), count, label).ravel()
+    histogram = np.bincount(places, minlength=count + 1)
     place = (np.arange(height) + 0.5) / height
     weights = np.broadcast_to(place[:, None], label.shape).ravel()
     seen = sample.depth[sample.depth > 0]
     grey = sample.image.astype(np.float32).mean(-1)
-    log_depth = np.log(np.where(sample.depth > 0, sample.depth, np.median(seen)))
+    middle = float(np.median(seen)) if seen.size else 1.0
+    log_depth = np.log(np.where(sample.depth > 0, sample.depth, middle))
+    near, far = dataset.depth_limits
     quarter = -(-height // 4)
     return FrameFacts(
         name=sample.name,
         files=files,
         size=(height, width),
         histogram=histogram,
-        rows=np.bincount(label.ravel(), weights, minlength=256).astype(np.float64),
-        depth=(float(seen.min()), float(np.median(seen)), float(seen.max())),
+        rows=np.bincount(places, weights, minlength=count + 1).astype(np.float64),
+        depth=(float(seen.min()), middle, float(seen.max())) if seen.size else (math.nan,) * 3,
         missing=1 - seen.size / label.size,
-        near=float((seen < TOO_NEAR).mean()),
+        near=float((seen < TOO_NEAR).mean()) if seen.size else 0.0,
+        outside=float(((seen < near) | (seen > far)).mean()) if seen.size else 0.0,
         recession=float(log_depth[-quarter:].mean() - log_depth[height // 4 :][:quarter].mean()),
         image_fit=fit(grey, label),
         depth_fit=fit(log_depth, label),
@@ -95,7 +104,7 @@ def _steps(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
     return np.minimum(right / cut[0], 1), np.minimum(down / cut[1], 1)
 
 
-def _borders(label: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _borders(label: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Where the label changes to the right and down, one pixel to either side included."""
     right = (label[:, 1:] != label[:, :-1])[:-1]
     down = (label[1:] != label[:-1])[:, :-1]
@@ -107,18 +116,18 @@ def _borders(label: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bo
     return right, down
 
 
-def fit(values: NDArray[np.float32], label: NDArray[np.uint8]) -> tuple[float, ...] | None:
+def fit(values: NDArray[np.float32], label: NDArray[Any]) -> tuple[float, ...] | None:
     """Mean strength of edges below the borders of the labels, for each way to turn the labels.
 
     Args:
         values: float (H, W), grey values or log-depth.
-        label: uint8 (H, W).
+        label: uint8 or uint16 (H, W).
 
     Returns:
         One number in [0, 1] for each of `POSES`, or None where there are too few borders.
     """
     values, label = values[::_STRIDE, ::_STRIDE], label[::_STRIDE, ::_STRIDE]
-    if min(label.shape) <= 3 * _FRAME or (label == VOID).all():
+    if min(label.shape) <= 3 * _FRAME or (label == void_of(label)).all():
         return None
     right, down = _steps(values)
     fits = []

@@ -10,10 +10,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
-from examples.rgbd.data.dataset import SourceDataset
+from examples.rgbd.data.dataset import FrameSource
 from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.progress import progress_bar
 
 T = TypeVar("T")
 _CHUNK = 4
@@ -33,7 +32,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _bind(function: Callable[[SourceDataset, int], Any], dataset: SourceDataset) -> None:
+def _bind(function: Callable[[FrameSource, int], Any], dataset: FrameSource) -> None:
     """Give a worker process its function and data once, not with every frame."""
     global _work
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -49,8 +48,8 @@ def _call(index: int) -> Any:
 
 
 def for_each_frame(
-    function: Callable[[SourceDataset, int], T],
-    dataset: SourceDataset,
+    function: Callable[[FrameSource, int], T],
+    dataset: FrameSource,
     workers: int,
     description: str,
 ) -> Iterator[T]:
@@ -67,7 +66,7 @@ def for_each_frame(
             it are not begun.
     """
     total = len(dataset)
-    bar = tqdm(total=total, desc=description, unit="frame", dynamic_ncols=True)
+    bar = progress_bar(total=total, description=description, unit="frame")
     with bar:
         if workers < 1:
             for index in range(total):

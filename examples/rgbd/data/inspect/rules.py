@@ -1,17 +1,18 @@
-"""Look at every frame of a data set, and say what cannot be right."""
+"""Rules that find what cannot be right in a data set, from facts about every frame."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from examples.rgbd.data.dataset import SourceDataset, Split
-from examples.rgbd.data.frame import VOID
+from examples.rgbd.data.dataset import FrameSource
 from examples.rgbd.data.inspect.facts import POSES, TOO_NEAR, FrameFacts, frame_facts
 from examples.rgbd.data.inspect.pool import for_each_frame
+from examples.rgbd.data.spec import DatasetSpec, Split
 
 _ENOUGH = 10  # frames from which a rule about many frames applies
 _MEDIAN_DEPTH = (0.8, 6.0)  # metres, of all frames together: rooms are neither dolls' nor hangars
@@ -23,6 +24,8 @@ _MIRRORED = POSES.index("mirrored")
 _MIRRORED_FRAME = 1.25  # how much better mirrored labels must fit in one frame ...
 _TURNED_SPLIT = 1.05  # ... and turned ones on average over a split
 _BELONGING = {"image": 1.1, "depth": 1.05}  # how much better labels fit as they are; NYUDv2: 1.7
+_MOST_OUTSIDE, _MUCH_OUTSIDE = 0.9, 0.2  # share of depth beyond near and far
+_LISTED = 60  # classes beyond which those that do not occur are left out of a table
 _SHOWN = 20  # problems of one kind that are listed
 
 
@@ -32,19 +35,21 @@ class SplitReport:
 
     Attributes:
         split: "train" or "test".
-        farthest: what the data set's sensors can see, in metres.
+        spec: the facts of the data set.
         frames: the facts of the frames that can be read.
         problems: a sentence for each thing that cannot be right.
+        remarks: a sentence for each thing that is unusual.
     """
 
     split: str
-    farthest: float
+    spec: DatasetSpec
     frames: list[FrameFacts]
     problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def verify(
-    splits: Mapping[Split, SourceDataset],
+    splits: Mapping[Split, FrameSource],
     split_sizes: Mapping[str, int] | None,
     workers: int = 4,
 ) -> list[SplitReport]:
@@ -58,7 +63,7 @@ def verify(
     """
     reports = []
     for split, dataset in splits.items():
-        report = SplitReport(split, dataset.depth_limits[1], [])
+        report = SplitReport(split, dataset.spec, [])
         complete = split_sizes is not None and len(dataset) == split_sizes[split]
         unreadable = []
         for facts in for_each_frame(frame_facts, dataset, workers, split):
@@ -73,9 +78,14 @@ def verify(
                 "is the folder incomplete? (The option `subset` says that it is meant.)"
             )
         if report.frames:
-            for rule in (_repeated, _unlabelled, _turned, _depth_unit, _depth_meaning):
+            for rule in (_repeated, _unlabelled, _without_depth, _outside):
                 report.problems += _shortened(list(rule(report)))
-            report.problems += _classes(report, dataset.classes, complete)
+            if dataset.spec.indoor:
+                for rule in (_turned, _depth_unit, _depth_meaning):
+                    report.problems += _shortened(list(rule(report)))
+                report.problems += _classes(report, dataset.classes, complete)
+            else:  # of a scene that may be anything it only seems so
+                report.remarks += _shortened(list(_turned(report)))
         reports.append(report)
     if len(reports) == 2:
         reports[1].problems += _shortened(list(_shared(*reports)))
@@ -110,11 +120,50 @@ def _shared(one: SplitReport, other: SplitReport) -> Iterator[str]:
 
 def _unlabelled(report: SplitReport) -> Iterator[str]:
     for facts in report.frames:
-        if facts.histogram[VOID] == facts.histogram.sum():
+        if facts.histogram[-1] == facts.histogram.sum():
             yield (
                 f"Expected some labelled pixels in {facts.files.label} (frame {facts.name}), but "
                 "all are void."
             )
+
+
+def _without_depth(report: SplitReport) -> Iterator[str]:
+    """One frame may lack depth; most of a data set whose depth is wanted may not."""
+    without = [facts for facts in report.frames if facts.missing == 1]
+    if report.spec.indoor:
+        for facts in without:
+            yield (
+                f"Expected depth in {facts.files.depth} (frame {facts.name}), but no pixel has any: "
+                "all are zero or not finite."
+            )
+    elif without and len(without) == len(report.frames):
+        yield (
+            f"Expected depth in some {report.split} frames, but none has any: only --objective s "
+            "can do without; python -m examples.rgbd.estimate_depth makes depth for any images."
+        )
+    elif without:
+        report.remarks.append(
+            f"{len(without)} of {len(report.frames)} {report.split} frames have no depth: nothing "
+            "is mined in them."
+        )
+
+
+def _outside(report: SplitReport) -> Iterator[str]:
+    """All depth beyond near and far becomes one level, and nothing can be learnt from it."""
+    known = [facts for facts in report.frames if facts.missing < 1]
+    if not known or not report.spec.metric or report.spec.indoor:
+        return
+    outside = float(np.mean([facts.outside for facts in known]))
+    near, far = report.spec.depth_limits
+    median = float(np.median([facts.depth[1] for facts in known]))
+    text = (
+        f"Expected depth between near and far, {near:g} and {far:g} m, in {report.split}, but "
+        f"{outside:.0%} of it lies outside, with a median of {median:.4g} m"
+    )
+    if outside > _MOST_OUTSIDE:
+        yield f"{text}: is per_metre right for {known[0].files.depth}?"
+    elif outside > _MUCH_OUTSIDE:
+        report.remarks.append(f"{text}.")
 
 
 def _classes(report: SplitReport, classes: tuple[str, ...], complete: bool) -> list[str]:
@@ -151,7 +200,7 @@ def _classes(report: SplitReport, classes: tuple[str, ...], complete: bool) -> l
 
 
 def _turned(report: SplitReport) -> Iterator[str]:
-    """Borders of labels lie on edges of the image and of the depth, unless they are others'."""
+    """Compare label borders with image and depth edges: they differ where files are mispaired."""
     for what in ("image", "depth"):
         fits = [
             (facts, found)
@@ -188,7 +237,10 @@ def _turned(report: SplitReport) -> Iterator[str]:
 
 def _depth_unit(report: SplitReport) -> Iterator[str]:
     low, high = _MEDIAN_DEPTH
-    median = float(np.median([facts.depth[1] for facts in report.frames]))
+    known = [facts.depth[1] for facts in report.frames if facts.missing < 1]
+    if not known:
+        return
+    median = float(np.median(known))
     example = report.frames[0].files.depth
     if len(report.frames) >= _ENOUGH and not low <= median <= high:
         yield (
@@ -197,9 +249,11 @@ def _depth_unit(report: SplitReport) -> Iterator[str]:
         )
         return
     low, high = _FRAME_DEPTH
-    reach = _BEYOND * report.farthest
+    reach = _BEYOND * report.spec.depth_limits[1]
     for facts in report.frames:
         _, median, greatest = facts.depth
+        if facts.missing == 1:
+            continue
         if not low <= median <= high:
             yield (
                 f"Expected a median depth of {low} to {high} m in {facts.files.depth} (frame "
@@ -216,7 +270,7 @@ def _depth_unit(report: SplitReport) -> Iterator[str]:
 
 def _depth_meaning(report: SplitReport) -> Iterator[str]:
     """Numbers that rise with the distance, or fall with it, without being metres."""
-    frames = report.frames
+    frames = [facts for facts in report.frames if facts.missing < 1]
     if len(frames) < _ENOUGH:
         return
     example = frames[0].files.depth
@@ -255,20 +309,25 @@ def describe(report: SplitReport, classes: tuple[str, ...]) -> str:
     if frames:
         sizes = Counter(facts.size for facts in frames).most_common()
         histogram = np.sum([facts.histogram for facts in frames], axis=0)
-        labelled = max(int(histogram.sum() - histogram[VOID]), 1)
+        labelled = max(int(histogram.sum() - histogram[-1]), 1)
         shown = ", ".join(f"{h} x {w}: {count}" for (h, w), count in sizes)
-        near = min(facts.depth[0] for facts in frames)
-        far = max(facts.depth[2] for facts in frames)
-        median = np.median([facts.depth[1] for facts in frames])
+        known = [facts.depth for facts in frames if facts.missing < 1]
+        near = min((depth[0] for depth in known), default=math.nan)
+        far = max((depth[2] for depth in known), default=math.nan)
+        median = np.median([depth[1] for depth in known]) if known else math.nan
+        unit = "m" if report.spec.metric else "levels"
         missing = np.mean([facts.missing for facts in frames])
         lines += [
             f"  size     {shown}",
-            f"  depth    {near:.2f} to {far:.2f} m, median {median:.2f} m, {missing:.1%} missing",
-            f"  void     {histogram[VOID] / histogram.sum():.1%} of the pixels",
+            f"  depth    {near:.2f} to {far:.2f} {unit}, median {median:.2f} {unit}, "
+            f"{missing:.1%} missing",
+            f"  void     {histogram[-1] / histogram.sum():.1%} of the pixels",
             "  labels   (share of the labelled pixels, number of frames)",
         ]
         for value, name in enumerate(classes):
             within = sum(bool(facts.histogram[value]) for facts in frames)
+            if not within and len(classes) > _LISTED:
+                continue
             lines.append(
                 f"    {value:3d} {name:16s} {histogram[value] / labelled:7.2%} {within:6d}"
             )

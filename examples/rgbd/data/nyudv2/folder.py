@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.rgbd.data.classes import NYU40
-from examples.rgbd.data.dataset import DepthKind, Files, Split, read_lines
+from examples.rgbd.data.dataset import Files, FrameSource, read_lines
 from examples.rgbd.data.files.arrays import read_array
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.images import read_depth_png, read_image, read_indices
@@ -18,6 +18,8 @@ from examples.rgbd.data.files.matlab import load_numbers
 from examples.rgbd.data.files.units import check_sizes, to_classes, to_metres
 from examples.rgbd.data.frame import Sample
 from examples.rgbd.data.nyudv2.layouts import Layout
+from examples.rgbd.data.nyudv2.spec import NYUDV2
+from examples.rgbd.data.spec import DepthKind, DepthUse, Split
 
 
 def _read_numbers(path: Path) -> list[int]:
@@ -37,7 +39,7 @@ def _read_numbers(path: Path) -> list[int]:
     return numbers
 
 
-class FolderFrames:
+class FolderFrames(FrameSource):
     """The frames of one split in a folder; see `FrameSource`.
 
     Args:
@@ -50,22 +52,28 @@ class FolderFrames:
         DataError: if the frames cannot be listed, or the layout has no raw depth.
     """
 
-    def __init__(self, root: Path, layout: Layout, split: Split, depth: DepthKind) -> None:
+    def __init__(
+        self,
+        root: Path,
+        layout: Layout,
+        split: Split,
+        depth: DepthKind,
+        use_depth: DepthUse = "required",
+    ) -> None:
         if depth == "raw" and not layout.raw_depths:
             raise DataError(
                 f"Expected raw depth in {root}, but layout {layout.name} keeps only one kind: "
                 "leave the option `depth` at 'inpainted'."
             )
         self.root = root
-        self.layout = layout.name
         self._layout = layout
         self._side = ("train", "test").index(split)
-        self.names = self._list_frames(split)
+        super().__init__(NYUDV2, layout.name, self._list_frames(split))
         self._image = self._choose(layout.images, "images")
         self._label = self._choose(layout.labels, "labels")
-        self._depth = self._choose(
-            layout.raw_depths if depth == "raw" else layout.depths, f"{depth} depth"
-        )
+        depths = layout.raw_depths if depth == "raw" else layout.depths
+        needed = use_depth == "required"
+        self._depth = self._choose(depths, f"{depth} depth") if needed else self._first(depths)
 
     def _list_frames(self, split: Split) -> list[str]:
         """The frame numbers of a split, padded as the layout writes them."""
@@ -93,11 +101,16 @@ class FolderFrames:
     def _path(self, template: str, name: str) -> Path:
         return self.root / template.format(split=self._layout.splits[self._side], id=name)
 
+    def _first(self, templates: Sequence[str]) -> str:
+        """The first template of which there is any file, or the first."""
+        found = (t for t in templates if any(self._path(t, n).exists() for n in self.names))
+        return next(found, templates[0])
+
     def _choose(self, templates: Sequence[str], kind: str) -> str:
         """The template of which there are files; reading will name those that are missing."""
-        for template in templates:
-            if any(self._path(template, name).exists() for name in self.names):
-                return template
+        template = self._first(templates)
+        if any(self._path(template, name).exists() for name in self.names):
+            return template
         first = " or ".join(str(self._path(template, self.names[0])) for template in templates)
         raise DataError(
             f"Expected {kind} of layout {self.layout} such as {first}, but there is not one for "
@@ -119,8 +132,8 @@ class FolderFrames:
             else read_indices(files.label)
         )
         label = to_classes(stored, len(NYU40), self._layout.first_class, files.label)
-        depth = self._read_depth(files.depth)
-        check_sizes(image, label, depth, files.label, files.depth)
+        depth = self._depth_of(files.depth, self._read_depth, image.shape[:2])
+        check_sizes(image, label, depth, files)
         return Sample(image, label, depth, self.names[index])
 
     def _read_depth(self, path: Path) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.rgbd.data.files.units import MILLIMETRE
+from examples.rgbd.data.spec import DepthUse
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,13 @@ def _folders(layout: Layout) -> list[list[str]]:
     ]
 
 
-def fitting_layouts(root: Path) -> list[Layout]:
-    """The layouts whose folders of images, labels and depth are all there."""
+def fitting_layouts(root: Path, use_depth: DepthUse = "required") -> list[Layout]:
+    """The layouts whose folders of images, labels and depth, if it is needed, are all there."""
+    needed = 3 if use_depth == "required" else 2
     return [
         layout
         for layout in LAYOUTS
-        if all(any((root / folder).is_dir() for folder in group) for group in _folders(layout))
+        if all(
+            any((root / folder).is_dir() for folder in group) for group in _folders(layout)[:needed]
+        )
     ]

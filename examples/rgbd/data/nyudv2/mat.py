@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from examples.rgbd.data.classes import NYU40
-from examples.rgbd.data.dataset import DepthKind, Files, Split
+from examples.rgbd.data.dataset import Files, FrameSource
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.hdf5 import LazyContainer
 from examples.rgbd.data.files.matlab import load_numbers
 from examples.rgbd.data.files.units import check_sizes, to_classes, to_metres
 from examples.rgbd.data.frame import Sample
+from examples.rgbd.data.nyudv2.spec import NYUDV2
+from examples.rgbd.data.spec import DepthKind, Split
 
 CONTAINER = "nyu_depth_v2_labeled.mat"
 SPLITS = "splits.mat"
@@ -38,7 +40,7 @@ def _describe(key: str, file: Any) -> tuple[str, tuple[int, ...]] | None:
     return (array.dtype.kind, array.shape) if hasattr(array, "dtype") else None
 
 
-class MatFrames:
+class MatFrames(FrameSource):
     """The frames of one split in the original container; see `FrameSource`.
 
     h5py shows MATLAB's arrays with their axes reversed, (frame, channel, x, y): they are
@@ -52,8 +54,6 @@ class MatFrames:
     Raises:
         DataError: if a file is missing, unreadable or not what its name says.
     """
-
-    layout = "mat"
 
     def __init__(self, container: Path, split: Split, depth: DepthKind) -> None:
         if not container.exists():
@@ -76,7 +76,7 @@ class MatFrames:
                 f"{numbers.min()}..{numbers.max()}."
             )
         self._rows = numbers - 1
-        self.names = [f"{number:04d}" for number in numbers]
+        super().__init__(NYUDV2, "mat", [f"{number:04d}" for number in numbers])
 
     def _check(self) -> int:
         """The number of frames, after a look at the names, types and shapes in the container."""
@@ -120,5 +120,5 @@ class MatFrames:
         depth = to_metres(measured, 1.0, where)
         image = np.ascontiguousarray(image.transpose(2, 1, 0), dtype=np.uint8)
         label, depth = np.ascontiguousarray(label), np.ascontiguousarray(depth)
-        check_sizes(image, label, depth, where, where)
+        check_sizes(image, label, depth, Files(Path(where), Path(where), Path(where)))
         return Sample(image, label, depth, self.names[index])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.rgbd.data.classes import label_palette
-from examples.rgbd.data.frame import VOID, RGBDDataset, Sample
+from examples.rgbd.data.frame import RGBDDataset, Sample, void_of
 from examples.rgbd.data.rooms.furniture import build_room
 from examples.rgbd.data.rooms.paint import expose, paint, smooth_noise
 from examples.rgbd.data.rooms.raycast import Float, Hits, camera_rays, cast, thin
@@ -54,9 +54,9 @@ def annotate(rng: np.random.Generator, room: Room, hits: Hits) -> NDArray[np.uin
     border[:, 1:] |= label[:, 1:] != label[:, :-1]
     border[1:] |= label[1:] != label[:-1]
     careless = smooth_noise(rng, label.shape, 6) > -0.2
-    label[border & careless] = VOID
+    label[border & careless] = void_of(label)
     skipped = np.flatnonzero(rng.random(room.things) < 0.03)
-    label[np.isin(hits.thing, skipped)] = VOID
+    label[np.isin(hits.thing, skipped)] = void_of(label)
     return label
 
 

@@ -1,23 +1,17 @@
-"""SUN RGB-D (Song et al., 2015): 5,285 training and 5,050 test frames, 37 classes."""
+"""Opening SUN RGB-D: the original archives, or with labels that others have extracted."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from examples.rgbd.data.classes import SUN37, label_palette
-from examples.rgbd.data.dataset import (
-    DepthKind,
-    Files,
-    FrameSource,
-    SourceDataset,
-    Split,
-    read_lines,
-)
+from examples.rgbd.data.dataset import Files, FrameSource, read_lines
+from examples.rgbd.data.description import MANIFEST
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.images import read_image
 from examples.rgbd.data.files.units import check_sizes
 from examples.rgbd.data.frame import Sample
-from examples.rgbd.data.plain import MANIFEST, PlainFrames
+from examples.rgbd.data.plain import PlainFrames
+from examples.rgbd.data.spec import DepthKind, DepthUse, Split
 from examples.rgbd.data.sunrgbd.labels import (
     ArrayLabels,
     ContainerLabels,
@@ -33,9 +27,9 @@ from examples.rgbd.data.sunrgbd.scenes import (
     read_all_split,
     read_rotated_depth,
 )
+from examples.rgbd.data.sunrgbd.spec import SUNRGBD
 
-SUN_SPLIT_SIZES = {"train": 5285, "test": 5050}
-SUN_LAYOUTS = ("plain", "toolbox", "lists", "handa")
+_TEST_FRAMES = 5050
 _TOOLBOX = "SUNRGBDtoolbox"
 _LIST_FOLDERS = ("", "list_files", "data")
 _LIST_NAMES = (
@@ -46,45 +40,25 @@ _LIST_NAMES = (
 _HANDA_LISTS = {"train": "sunrgbd_training_images.txt", "test": "sunrgbd_testing_images.txt"}
 
 
-class SUNRGBD(SourceDataset):
-    """SUN RGB-D from the original archives, or with labels that others have extracted.
+def open_sunrgbd(
+    root: Path, split: Split, layout: str | None, depth: DepthKind, use_depth: DepthUse
+) -> FrameSource:
+    """The frames of a split in a layout; see `DatasetSpec.open`.
 
-    The frames have different sizes, from sensor to sensor.
-
-    Args:
-        root: the folder that holds SUNRGBD, and what belongs to the layout.
-        split: "train" or "test".
-        layout: "toolbox" (SUNRGBD/ and SUNRGBDtoolbox/), "lists" (RedNet, ACNet and ESANet: lists
-            of files, labels in label.npy), "handa" (Ankur Handa's lists and img-000001.png ...) or
-            "plain" (written by ``prepare``); None takes the first of plain, toolbox, lists and
-            handa that is there: they hold the same labels.
-        depth: "inpainted" (depth_bfx) or "raw" (depth).
-
-    Raises:
-        DataError: if the layout is unknown, or the folder, a list or a file is missing or
-            unusable; frames are read, and judged, one by one as they are asked for.
-        ValueError: for an unknown split or kind of depth.
+    Without a name the first of plain, toolbox, lists and handa that is there is taken: they hold
+    the same labels. The frames have different sizes, from sensor to sensor.
     """
-
-    classes = SUN37
-    palette = label_palette(len(SUN37))
-    depth_limits = (0.5, 8.0)
-    key = "sunrgbd"
-    layouts = SUN_LAYOUTS
-    split_sizes = SUN_SPLIT_SIZES
-
-    @classmethod
-    def open_source(
-        cls, root: Path, split: Split, layout: str | None, depth: DepthKind
-    ) -> FrameSource:
-        """The frames in a layout, named or recognised."""
-        if layout is not None and layout not in cls.layouts:
-            known = ", ".join(cls.layouts)
-            raise DataError(f"Expected `layout` to be one of {known}, but got {layout!r}.")
-        return _open(root, layout or _recognise(root), split, depth)
+    if layout is not None and layout not in SUNRGBD.layouts:
+        known = ", ".join(SUNRGBD.layouts)
+        raise DataError(f"Expected `layout` to be one of {known}, but got {layout!r}.")
+    layout = layout or _recognise(root)
+    if layout == "plain":
+        return PlainFrames(root, split, depth, SUNRGBD)
+    opener = {"toolbox": _open_toolbox, "lists": _open_lists, "handa": _open_handa}[layout]
+    return opener(root, split, depth)
 
 
-class SceneFrames:
+class SceneFrames(FrameSource):
     """Frames in scene folders, labels from anywhere; see `FrameSource`.
 
     Args:
@@ -97,12 +71,12 @@ class SceneFrames:
     def __init__(
         self, layout: str, scenes: list[Path], labels: LabelReader, depth: DepthKind, first: int
     ) -> None:
-        self.layout = layout
+        # Numbers over both splits, test first: the order of the labels everywhere.
+        names = [f"{first + place + 1:06d}" for place in range(len(scenes))]
+        super().__init__(SUNRGBD, layout, names)
         self.scenes = scenes
         self.labels = labels
-        self._depth = depth_folder(depth)
-        # Numbers over both splits, test first: the order of the labels everywhere.
-        self.names = [f"{first + place + 1:06d}" for place in range(len(scenes))]
+        self._folder = depth_folder(depth)
 
     def files(self, index: int) -> Files:
         """Where a frame lies, or a `DataError` if its scene has no image or depth."""
@@ -110,17 +84,22 @@ class SceneFrames:
         return Files(
             image=only_picture(scene / "image", ".jpg", "the image"),
             label=self.labels.file(index),
-            depth=only_picture(scene / self._depth, ".png", "depth"),
+            depth=self._depth_file(scene / self._folder),
         )
+
+    def _depth_file(self, folder: Path) -> Path | None:
+        if self.use_depth == "none" or (self.use_depth == "optional" and not folder.is_dir()):
+            return None
+        return only_picture(folder, ".png", "depth")
 
     def read(self, index: int) -> Sample:
         """Read a frame, or raise a `DataError` that names the file."""
         files = self.files(index)
         image = read_image(files.image)
         label = self.labels.read(index)
-        depth = read_rotated_depth(files.depth)
-        label_place = f"{files.label} (the label of {files.image})"
-        check_sizes(image, label, depth, label_place, files.depth)
+        depth = self._depth_of(files.depth, read_rotated_depth, image.shape[:2])
+        label_place = Path(f"{files.label} (the label of {files.image})")
+        check_sizes(image, label, depth, files._replace(label=label_place))
         return Sample(image, label, depth, self.names[index])
 
 
@@ -157,20 +136,10 @@ def _recognise(root: Path) -> str:
     if _handa_lists(root):
         return "handa"
     raise DataError(
-        f"Expected SUN RGB-D in {root} in one of the layouts {', '.join(SUN_LAYOUTS)}, but found "
+        f"Expected SUN RGB-D in {root} in one of the layouts {', '.join(SUNRGBD.layouts)}, but found "
         f"none of them (toolbox, for one, has {_TOOLBOX}/Metadata/SUNRGBD2Dseg.mat beside "
         "SUNRGBD/): is it the folder above or below?"
     )
-
-
-def _open(root: Path, layout: str, split: Split, depth: DepthKind) -> FrameSource:
-    if layout == "plain":
-        return PlainFrames(root, split, depth, SUNRGBD.key, SUN37)
-    if layout == "toolbox":
-        return _open_toolbox(root, split, depth)
-    if layout == "lists":
-        return _open_lists(root, split, depth)
-    return _open_handa(root, split, depth)
 
 
 def _open_toolbox(root: Path, split: Split, depth: DepthKind) -> SceneFrames:
@@ -201,7 +170,7 @@ def _open_lists(root: Path, split: Split, depth: DepthKind) -> SceneFrames:
     # With ESANet's script, labels lie below SUNRGBD/ and images may lie beside it.
     image_base, label_base = (_base(root, paths[0]) for paths in (images, labels))
     scenes = [(image_base / image).parent.parent for image in images]
-    first = 0 if split == "test" else SUN_SPLIT_SIZES["test"]
+    first = 0 if split == "test" else _TEST_FRAMES
     arrays = ArrayLabels([label_base / path for path in labels])
     return SceneFrames("lists", scenes, arrays, depth, first)
 

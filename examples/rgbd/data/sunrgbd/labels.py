@@ -110,4 +110,5 @@ class PictureLabels:
 
 
 def _to_classes(stored: NDArray[np.generic], where: Path | str) -> NDArray[np.uint8]:
-    return to_classes(stored.astype(np.int64), len(SUN37), 1, where)
+    classes: NDArray[np.uint8] = to_classes(stored.astype(np.int64), len(SUN37), 1, where)
+    return classes

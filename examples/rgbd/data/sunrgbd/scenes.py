@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.rgbd.data.dataset import DepthKind, Split
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.images import read_depth_png
 from examples.rgbd.data.files.matlab import load_mat
 from examples.rgbd.data.files.units import MILLIMETRE, to_metres
+from examples.rgbd.data.spec import DepthKind, Split
 
 ARCHIVE = "SUNRGBD"
 FARTHEST = 8
@@ -95,6 +95,7 @@ def read_rotated_depth(path: Path) -> NDArray[np.float32]:
         DataError: one sentence that names the file.
     """
     stored = read_depth_png(path)
+    stored = np.where(stored == 65535, 0, stored).astype(np.uint16)  # a hole, as 0
     millimetres = (stored >> 3) | (stored << 13)
     # What a sensor can see is below 2^13 mm, so that rotated numbers end in three zero bits.
     # Plain millimetres do not, and come out beyond 8 m nearly everywhere.
