@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from examples.rgbd.data import Augmentation
 
 CLASSES = 40
+VOID = 65535  # the pipelines' label of void pixels
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 Loaded = tuple[Tensor, Tensor, Tensor]
@@ -90,7 +91,7 @@ def straightforward(
 
     colours = (np.asarray(image, np.float32) / 255 - MEAN) / STD
     classes = np.asarray(label).astype(np.int64) - 1
-    classes[classes < 0] = 255
+    classes[classes < 0] = VOID
     metres = np.asarray(depth) / np.float32(scale)
     return (
         torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1))),

@@ -52,7 +52,7 @@ def weight_on_hardest(logits: Tensor, target: Tensor, weight: Tensor) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train for a few steps, and compare the plain loss with the mined one before and after."""
-    from examples.rgbd.data import GeneratedRooms, denormalise, to_tensors
+    from examples.rgbd.data import VOID, GeneratedRooms, denormalise, to_tensors
 
     parser = argparse.ArgumentParser(description="Wrap an existing loss, and look at its weights.")
     parser.add_argument("--steps", type=int, default=30)
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     image, target, metres = (
         torch.stack(x) for x in zip(*(to_tensors(rooms[i])[:3] for i in range(2)))
     )
+    target = torch.where(target == VOID, 255, target)  # as the losses above expect
     network = nn.Sequential(
         nn.Conv2d(3, 32, 5, padding=2),
         nn.ReLU(),

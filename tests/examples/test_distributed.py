@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor
 
 from examples.nyudv2.train import main as train
-from examples.rgbd.data import VOID, GeneratedRooms
+from examples.rgbd.data import SAMPLE_VOID, GeneratedRooms
 from examples.rgbd.data.loading import StepSampler, split_holdout
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.run.checkpoint import LATEST, load_checkpoint
@@ -116,7 +116,7 @@ def test_the_halves_of_a_batch_differ_in_labels_and_depths() -> None:
         labels, depths = (
             [sum(int(count(frame)) for frame in half) for half in shown]
             for count in (
-                lambda frame: (frame.label != VOID).sum(),
+                lambda frame: (frame.label != SAMPLE_VOID).sum(),
                 lambda frame: (frame.depth > 0).sum(),
             )
         )

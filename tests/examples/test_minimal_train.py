@@ -30,7 +30,7 @@ def test_mean_iou_counts_over_the_whole_split_and_leaves_void_out():
             logits[:, 0] = 1.0
             return minimal_train.lwm.MultiTaskOutput(logits)
 
-    label = torch.tensor([[[0, 0, 1, 255]]])
+    label = torch.tensor([[[0, 0, 1, minimal_train.VOID]]])
     batch = (torch.zeros(1, 3, 1, 4), label, torch.zeros(1, 1, 4))
     assert minimal_train.mean_iou(Constant(), [batch, batch]) == pytest.approx((2 / 3 + 0) / 2)
 

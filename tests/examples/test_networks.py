@@ -223,7 +223,9 @@ def test_parameter_counts_in_millions(backbone, encoder, decoder, network):
 )
 def test_checkpoints_of_the_first_release_load(name, digest):
     """The digest is that of the names and shapes that the first release wrote, in their order."""
-    state = make(name).state_dict()
+    network = make(name)
+    state = {key: value for key, value in network.state_dict().items() if key[-6:] != "offset"}
+    assert network.load_state_dict(state) == ([], [])
     layout = repr([(key, tuple(value.shape)) for key, value in state.items()])
     assert hashlib.sha256(layout.encode()).hexdigest()[:16] == digest
 

@@ -104,7 +104,8 @@ def test_a_study_of_another_recipe_is_refused(tmp_path):
     Results(tmp_path, Recipe()).add(Run("sd", 0), row("sd", 0, 30.0))
     assert Results(tmp_path, Recipe()).missing([Run("sd", 0), Run("rz", 0)]) == [Run("rz", 0)]
     with pytest.raises(
-        DataError, match=r"those in it have epochs 4: did you mean another --output"
+        DataError,
+        match=rf"those in it have epochs {Recipe().epochs}: did you mean another --output",
     ):
         Results(tmp_path, Recipe(epochs=9))
 
