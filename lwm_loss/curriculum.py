@@ -104,7 +104,7 @@ def median_by_partition(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor
 
 @median_by_partition.register_fake
 def _(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-    return values.new_empty(len(values)), values.new_empty(len(values))
+    return values.new_empty(values.shape[0]), values.new_empty(values.shape[0])
 
 
 def median_by_digits(values: Tensor, counted: Tensor) -> Tensor:

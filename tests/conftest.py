@@ -16,6 +16,10 @@ import lwm_loss  # noqa: F401
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# A compiled graph that another version of an operator left in the cache on disk is no test of this one.
+for cache in ("FX_GRAPH", "AUTOGRAD"):
+    os.environ.setdefault(f"TORCHINDUCTOR_{cache}_CACHE", "0")
+
 # Drawing a whole batch is slower than hypothesis' idea of a draw; a slow machine is not a fault.
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 

@@ -267,16 +267,6 @@ def test_the_smallest_images(size: tuple[int, ...]) -> None:
     assert terms.total > 0
 
 
-def test_one_class() -> None:
-    data = scene(classes=1)
-    logits = data.logits.requires_grad_()
-    terms = lwm.HardPixelMiningLoss(num_sides=0, ignore_index=255)(logits, *data[1:])
-    assert terms.segmentation.item() == terms.hard.item() == 0.0
-    terms.total.backward()
-    assert logits.grad is not None
-    assert logits.grad.count_nonzero() == 0
-
-
 def test_deterministic_algorithms() -> None:
     data = scene()
     logits = data.logits.requires_grad_()

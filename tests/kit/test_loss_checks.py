@@ -393,7 +393,11 @@ def test_loss_that_does_not_run_fails_once():
 )
 def test_fault_is_told_by_one_check_alone(fault, name):
     report = check_loss(fault(), CLASSES, on_fail="return", max_examples=5, seed=0)
-    assert [result.name for result in report.failed] == [name]
+    # These also let non-finite scores through: a product with 0 is NaN, and a target that was
+    # overwritten has lost its ignored pixels.
+    also = {zoo.WritesToTheTarget, zoo.MultipliesTheLoss}
+    second = {"check_non_finite_ignored_pixels_stay_out"} if fault in also else set()
+    assert {result.name for result in report.failed} == {name} | second
 
 
 def test_what_is_made_of_ignored_pixels_is_no_matter_of_the_classes():
@@ -439,5 +443,6 @@ def test_failure_is_shrunk_to_the_smallest_batch():
     with pytest.raises(ContractError) as caught:
         checks.check_loss_inputs_are_not_modified(FailsForTwo(), CLASSES, seed=0, max_examples=200)
     names = {}
-    exec("\n".join(caught.value.reproduce.splitlines()[:7]), names)
+    shown = caught.value.reproduce
+    exec(shown[: shown.index("batch = ")], names)
     assert names["target"].shape == (2, 1, 1)
