@@ -110,6 +110,7 @@ def segmentation_error_by_depth_gap(
         >>> target = torch.tensor([[[0, 1, 0, 0]]])
         >>> log_depth = torch.tensor([[[0.0, 0.1, 0.9, 5.0]]])
         >>> depth = torch.ones(1, 1, 4)
+        >>> from lwm_loss.analysis import segmentation_error_by_depth_gap
         >>> binned = segmentation_error_by_depth_gap(
         ...     predicted, target, log_depth, depth, edges=[0.0, 0.5, 1.0]
         ... )

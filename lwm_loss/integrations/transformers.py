@@ -22,6 +22,7 @@ class CurriculumCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
     Example:
         >>> from lwm_loss import SelfPacedCurriculum
+        >>> from lwm_loss.integrations.transformers import CurriculumCallback
         >>> curriculum = SelfPacedCurriculum(epochs=120)
         >>> callback = CurriculumCallback(curriculum)      # Trainer(..., callbacks=[callback])
     """
