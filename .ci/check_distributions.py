@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SDIST = (
     "lwm_loss/py.typed",
     "tests/test_fusion.py",
-    "tests/testing",
+    "tests/kit",
     "docs/conf.py",
     "docs/index.rst",
     "examples/wrap_existing_loss.py",
