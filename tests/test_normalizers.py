@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def _worker(rank: int, borders: list[int], accumulate: bool, folder: str) -> Non
     step(net, parts[-1:], n)
     if rank == 0:
         torch.save([parameter.grad for parameter in net.parameters()], f"{folder}/grads.pt")
+    del net
+    gc.collect()  # DDP must not outlive the group: https://github.com/pytorch/pytorch/issues/56297
     dist.destroy_process_group()
 
 

@@ -8,6 +8,7 @@ Without it a process whose images have few labels counts too much.
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Sequence
 
 import torch
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         dist.all_reduce(loss)  # after global_normalizers the mean over processes is the true mean
         if rank == 0:
             print(f"epoch {epoch + 1}: loss {float(loss) / world:.3f} on {world} processes")
+    del network
+    gc.collect()  # DDP must not outlive the group: https://github.com/pytorch/pytorch/issues/56297
     dist.destroy_process_group()
 
 

@@ -91,9 +91,12 @@ def test_parts_and_processes_make_the_gradient_of_the_whole_batch(tmp_path: Path
         parts, parts_row = weights_after(["--accumulation", "2"], "parts")
         begun, _ = weights_after(["--lr", "0"], "begun")
         # A machine with ten jobs for each core needs minutes for what else takes seconds.
-        process.wait(timeout=900)
+        process.wait(timeout=300)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"two processes did not end:\n{said.read_text()}")
     finally:
         process.kill()
+        process.wait()
     assert process.returncode == 0, said.read_text()
     two, two_row = weights_of(Path("two"))
     assert "8 images a step = 4 x 1 accumulated x 2 processes" in said.read_text()

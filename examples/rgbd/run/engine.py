@@ -416,8 +416,19 @@ class Engine:
             self.folder.write_json(
                 "results.json", {"split": "test", "epoch": state["epoch"], **figures}
             )
-        self.accelerator.end_training()
+        self._leave_processes()
         return result
+
+    def _leave_processes(self) -> None:
+        """End the process group, after the wrapper that averages gradients has gone.
+
+        DDP that outlives the group holds the last reference to it, and destroys it while holding
+        Python's lock, for which the group's own thread may be waiting: neither would ever end
+        (https://github.com/pytorch/pytorch/issues/56297).
+        """
+        self.model = self.take_step.model = self.network
+        self.accelerator.free_memory()
+        self.accelerator.end_training()
 
     def save(self) -> None:
         """Write the whole state to the folder of the run, keeping the checkpoint before.
