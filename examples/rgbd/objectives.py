@@ -175,12 +175,12 @@ class MinedCrossEntropy(nn.Module):
 
     Args:
         weighting: weights of the cross-entropy; `Uniform` gives L_s itself.
+        criterion: the cross-entropy of each pixel.
         depth: whether there is an L_d.
     """
 
-    def __init__(self, weighting: nn.Module, *, depth: bool) -> None:
+    def __init__(self, weighting: nn.Module, criterion: nn.Module, *, depth: bool) -> None:
         super().__init__()
-        criterion = nn.CrossEntropyLoss(ignore_index=VOID, reduction="none")
         self.segmentation = lwm.HardPixelLoss(criterion, weighting)
         self.depth = lwm.LogDepthMSELoss(reduction="sum") if depth else None
 
@@ -221,6 +221,7 @@ def weight_module(options: ObjectiveOptions) -> lwm.LossWeightModule:
         bin_size=options.bin_size,
         fusion=mined if mined == "dpe" or mined == "dse" else options.fusion,
         ignore_index=VOID,
+        error=options.error,
     )
 
 
@@ -232,7 +233,9 @@ def _rival(options: ObjectiveOptions) -> nn.Module:
     return lwm.LossMaxPoolingWeighting(options.lmp_ratio, options.lmp_p, VOID)
 
 
-def build_objective(options: ObjectiveOptions, epochs: int) -> tuple[nn.Module, Curriculum | None]:
+def build_objective(
+    options: ObjectiveOptions, epochs: int, class_weight: Tensor | None = None
+) -> tuple[nn.Module, Curriculum | None]:
     """The objective, and its curriculum if it has one: call `step` on it after each epoch.
 
     All objectives are called like `lwm_loss.HardPixelMiningLoss`, with both normalisers.
@@ -240,17 +243,21 @@ def build_objective(options: ObjectiveOptions, epochs: int) -> tuple[nn.Module, 
     Args:
         options: which objective, and its numbers.
         epochs: of the whole run, the curriculum's length unless the options say another.
+        class_weight: (C,), what `options.class_weights` came to; None weighs all classes alike.
 
     Raises:
         OptionError: for a number out of range.
     """
     try:
-        return _build(options, epochs)
+        return _build(options, epochs, class_weight)
     except ValueError as error:
         raise OptionError(str(error)) from error
 
 
-def _build(options: ObjectiveOptions, epochs: int) -> tuple[nn.Module, Curriculum | None]:
+def _build(
+    options: ObjectiveOptions, epochs: int, class_weight: Tensor | None
+) -> tuple[nn.Module, Curriculum | None]:
+    criterion = nn.CrossEntropyLoss(class_weight, ignore_index=VOID, reduction="none")
     arm = ARMS[options.objective]
     curriculum = Curriculum(options.curriculum_epochs or epochs) if arm.curriculum else None
     weighting: nn.Module = weight_module(options)
@@ -258,11 +265,11 @@ def _build(options: ObjectiveOptions, epochs: int) -> tuple[nn.Module, Curriculu
     if arm.mined is None:
         if curriculum is not None:
             weighting = EasyPixels(weight_module(options), curriculum)
-            return MinedCrossEntropy(weighting, depth=arm.depth), curriculum
+            return MinedCrossEntropy(weighting, criterion, depth=arm.depth), curriculum
         replaces = options.mining == "none" or options.mining_place == "replace"
         weighting = Uniform() if options.mining == "none" else _rival(options)
         if replaces and not arm.sides:
-            return MinedCrossEntropy(weighting, depth=arm.depth), None
+            return MinedCrossEntropy(weighting, criterion, depth=arm.depth), None
         if arm.sides:
             alpha = 0.0  # a uniform weight turns L_hk into plain cross-entropy, and L_h into L_s
     elif options.control != "none":
@@ -273,6 +280,7 @@ def _build(options: ObjectiveOptions, epochs: int) -> tuple[nn.Module, Curriculu
         beta=options.beta,
         weighting=weighting,
         curriculum=curriculum,
+        criterion=criterion,
         ignore_index=VOID,
     )
     return objective, curriculum

@@ -28,6 +28,7 @@ BATCH = [
     *("--width", "8", "--device", "cpu", "--panels", "0", "--workers", "0", "--epochs", "1"),
     *("--optimizer", "sgd", "--schedule", "constant", "--lr", "0.1", "--clip-norm", "1"),
     *("--batch-size", "8", "--freeze-norm", "True", "--scale", "1.0", "1.0"),
+    *("--class-weights", "inverse-sqrt"),
 ]
 TERMS = ("loss", "segmentation", "depth", "hard", "sides", "kept_share")
 MEASURES = ("val_loss", "val_pixel_accuracy", "val_mean_iou", "val_log_depth_rmse")

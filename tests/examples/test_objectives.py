@@ -92,7 +92,11 @@ class ByHand:
 
     def dse(self, logits: np.ndarray) -> np.ndarray:
         options, (_, height, width) = self.options, self.label.shape
-        wrong = logits.argmax(1) != self.label
+        wrong = (logits.argmax(1) != self.label).astype(float)
+        if options.error == "probability":
+            wrong = 1 - np.exp(-self.cross_entropy(logits))
+        if options.error == "loss":
+            wrong = self.cross_entropy(logits)
         regions: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         for image, row, column in zip(*np.nonzero(self.labelled & self.known)):
             cell = (row, column)
@@ -107,7 +111,7 @@ class ByHand:
             rate = np.mean([wrong[pixel] for pixel in pixels])
             for pixel in pixels:
                 rates[pixel] = rate
-        return rates
+        return rates / rates.max((1, 2), keepdims=True) if options.error == "loss" else rates
 
     def weight(self, logits: np.ndarray) -> np.ndarray:
         """M, or the control in its place."""
@@ -194,6 +198,8 @@ ROWS: list[dict[str, Any]] = [
     {"objective": "hpm", "fusion": "max", "cells": "1x1", "bin_size": 100.0, "beta": 0.3},
     {"objective": "full", "cells": "16x16", "bin_size": 1.0},
     {"objective": "sd+z", "cells": "5x3", "bin_size": 50.0},
+    {"objective": "sd+rz", "cells": "2x3", "error": "probability"},
+    {"objective": "full", "cells": "2x3", "error": "loss"},
     {"objective": "s", "mining": "focal", "focal_gamma": 1.5},
     {"objective": "sd", "mining": "focal", "mining_place": "add", "alpha": 0.5},
     {"objective": "sd", "mining": "ohem", "ohem_threshold": 0.3, "ohem_min_kept": 9},

@@ -269,6 +269,8 @@ def test_a_depth_that_is_not_metric_is_refused(
         (["--objective", "hpm", "--curriculum-epochs", "3"], "the curriculum"),
         (["--objective", "sd", "--mining-place", "add"], "--mining ohem, focal or lmp"),
         (["--objective", "sd", "--mining", "ohem", "--focal-gamma", "1"], "--mining focal"),
+        (["--objective", "sd+r", "--error", "loss"], "--error with an objective that measures Z"),
+        (["--class-weights", "median"], "--class-weights as none, median-frequency, inverse-sqrt"),
         (["--momentum", "0.5"], "--optimizer sgd"),
         (["--layout", "sa-gate"], "--layout with --data"),
         (["--data", ".", "--world", "a"], "generated rooms"),

@@ -22,7 +22,7 @@ PATIENCE = 200  # seconds before a process that does not get on shows where it s
 def uneven(self: Any, index: int) -> Sample:
     """In the place of `GeneratedRooms.__getitem__`."""
     rng = np.random.default_rng(index)
-    label = rng.integers(0, 13, SIZE).astype(np.uint8)
+    label = (13 * rng.uniform(size=SIZE) ** 3).astype(np.uint8)  # classes differ in frequency
     depth = rng.uniform(1, 5, SIZE).astype(np.float32)
     label[: (index * 11) % SIZE[0]] = void_of(label)
     depth[:, : (index * 17) % SIZE[1]] = 0

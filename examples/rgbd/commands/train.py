@@ -11,8 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch import Tensor
 
+from examples.rgbd.class_weights import class_weights, given_weights
 from examples.rgbd.evaluation.metrics import score_table, summary
 from examples.rgbd.launch import parse_train, value_of
 from examples.rgbd.networks import NETWORKS
@@ -25,7 +28,7 @@ from examples.rgbd.run.accelerator import check_precision, make_accelerator
 from examples.rgbd.run.checkpoint import load_latest
 from examples.rgbd.run.engine import Engine
 from examples.rgbd.run.folder import RunFolder
-from examples.rgbd.splits import Pipeline, name_of, open_frames
+from examples.rgbd.splits import Frames, Pipeline, name_of, open_frames
 
 # What may differ between a run and its continuation without changing what is learnt.
 _FREE = {
@@ -109,19 +112,26 @@ def _run(
     # Before the processes are joined: rooms are drawn by forked workers, and to fork beside the
     # threads that join processes can lock up.
     check_precision(config)
+    if state is None:
+        given_weights(config.objective.class_weights)
     reads = config.network.network in NETWORKS and NETWORKS[config.network.network].input != "rgb"
     needs_depth = ARMS[config.objective.objective].depth or reads
     frames = open_frames(pipeline, config.data, not _speaks(), needs_depth=needs_depth)
     accelerator = make_accelerator(config, folder)
     main = accelerator.is_main_process
-    engine = Engine(config, frames, folder, accelerator, load_pretrained=state is None)
+    weights = _class_weights(config, frames, accelerator, state)
+    engine = Engine(
+        config, frames, folder, accelerator, class_weight=weights, load_pretrained=state is None
+    )
     accelerator.wait_for_everyone()  # nobody creates the folder before all have chosen it
     if state is not None:
         engine.load_state_dict(state)
     if main:
         folder.claim()
         folder.sweep()
-        facts = {"classes": list(frames.classes), "depth_limits": frames.limits}
+        facts: dict[str, Any] = {"classes": list(frames.classes), "depth_limits": frames.limits}
+        if weights is not None:
+            facts["class_weights"] = weights.tolist()
         folder.write_config(config, facts)
     folder.path = Path(broadcast_object_list([str(folder.path)])[0])
     if config.run.tensorboard:
@@ -143,6 +153,23 @@ def _run(
         print(score_table(result.scores, frames.classes))
         print(f"(the most frequent class everywhere: {summary(result.baseline)})")
         print(f"{time.perf_counter() - began:.0f} s in all; everything is in {folder.path}/")
+
+
+def _class_weights(
+    config: TrainConfig, frames: Frames, accelerator: Accelerator, state: dict[str, Any] | None
+) -> Tensor | None:
+    """The weights that a run was begun with, or those of a new one."""
+    if state is not None:
+        stored: Tensor | None = state.get("class_weight")
+        return stored
+    return class_weights(
+        config.objective.class_weights,
+        frames.train,
+        len(frames.classes),
+        accelerator=accelerator,
+        workers=config.data.workers,
+        progress=accelerator.is_main_process,
+    )
 
 
 def _plan(

@@ -156,7 +156,8 @@ def collate_ragged(frames: Sequence[FrameTensors | DataError]) -> Ragged | DataE
     return Ragged(frames)  # type: ignore[arg-type]
 
 
-def _as_it_is(frame: Any) -> Any:
+def as_it_is(frame: Any) -> Any:
+    """Leave a frame that is read alone (`batch_size=None`) as numpy arrays."""
     return frame
 
 
@@ -214,7 +215,7 @@ class Preloaded(RGBDDataset):
         self.classes = dataset.classes
         self.palette = dataset.palette
         self.depth_limits = dataset.depth_limits
-        drawn = loader(dataset, workers=workers, batch_size=None, collate_fn=_as_it_is)
+        drawn = loader(dataset, workers=workers, batch_size=None, collate_fn=as_it_is)
         self._frames: list[Sample] = list(
             progress_bar(
                 batches(drawn), label, total=len(dataset), unit="room", disable=label is None

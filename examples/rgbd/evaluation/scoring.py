@@ -61,7 +61,7 @@ class Evaluation:
     Attributes:
         scores: of the predicted labels, at each label map's own size.
         baseline: of calling everything by the most frequent class.
-        loss: cross-entropy, mean over the labelled pixels (L_s).
+        loss: cross-entropy, mean over the labelled pixels (L_s); with class weights as torch has it.
         log_depth_rmse: root mean squared error of log-depth; NaN without a depth branch.
         images: number of images.
     """
@@ -144,6 +144,7 @@ def evaluate(
     workers: int = 0,
     view: View = SINGLE_SCALE,
     crop: Crop | None = None,
+    class_weight: Tensor | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Run a network over a split, divided among the processes, and score it as one.
@@ -161,6 +162,7 @@ def evaluate(
         workers: processes that read.
         view: flip and scales.
         crop: the part of each label map that counts.
+        class_weight: (C,), of the loss.
         progress: show a bar.
     """
     was_training = network.training
@@ -175,6 +177,7 @@ def evaluate(
         batch_size=batch_size,
         collate_fn=collate_ragged,
     )
+    weight = None if class_weight is None else class_weight.to(device)
     metrics = SplitMetrics(num_classes, device)
     sums = torch.zeros(4, dtype=torch.float64, device=device)
     frames: Iterable[Ragged] = batches(source)
@@ -194,9 +197,11 @@ def evaluate(
                 depth = depth.masked_fill(outside, 0)
             logits = upsample(output.logits[index, None].float(), label.shape)
             metrics.update(logits.argmax(1)[0], label)
-            loss = F.cross_entropy(logits, label[None], ignore_index=VOID, reduction="sum")
+            loss = F.cross_entropy(logits, label[None], weight, ignore_index=VOID, reduction="sum")
             sums[0] += loss
-            sums[1] += (label != VOID).sum()
+            labelled = label != VOID
+            of_class = None if weight is None else weight[label.masked_fill(~labelled, 0)]
+            sums[1] += (labelled if of_class is None else of_class * labelled).sum()
             if output.log_depth is not None:
                 log_depth = upsample(output.log_depth[index, None, None].float(), label.shape)[:, 0]
                 levels = LF.rescale_depth(depth, *limits)[None]

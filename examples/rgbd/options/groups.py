@@ -14,6 +14,7 @@ from examples.rgbd.data.augmentation import Augmentation
 Objective = Literal["s", "sd", "sd+ms", "sd+cl", "sd+r", "sd+z", "sd+rz", "hpm", "full"]
 Mining = Literal["none", "ohem", "focal", "lmp"]
 Control = Literal["none", "uniform", "shuffled", "double-s", "delta"]
+Error = Literal["misclassified", "probability", "loss"]
 Precision = Literal["no", "bf16", "fp16"]
 NetworkName = Literal[
     "refinenet",
@@ -31,6 +32,7 @@ NetworkName = Literal[
 ]
 
 
+COUNTED_WEIGHTS = ("median-frequency", "inverse-sqrt")
 WORKERS = min(4, os.cpu_count() or 1)
 
 
@@ -142,6 +144,16 @@ class ObjectiveOptions:
     shuffled is M with its pixels permuted, double-s is 1 everywhere, delta is the error map."""
     fusion: Literal["sum", "product", "max"] = "sum"
     """How R and Z make M."""
+    error: Error = "misclassified"
+    """What Z averages over a region: misclassified is the paper's rate of wrong pixels, probability
+    is 1 less the probability of the true class, loss is the cross-entropy over the largest mean of a
+    region of the image."""
+    class_weights: Annotated[
+        str, tyro.conf.arg(metavar="none|median-frequency|inverse-sqrt|FILE")
+    ] = "none"
+    """Weights of the classes in every cross-entropy, whose means are then divided by the sum of the
+    pixels' weights. median-frequency and inverse-sqrt are counted on the training frames; a text
+    file has one number for each class. They are kept with the run."""
     cells: str = "8x8"
     """Grid of the depth-aware regions, such as 8x8, 1x1 or 16x16; or pixel."""
     bin_size: float = 10.0

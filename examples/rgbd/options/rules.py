@@ -102,7 +102,7 @@ _DEPENDENT = (
         "an objective that fuses R and Z (sd+rz, sd+cl, hpm, full)",
     ),
     _Dependent(
-        "objective", ("cells", "bin_size"), lambda c: _measured(c.objective) in ("dse", "both"),
+        "objective", ("cells", "bin_size", "error"), lambda c: _measured(c.objective) in ("dse", "both"),
         "an objective that measures Z (sd+z, sd+rz, sd+cl, hpm, full)",
     ),
     _Dependent(

@@ -66,7 +66,8 @@ def describe_run(
         f"{parameters / 1e6:.1f} M parameters",
         "objective": f"{objective.objective}, alpha {objective.alpha:g}, beta {objective.beta:g}, "
         f"fusion {objective.fusion}, cells {objective.cells}, bin size {objective.bin_size:g}, "
-        f"mining {objective.mining}, control {objective.control}{curriculum}",
+        f"error {objective.error}, mining {objective.mining}, control {objective.control}, class "
+        f"weights {objective.class_weights}{curriculum}",
         "batch": f"{options.batch_size} images a step = {part} x {options.accumulation} "
         f"accumulated x {accelerator.num_processes} processes; {steps} steps an epoch, "
         f"{options.epochs} epochs",

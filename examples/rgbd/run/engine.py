@@ -51,6 +51,7 @@ class Engine:
         frames: the data.
         folder: where to write.
         accelerator: where to run.
+        class_weight: (C,), what `--class-weights` came to, or None.
         load_pretrained: False leaves all weights to `load_state_dict`.
 
     Attributes:
@@ -67,12 +68,14 @@ class Engine:
         folder: RunFolder,
         accelerator: Accelerator,
         *,
+        class_weight: Tensor | None = None,
         load_pretrained: bool = True,
     ) -> None:
         self.config = config
         self.frames = frames
         self.folder = folder
         self.accelerator = accelerator
+        self.class_weight = class_weight
         self.device = accelerator.device
         options = config.optimisation
         self.augmented = Augmented(
@@ -98,7 +101,9 @@ class Engine:
             batch_sampler=self.sampler,
             collate_fn=collate,
         )
-        self.objective, self.curriculum = build_objective(config.objective, options.epochs)
+        self.objective, self.curriculum = build_objective(
+            config.objective, options.epochs, class_weight
+        )
         self.objective.to(self.device)
         set_seed(config.run.seed)
         network = build_model(
@@ -117,7 +122,8 @@ class Engine:
         self.model, self.optimizer = accelerator.prepare(network, optimizer)
         self.take_step = TrainingStep(
             self.model, self.objective, self.curriculum, self.optimizer, self.schedule, accelerator,
-            limits=frames.limits, clip_norm=options.clip_norm, channels_last=options.channels_last,
+            limits=frames.limits, class_weight=class_weight, clip_norm=options.clip_norm,
+            channels_last=options.channels_last,
         )  # fmt: skip
         # Weights are the same in all processes; what they draw from here on is their own.
         torch.manual_seed(config.run.seed + accelerator.process_index)
@@ -158,6 +164,7 @@ class Engine:
                 "far": far,
                 "metric": self.frames.metric,
             },
+            "class_weight": self.class_weight,
             "epoch": self.epoch,
         }
 
@@ -324,6 +331,7 @@ class Engine:
             accelerator=self.accelerator,
             batch_size=self.config.optimisation.batch_size,
             workers=self.config.data.workers,
+            class_weight=self.class_weight,
             progress=self.accelerator.is_main_process,
         )
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 
 import lwm_loss as lwm
+from examples.rgbd.class_weights import class_weights
 from examples.rgbd.data import VOID, Sample, to_tensors
 from examples.rgbd.data.loading import stack
 from examples.rgbd.model import build_model
@@ -59,7 +60,8 @@ def first_steps(
     for output in model.modules():
         if isinstance(output, BoundedLogDepth) and mean is not None:
             output.start_at(mean)
-    objective, curriculum = build_objective(config.objective, epochs=2)
+    weights = class_weights(config.objective.class_weights, frames, num_classes)
+    objective, curriculum = build_objective(config.objective, 2, weights)
     accelerator = Accelerator(cpu=True, mixed_precision=options.mixed_precision)
     groups = parameter_groups(model, options.lr, encoder_factor=options.encoder_lr_factor)
     optimizer = build_optimizer(groups, options)
@@ -67,7 +69,7 @@ def first_steps(
     model, optimizer = accelerator.prepare(model, optimizer)
     step = TrainingStep(
         model, objective, curriculum, optimizer, schedule, accelerator, limits=limits,
-        clip_norm=options.clip_norm, channels_last=options.channels_last,
+        class_weight=weights,         clip_norm=options.clip_norm, channels_last=options.channels_last,
     )  # fmt: skip
     samples = [to_tensors(frame) for frame in frames]
     whole = step.prepare(stack(samples))

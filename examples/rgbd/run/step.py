@@ -48,6 +48,7 @@ class TrainingStep:
         schedule: moved on after the step.
         accelerator: where to run.
         limits: (near, far) in metres.
+        class_weight: (C,), that of the objective's cross-entropy, if it has one.
         clip_norm: largest norm of the gradient; 0 does not clip.
         channels_last: memory order of the images.
     """
@@ -62,6 +63,7 @@ class TrainingStep:
         accelerator: Accelerator,
         *,
         limits: tuple[float, float],
+        class_weight: Tensor | None = None,
         clip_norm: float = 0.0,
         channels_last: bool = False,
     ) -> None:
@@ -72,6 +74,9 @@ class TrainingStep:
         self.schedule = schedule
         self.accelerator = accelerator
         self.limits = limits
+        self.class_weight = (
+            None if class_weight is None else class_weight.to(accelerator.device, torch.float64)
+        )
         self.clip_norm = clip_norm
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._values_checked = False
@@ -104,15 +109,13 @@ class TrainingStep:
             The terms of the whole batch, in the order of `TERMS`, float64.
         """
         accelerator = self.accelerator
-        counts = torch.stack(
-            [torch.stack([(part.label != VOID).sum(), (part.depth > 0).sum()]) for part in parts]
-        )
+        counts = torch.stack([self._counts(part) for part in parts])
         # The true normaliser: the pixels of the whole step, wherever they are.
-        labelled, known = accelerator.reduce(counts.sum(0), "sum").unbind()
+        labelled, known, weighted = accelerator.reduce(counts.sum(0), "sum").unbind()
         # DDP averages over processes and accelerate over parts, but these terms are to be summed.
         undo_mean = accelerator.num_processes * len(parts)
         total = torch.zeros(len(TERMS), dtype=torch.float64, device=accelerator.device)
-        for part, (mine, _) in zip(parts, counts, strict=True):
+        for part, (mine, *_) in zip(parts, counts, strict=True):
             with accelerator.accumulate(self.model):
                 output = lwm.MultiTaskOutput.of(self._forward(part))
                 self._check_values_once(output, part)
@@ -122,7 +125,7 @@ class TrainingStep:
                     output.log_depth,
                     part.depth,
                     output.side_logits,
-                    normalizer=labelled,
+                    normalizer=weighted,
                     depth_normalizer=known,
                 )
                 accelerator.backward(terms.total * undo_mean)
@@ -144,6 +147,15 @@ class TrainingStep:
         self.schedule.after_step()
         summed: Tensor = accelerator.reduce(total, "sum")
         return summed
+
+    def _counts(self, part: Part) -> Tensor:
+        """Labelled pixels, pixels with depth, and labelled pixels by the weight of their class."""
+        labelled, known = part.label != VOID, part.depth > 0
+        weight = labelled
+        if self.class_weight is not None:
+            label = part.label.masked_fill(~labelled, 0)
+            weight = self.class_weight[label].masked_fill(~labelled, 0)
+        return torch.stack([labelled.sum(), known.sum(), weight.sum()])
 
     def _check_values_once(self, output: lwm.MultiTaskOutput, part: Part) -> None:
         """Read the values of a first batch: on a GPU the losses never do."""
