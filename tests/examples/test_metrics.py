@@ -11,11 +11,26 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 import lwm_loss as lwm
-from examples.rgbd.data import VOID, RGBDDataset, Sample, label_palette
+from examples.rgbd.data import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    VOID,
+    RGBDDataset,
+    Sample,
+    label_palette,
+)
 from examples.rgbd.evaluation.metrics import SplitMetrics, majority_scores, score_table, scores_of
-from examples.rgbd.evaluation.scoring import Crop, Evaluation, View, evaluate, predict
+from examples.rgbd.evaluation.scoring import (
+    SINGLE_SCALE,
+    Crop,
+    Evaluation,
+    View,
+    evaluate,
+    predict,
+)
 from examples.rgbd.options.groups import OptionError
 
 
@@ -171,3 +186,55 @@ def test_views_are_averaged_as_probabilities_and_turned_back() -> None:
     assert several.logits.exp().sum(1).allclose(torch.ones(1, 64, 64))
     assert not several.logits.allclose(plain.logits.log_softmax(1), atol=1e-3)
     assert torch.equal(several.log_depth, plain.log_depth)
+
+
+class Certain(torch.nn.Module):
+    """A perfect network that is so sure that every other class has the probability 0 in float32."""
+
+    def forward(self, image: Tensor) -> lwm.MultiTaskOutput:
+        gap = 150.0 * torch.where(denormalised(image)[:, None] > 127.5, 1.0, -1.0)
+        return lwm.MultiTaskOutput(torch.cat([-gap, gap], 1))
+
+
+def denormalised(image: Tensor) -> Tensor:
+    """The first channel (B, H, W) of normalised images, from 0 to 255."""
+    return (image[:, 0] * IMAGENET_STD[0] + IMAGENET_MEAN[0]) * 255
+
+
+class Halves(RGBDDataset):
+    """Frames whose left half is black and of class 0, and whose right half is white and of class 1."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Sample:
+        label = np.zeros((48, 96 + 32 * index), np.uint8)  # larger than what the network sees
+        label[:, label.shape[1] // 2 :] = 1
+        image = np.repeat(255 * label[..., None], 3, 2)
+        return Sample(image, label, np.ones(label.shape, np.float32), str(index))
+
+
+@pytest.mark.parametrize("view", [View(flip=True), View((0.5, 1.0, 2.0), flip=True)], ids=str)
+def test_a_perfect_network_stays_perfect_in_several_views(
+    view: View, accelerator: Accelerator
+) -> None:
+    """At a gap of 104 and more a class has the probability 0, and its logarithm is -inf."""
+
+    def score(view: View) -> Evaluation:
+        return evaluate(
+            Certain(), Halves(), num_classes=2, image_size=(32, 64), limits=(0.5, 8.0),
+            accelerator=accelerator, view=view,
+        )  # fmt: skip
+
+    single, several = score(SINGLE_SCALE), score(view)
+    assert single.scores.mean_iou == 1
+    assert several.scores.mean_iou == 1
+    assert math.isfinite(several.loss)
+
+
+def test_scores_of_several_views_are_finite_whatever_the_gap() -> None:
+    image = torch.full((1, 3, 32, 32), 5.0)
+    image[..., 16:] = -5.0
+    logits = predict(Certain(), image, View(flip=True)).logits
+    assert logits.isfinite().all()
+    assert torch.equal(logits.argmax(1), predict(Certain(), image).logits.argmax(1))
