@@ -1,6 +1,7 @@
 """The command as a user has it: a quick study without data, its report, resuming, its messages."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from examples.study.__main__ import main
 from examples.study.arms import BASELINE, CONTROL
 from examples.study.recipe import Recipe
 from examples.study.report import interval, main_rows, read_table, summary_rows
-from examples.study.runs import Results, read_rows, rows_as_csv, runs_of
+from examples.study.runs import Results, do_runs, read_rows, rows_as_csv, runs_of
 from examples.study.trial import Run
+from tests.study.pretended import Pretended
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torch")
 
@@ -98,6 +100,22 @@ def test_runs_go_seed_by_seed():
         "sd-1",
         "cwxm-1",
     ]
+
+
+@pytest.mark.slow
+def test_processes_share_the_runs_and_leave_what_is_done(tmp_path):
+    runs = runs_of(["sd", "rz"], range(3))
+    results = Results(tmp_path, Recipe())
+    results.add(runs[0], {"arm": "sd", "seed": 0, "miou": -1.0, "process": 0})
+    do_runs(runs, results, Pretended(), processes=2, threads=1)
+    rows = read_rows(tmp_path / "results.csv")
+    assert [(row["arm"], row["seed"]) for row in rows] == [
+        (arm, seed) for seed in range(3) for arm in ("rz", "sd")
+    ]
+    assert [row["miou"] for row in rows] == [0.0, -1.0, 10.0, 10.0, 20.0, 20.0]
+    assert {0, os.getpid()}.isdisjoint(
+        {row["process"] for row in rows if (row["arm"], row["seed"]) != ("sd", 0)}
+    )
 
 
 def test_a_study_of_another_recipe_is_refused(tmp_path):
