@@ -34,8 +34,7 @@ def rows_of(text: str, title: str) -> dict[str, list[str]]:
     return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in lines}
 
 
-@pytest.fixture(scope="module")
-def printed() -> str:
+def run_command() -> str:
     """What the command prints, from a process of its own, as a user starts it."""
     pytest.importorskip("tyro", reason="the command line needs tyro")
     command = [sys.executable, "-m", "benchmarks", "--quick", "--device", "cpu"]
@@ -51,28 +50,23 @@ def printed() -> str:
     return run.stdout
 
 
-def test_the_command_prints_every_table(printed: str) -> None:
+@pytest.mark.slow
+def test_the_command_prints_every_table() -> None:
+    printed = run_command()
     for number in (1, 2, 3, 4):
         assert f"## Table {number}." in printed
     assert "torch " + torch.__version__ in printed
     assert "no figures to quote" in printed
-
-
-def test_every_figure_is_one(printed: str) -> None:
+    # Every figure is one.
     cells = re.findall(r"\|\s*([\d.e+-]+) (ms|MiB|%)", printed)
     assert len(cells) > 60
     assert all(float(value) >= 0 for value, _ in cells)
     assert "nan" not in printed
-
-
-def test_ratios_are_against_the_first_row(printed: str) -> None:
+    # Ratios are against the first row.
     for title in ("Table 1.", "Table 2.", "Table 3."):
         first = next(iter(rows_of(printed, title).values()))
         assert first[2] == first[4] == "1.00"
-
-
-def test_memory_is_that_of_the_method(printed: str) -> None:
-    """Memory does not depend on the machine's mood: here figures may be asserted."""
+    # Memory does not depend on the machine's mood: here figures may be asserted.
     plain = rows_of(printed, "Table 1.")["F.cross_entropy + F.mse_loss"]
     logits = 2 * 6 * 48 * 64 * 4 / MIB
     assert float(plain[3].split()[0]) == pytest.approx(3 * logits, rel=0.1)

@@ -14,6 +14,8 @@ from .expect import Breach
 
 T = TypeVar("T")
 
+PHASES = (Phase.generate, Phase.shrink)
+
 
 class Effort(NamedTuple):
     """How hard hypothesis tries.
@@ -91,7 +93,7 @@ def _smallest(
         derandomize=seed is None and bool(os.environ.get("CI")),
         database=None,
         deadline=None,
-        phases=(Phase.generate, Phase.shrink),
+        phases=PHASES,
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
         print_blob=False,

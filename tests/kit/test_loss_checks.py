@@ -272,6 +272,7 @@ def test_every_check_has_a_fault_to_catch_and_a_healthy_loss_that_passes():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unshrunk")
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_are_caught_at_every_branch_and_shown_by_what_is_printed(name):
     assert_all_caught(name, FAULTS[name], "criterion", CLASSES)
