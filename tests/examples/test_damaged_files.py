@@ -115,6 +115,55 @@ def test_unusual_pictures_are_read_as_what_they_show(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_indices(path), grey % 16)
 
 
+def photo(height: int = 120, width: int = 160) -> np.ndarray:
+    """Smooth shapes, as a JPEG is made for."""
+    down, across = np.mgrid[:height, :width] / 20
+    planes = [np.sin(down + k) * np.cos(across * (k + 1)) for k in range(3)]
+    noise = np.random.default_rng(3).normal(0, 4, (height, width, 3))
+    return (128 + 90 * np.stack(planes, -1) + noise).clip(0, 255).astype(np.uint8)
+
+
+DAMAGE: dict[str, Callable[[bytes, int], bytes]] = {
+    "zeros": lambda b, at: b[:at] + bytes(256) + b[at + 256 :],
+    "a part is missing": lambda b, at: b[:at] + b[at + 256 :],
+    "noise": lambda b, at: b[:at] + bytes(k * 37 % 251 for k in range(256)) + b[at + 256 :],
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["baseline", "progressive"])
+def test_a_jpeg_that_is_damaged_in_its_middle_is_named(
+    tmp_path: Path, how: str, options: dict
+) -> None:
+    """Pillow reads it without a word, and what it gives is another picture."""
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(photo()).save(path, quality=90, **options)
+    content = path.read_bytes()
+    path.write_bytes(DAMAGE[how](content, len(content) // 2))
+    assert (np.asarray(Image.open(path)) != photo()).any()
+    refusal(lambda: read_image(path), str(path), "JPEG", "damaged")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"quality": 100, "subsampling": 0},
+        {"quality": 30, "subsampling": 1},  # CMYK: a sampling that not every decoder knows
+        {"restart_marker_blocks": 2},
+    ],
+    ids=str,
+)
+def test_a_whole_jpeg_is_read_to_the_pixel_as_pillow_reads_it(
+    tmp_path: Path, mode: str, options: dict
+) -> None:
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(photo(47, 61)).convert(mode).save(path, **options)
+    np.testing.assert_array_equal(read_image(path), np.asarray(Image.open(path).convert("RGB")))
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG of a few bytes that announces any size."""
 

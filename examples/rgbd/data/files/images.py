@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -28,6 +29,7 @@ FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP", "TIFF", "PPM", "GIF")
 _COLOUR_MODES = {"RGB", "RGBA", "1", "L", "LA", "P", "PA", "CMYK", "YCbCr"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8"
+_CORRUPT = ("Corrupt JPEG data", "Premature end")  # how libjpeg's warnings begin
 _GREY = 0  # colour type in the header of a PNG
 _CHANNELS = {_GREY: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # First column and row, and steps, of each pass over the pixels.
@@ -112,6 +114,29 @@ def _check_complete(header: _Header, pixels: list[bytes]) -> None:
         raise OSError("the PNG has too few pixels")
 
 
+def _decode_jpeg(image: Image.Image, content: bytes) -> Image.Image:
+    """The same picture, decoded by a reader that does not hide what libjpeg warns of.
+
+    Pillow is silent where the compressed pixels end too early, hold a code that does not exist or
+    go on behind the last block: libjpeg fills up with grey, or paints what comes out.
+
+    Raises:
+        OSError: libjpeg calls the data corrupt.
+    """
+    space = {"L": "GRAY", "RGB": "RGB"}.get(image.mode, "CMYK")
+    try:
+        pixels = simplejpeg.decode_jpeg(content, space, strict=True)
+    except ValueError as error:
+        if any(sign in str(error) for sign in _CORRUPT):
+            raise OSError(str(error)) from None
+        return image  # a kind of JPEG that it does not know, and Pillow may
+    if space == "CMYK":  # Pillow turns it the right way round by itself
+        return image
+    decoded = Image.fromarray(pixels[..., 0] if space == "GRAY" else pixels)
+    decoded.info = image.info  # the EXIF data
+    return decoded
+
+
 def decode(
     content: bytes, path: Path, kind: str, formats: tuple[str, ...] = ("PNG", "JPEG")
 ) -> Image.Image:
@@ -124,12 +149,14 @@ def decode(
         pixels = _pixel_chunks(content) if content.startswith(_PNG_SIGNATURE) else []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content), formats=formats)
+            image: Image.Image = Image.open(io.BytesIO(content), formats=formats)
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
                     f"Expected {kind} of at most {MAX_PIXELS:,} pixels in {path}, but got "
                     f"{image.width} x {image.height}."
                 )
+            if content.startswith(_JPEG_SIGNATURE):
+                image = _decode_jpeg(image, content)
             image.load()
             image.getexif()
         if pixels:
