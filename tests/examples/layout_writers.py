@@ -108,6 +108,17 @@ def write_gupta(root: Path) -> None:
     (root / "test.txt").write_text("5001\n")
 
 
+def write_nyud_mt(root: Path) -> None:
+    for number in (3, 4, 1):
+        image, label, depth = scene(number)
+        save(root / f"images/{number:04d}.jpg", image)
+        save(root / f"segmentation/{number:04d}.png", zero_void(label))
+        save(root / f"depth/{number:04d}.npy", depth.astype(np.float32) / 1000)
+    (root / "gt_sets").mkdir()
+    (root / "gt_sets/train.txt").write_text("0003\n0004\n")
+    (root / "gt_sets/val.txt").write_text("0001\n")
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "sa-gate": write_sa_gate,
     "esanet": write_esanet,
@@ -115,6 +126,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "drsleep": write_drsleep,
     "vainf": write_vainf,
     "gupta": write_gupta,
+    "nyud-mt": write_nyud_mt,
 }
 
 

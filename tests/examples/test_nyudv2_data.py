@@ -7,20 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 from PIL import Image
 
 from examples.rgbd.data.classes import NYU40
 from examples.rgbd.data.dataset import FrameSource
+from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.nyudv2.layouts import LAYOUTS
 from examples.rgbd.data.nyudv2.spec import NYUDV2
 from tests.examples.layout_writers import (
     HEIGHT,
     WIDTH,
     WRITERS,
+    refusal,
     save,
     scene,
     write_sa_gate,
     write_vainf,
+    zero_void,
 )
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -34,7 +38,7 @@ def agree(dataset: FrameSource, split: str, atol: float = 1e-6) -> None:
         image, label, depth = scene(number)
         sample = dataset[index]
         assert (sample.image.dtype, sample.label.dtype, sample.depth.dtype) == ("u1", "u1", "f4")
-        if dataset.layout != "sa-gate":  # whose pictures are JPEG
+        if dataset.layout not in ("sa-gate", "nyud-mt"):  # whose pictures are JPEG
             np.testing.assert_array_equal(sample.image, image)
         np.testing.assert_array_equal(sample.label, label)
         np.testing.assert_allclose(sample.depth, depth / 1000, atol=atol)
@@ -99,6 +103,90 @@ def test_frames_are_found_without_lists(tmp_path: Path, name: str) -> None:
     for split in ("train", "test"):
         (tmp_path / f"{split}.txt").unlink()
         agree(NYUDV2.open(tmp_path, split), split)
+
+
+@pytest.mark.parametrize(
+    ("listed", "named"),
+    [
+        ("0003.jpg", "3"),  # padded, where the layout pads nothing
+        ("3.jpeg", "3"),
+        ("3.JPG", "3"),
+        ("3.png", "3"),
+        ("kitchen_0003.jpg", "kitchen_0003"),
+        ("a.b.jpg", "a.b"),
+    ],
+)
+@pytest.mark.parametrize("bare", [False, True])
+def test_names_are_those_of_the_list(tmp_path: Path, listed: str, named: str, bare: bool) -> None:
+    write_sa_gate(tmp_path)
+    stem, ending = listed.rsplit(".", 1)
+    image = (tmp_path / "RGB/3.jpg").rename(tmp_path / f"RGB/{listed}")
+    if ending == "png":
+        Image.fromarray(scene(4)[0]).save(image)
+    for folder in ("Label", "Depth"):
+        (tmp_path / f"{folder}/3.png").rename(tmp_path / f"{folder}/{stem}.png")
+    line = stem if bare else f"RGB/{listed}\tLabel/{stem}.png"
+    (tmp_path / "train.txt").write_text(f"RGB/2.jpg\tLabel/2.png\n{line}\n")
+    frames = NYUDV2.open(tmp_path, "train")
+    assert frames.names == ["2", named]
+    assert frames.files(1).image == image
+    np.testing.assert_array_equal(frames[1].label, scene(4)[1])
+    np.testing.assert_allclose(frames[1].depth, scene(4)[2] / 1000, atol=1e-6)
+
+
+def test_frames_of_one_split_may_keep_depth_in_different_files(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path)
+    stored = np.array(Image.open(tmp_path / "Depth/3.png"))
+    (tmp_path / "Depth/3.png").unlink()
+    np.save(tmp_path / "Depth/3.npy", stored.astype(np.float32) / 1000)
+    agree(NYUDV2.open(tmp_path, "train"), "train")
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_every_column_of_a_list_is_used(tmp_path: Path, columns: int) -> None:
+    """Label and depth are those that the line names, not those of the image's number."""
+    WRITERS["drsleep"](tmp_path)
+    for folder, other in (("masks", 9), ("depth", 8)):
+        (tmp_path / f"{folder}/000003.png").rename(tmp_path / f"{folder}/{other:06d}.png")
+    save(tmp_path / "masks/000003.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    save(tmp_path / "depth/000003.png", np.full((HEIGHT, WIDTH), 9999, np.uint16))
+    line = "rgb/000003.png\tmasks/000009.png" + "\tdepth/000008.png" * (columns == 3)
+    (tmp_path / "train_list_depth.txt").write_text(f"{line}\n")
+    sample = NYUDV2.open(tmp_path, "train")[0]
+    np.testing.assert_array_equal(sample.label, scene(3)[1])
+    expected = scene(3)[2] / 1000 if columns == 3 else np.full((HEIGHT, WIDTH), 9999 / 5000)
+    np.testing.assert_allclose(sample.depth, expected, atol=1e-6)
+    (tmp_path / "masks/000009.png").unlink()
+    refusal(lambda: NYUDV2.open(tmp_path, "train")[0], str(tmp_path / "masks/000009.png"))
+
+
+def test_folders_say_what_a_column_holds(tmp_path: Path) -> None:
+    WRITERS["drsleep"](tmp_path)
+    path = tmp_path / "train_list_depth.txt"
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    path.write_text("".join(f"{depth} {label} {image}\n" for image, label, depth in rows))
+    agree(NYUDV2.open(tmp_path, "train"), "train")
+
+
+@pytest.mark.parametrize("ending", ["png", "mat"])
+def test_nyud_mt_is_not_taken_for_gupta(tmp_path: Path, ending: str) -> None:
+    """The same folders, but depth in metres, and lists of its own."""
+    WRITERS["nyud-mt"](tmp_path)
+    if ending == "mat":  # as ASTMT handed it out
+        for number in (3, 4, 1):
+            _, label, depth = scene(number)
+            (tmp_path / f"segmentation/{number:04d}.png").unlink()
+            save(tmp_path / f"segmentation/{number:04d}.mat", zero_void(label))
+            (tmp_path / f"depth/{number:04d}.npy").unlink()
+            scipy.io.savemat(
+                tmp_path / f"depth/{number:04d}.mat", {"depth": depth.astype(np.float32) / 1000}
+            )
+    frames = NYUDV2.open(tmp_path, "train")
+    assert frames.layout == "nyud-mt"
+    agree(frames, "train")
+    assert NYUDV2.open(tmp_path, "train", layout="mti-net").layout == "nyud-mt"
+    with pytest.raises(DataError, match="gupta"):
+        NYUDV2.open(tmp_path, "train", layout="gupta")
 
 
 def test_lists_with_windows_line_ends_blank_lines_and_a_byte_order_mark(tmp_path: Path) -> None:

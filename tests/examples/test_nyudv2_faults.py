@@ -98,7 +98,10 @@ def test_a_file_or_folder_that_is_not_the_container(tmp_path: Path) -> None:
     [
         (b"", ("the list is empty",)),
         (b"\n \n", ("the list is empty",)),
-        (b"RGB/a.jpg\n", ("entry 1", "'RGB/a.jpg'")),
+        (b"Label/2.png\tLabel/3.png\n", ("line 1", "'Label/2.png")),
+        (b"RGB/2.jpg\tRGB/3.jpg\n", ("line 1", "'RGB/2.jpg")),
+        (b"Label/2.png\n", ("an image", "line 1")),
+        (b"1 2 3 4\n", ("line 1", "another layout")),
         (b"2\n3\n2\n", ("repeats 2",)),
         (b"\xff\xfe\x00x", ("it is not text",)),
     ],

@@ -123,14 +123,26 @@ def load_mat(path: Path, key: str) -> NDArray[Any] | str | list[Any]:
     )
 
 
+def load_matrix(path: Path, key: str) -> NDArray[Any]:
+    """Read one variable of numbers, (H, W).
+
+    Raises:
+        DataError: one sentence that names the file.
+    """
+    array = load_mat(path, key)
+    if not isinstance(array, np.ndarray) or array.ndim != 2:
+        got = f"shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise DataError(f"Expected numbers (H, W) as {key!r} in {path}, but got {got}.")
+    return array
+
+
 def load_numbers(path: Path, key: str) -> NDArray[np.int64]:
     """Read one variable of whole numbers, (H, W).
 
     Raises:
         DataError: one sentence that names the file.
     """
-    array = load_mat(path, key)
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or (array != np.rint(array)).any():
-        got = f"shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise DataError(f"Expected whole numbers (H, W) as {key!r} in {path}, but got {got}.")
+    array = load_matrix(path, key)
+    if (array != np.rint(array)).any():
+        raise DataError(f"Expected whole numbers (H, W) as {key!r} in {path}, but got fractions.")
     return array.astype(np.int64)

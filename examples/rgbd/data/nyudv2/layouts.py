@@ -18,14 +18,14 @@ class Layout:
     """Where the files of a frame are, and what their numbers mean.
 
     Templates are relative to the root and know ``{split}`` (its folder name) and ``{id}`` (the
-    number of the frame). Where there are several, the first of which there is any file holds for
-    all frames of the split.
+    number of the frame). Where there are several, the first of which there is a file holds.
 
     Attributes:
         name: what the option ``layout`` calls it.
-        images: templates of the colour pictures.
+        images: templates of the colour pictures, which may end in another way too.
         labels: templates of the label maps, ``.png`` or ``.mat``.
-        depths: templates of the in-painted depth, ``.png`` or ``.npy`` (float metres).
+        depths: templates of the in-painted depth, ``.png``, or float metres in ``.npy`` or
+            ``.mat`` (the variable ``depth``).
         raw_depths: templates of the depth as the sensor gave it; empty where the layout has none.
         lists: for "train" and "test", alternatives of list files to be read one after the other;
             no alternative: all pictures that the image template finds.
@@ -108,6 +108,15 @@ LAYOUTS: tuple[Layout, ...] = (
         digits=4,
         also=("fcn",),
     ),
+    Layout(  # NYUD_MT of ASTMT, MTI-Net, ATRC, InvPT: the folders of Gupta, depth in metres
+        "nyud-mt",
+        images=("images/{id}.jpg",),
+        labels=("segmentation/{id}.png", "segmentation/{id}.mat"),
+        depths=("depth/{id}.npy", "depth/{id}.mat"),
+        lists=((("gt_sets/train.txt",), ("gt_sets/val.txt",)),),
+        digits=4,
+        also=("mti-net",),
+    ),
 )
 
 
@@ -131,12 +140,26 @@ def _folders(layout: Layout) -> list[list[str]]:
 
 
 def fitting_layouts(root: Path, use_depth: DepthUse = "required") -> list[Layout]:
-    """The layouts whose folders of images, labels and depth, if it is needed, are all there."""
+    """The layouts whose folders of images, labels and depth, if it is needed, are all there.
+
+    Of several that share their folders, those whose lists are there too.
+    """
     needed = 3 if use_depth == "required" else 2
-    return [
+    fitting = [
         layout
         for layout in LAYOUTS
         if all(
             any((root / folder).is_dir() for folder in group) for group in _folders(layout)[:needed]
         )
+        and (not layout.lists or any((root / folder).is_dir() for folder in _list_folders(layout)))
     ]
+    listed = [layout for layout in fitting if not layout.lists or _has_lists(layout, root)]
+    return listed or fitting
+
+
+def _list_folders(layout: Layout) -> set[str]:
+    return {str(Path(name).parent) for pair in layout.lists for side in pair for name in side}
+
+
+def _has_lists(layout: Layout, root: Path) -> bool:
+    return any((root / name).exists() for pair in layout.lists for side in pair for name in side)
