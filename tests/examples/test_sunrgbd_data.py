@@ -17,6 +17,7 @@ from PIL import Image
 from examples.rgbd.data.dataset import FrameSource
 from examples.rgbd.data.sunrgbd.scenes import below_archive, read_all_split, read_rotated_depth
 from examples.rgbd.data.sunrgbd.spec import SUNRGBD
+from examples.sunrgbd.verify import main as verify
 from tests.examples.layout_writers import refusal
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -304,6 +305,38 @@ def test_lists_that_do_not_belong(tmp_path: Path) -> None:
     refusal(lambda: SUNRGBD.open(tmp_path, "test")[0], str(path), "whole numbers")
     np.save(path, np.full((12, 16), -1, np.int8))
     refusal(lambda: SUNRGBD.open(tmp_path, "test")[0], str(path), "-1")
+
+
+@pytest.mark.parametrize("name", ["label", "depth_dir"])
+def test_rows_of_two_lists_name_the_same_scene(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_lists(tmp_path)
+    listed = tmp_path / f"list_files/{name}_train.txt"
+    lines = listed.read_text().splitlines()
+    listed.write_text("\n".join([lines[1], lines[0], *lines[2:]]))
+    message = refusal(lambda: SUNRGBD.open(tmp_path, "train"), str(listed), "line 1", "sorted")
+    for path, _, _ in SCENES["train"][:2]:
+        assert path.strip("/").replace("//", "/") in message
+    with pytest.raises(SystemExit):
+        verify([str(tmp_path), "--subset", "--workers", "0"])
+    assert message in capsys.readouterr().err
+
+
+def test_a_list_names_each_frame_once(tmp_path: Path) -> None:
+    write_lists(tmp_path)
+    for name in ("img_dir", "label", "depth_dir"):
+        listed = tmp_path / f"list_files/{name}_train.txt"
+        lines = listed.read_text().splitlines()
+        listed.write_text("\n".join([*lines, lines[0]]))
+    refusal(lambda: SUNRGBD.open(tmp_path, "train"), "img_dir_train.txt", "lines 1 and 4")
+
+
+def test_lists_that_are_cut_would_shift_the_labels_of_handa(tmp_path: Path) -> None:
+    write_handa(tmp_path)
+    listed = tmp_path / "sunrgbd_testing_images.txt"
+    listed.write_text("\n".join(listed.read_text().splitlines()[1:]))
+    refusal(lambda: SUNRGBD.open(tmp_path, "train"), str(tmp_path / "labels"), "are the lists cut")
 
 
 def test_missing_labels_of_handa(tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ _TEST_FRAMES = 5050
 _TOOLBOX = "SUNRGBDtoolbox"
 _LIST_FOLDERS = ("", "list_files", "data")
 _LIST_NAMES = (
-    # of the images and the labels; {} is the split
-    ("img_dir_{}.txt", "label_{}.txt"),  # RedNet, ACNet
-    ("{}_rgb.txt", "{}_label.txt"),  # ESANet
+    # of the images, the labels and the depth; {} is the split
+    ("img_dir_{}.txt", "label_{}.txt", "depth_dir_{}.txt"),  # RedNet, ACNet
+    ("{}_rgb.txt", "{}_label.txt", "{}_depth.txt"),  # ESANet
 )
 _HANDA_LISTS = {"train": "sunrgbd_training_images.txt", "test": "sunrgbd_testing_images.txt"}
 
@@ -109,12 +109,13 @@ def _toolbox(root: Path) -> Path:
     return inside if inside.is_dir() or root.name != "SUNRGBD" else root.parent / _TOOLBOX
 
 
-def _list_files(root: Path, split: Split) -> tuple[Path, Path] | None:
+def _list_files(root: Path, split: Split) -> tuple[Path, ...] | None:
+    """The lists of the images, the labels and the depth; the last need not be there."""
     for folder in _LIST_FOLDERS:
         for names in _LIST_NAMES:
-            image, label = (root / folder / name.format(split) for name in names)
-            if image.exists():
-                return image, label
+            files = tuple(root / folder / name.format(split) for name in names)
+            if files[0].exists():
+                return files
     return None
 
 
@@ -161,18 +162,49 @@ def _open_lists(root: Path, split: Split, depth: DepthKind) -> SceneFrames:
         raise DataError(
             f"Expected the list of {split} images in {root} as {names}, but found neither."
         )
-    images, labels = (list(map(below_archive, read_lines(path))) for path in lists)
-    if len(images) != len(labels):
-        raise DataError(
-            f"Expected as many labels as images in {lists[1]}, but got {len(labels)} for "
-            f"{len(images)}."
-        )
+    images, labels = (list(map(below_archive, read_lines(path))) for path in lists[:2])
+    _check_rows(images, lists[0], labels, lists[1], "labels")
+    if lists[2].exists():  # the depth itself lies in the scene of the image
+        depths = list(map(below_archive, read_lines(lists[2])))
+        _check_rows(images, lists[0], depths, lists[2], "depth maps")
     # With ESANet's script, labels lie below SUNRGBD/ and images may lie beside it.
     image_base, label_base = (_base(root, paths[0]) for paths in (images, labels))
     scenes = [(image_base / image).parent.parent for image in images]
     first = 0 if split == "test" else _TEST_FRAMES
     arrays = ArrayLabels([label_base / path for path in labels])
     return SceneFrames("lists", scenes, arrays, depth, first)
+
+
+def _scene(listed: str) -> str:
+    """The scene folder of a listed file, which lies in a folder of it."""
+    return listed.rsplit("/", 2)[0]
+
+
+def _check_rows(
+    images: list[str], image_list: Path, others: list[str], other_list: Path, kind: str
+) -> None:
+    """See that two lists name the same scenes, row by row, and none twice.
+
+    Raises:
+        DataError: they do not.
+    """
+    if len(images) != len(others):
+        raise DataError(
+            f"Expected as many {kind} as images in {other_list}, but got {len(others)} for "
+            f"{len(images)}."
+        )
+    seen: dict[str, int] = {}
+    for row, (image, other) in enumerate(zip(images, others, strict=True), 1):
+        if _scene(image) != _scene(other):
+            raise DataError(
+                f"Expected the scene of line {row} of {image_list}, {_scene(image)}, in the same "
+                f"line of {other_list}, but got {_scene(other)}: was one of the lists sorted or cut?"
+            )
+        if seen.setdefault(image, row) != row:
+            raise DataError(
+                f"Expected each frame once in {image_list}, but lines {seen[image]} and {row} are "
+                f"both {image}."
+            )
 
 
 def _base(root: Path, example: str) -> Path:
@@ -192,7 +224,15 @@ def _open_handa(root: Path, split: Split, depth: DepthKind) -> SceneFrames:
     first = 0 if split == "test" else len(images["test"])
     archive = archive_folder(root)
     scenes = [(archive / image).parent.parent for image in images[split]]
-    labels = PictureLabels(_handa_labels(root), first)
+    folder = _handa_labels(root)
+    total = len(images["test"]) + len(images["train"])
+    last = max(int(path.stem[4:]) for path in folder.glob("img-[0-9]*.png"))
+    if last > total:
+        raise DataError(
+            f"Expected labels of the {total} images that both lists name in {folder}, but they go "
+            f"up to number {last}: are the lists cut? Labels are found by the place of their image."
+        )
+    labels = PictureLabels(folder, first)
     return SceneFrames("handa", scenes, labels, depth, first)
 
 
