@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from examples.rgbd.cli import guarded, parse
 from examples.rgbd.options import commands
+from examples.rgbd.options.backbones import with_default_backbone
 from examples.rgbd.options.groups import TrainConfig
 from examples.rgbd.pipeline import Pipeline
 
@@ -47,8 +48,6 @@ def _parse_new(pipeline: Pipeline, line: Sequence[str]) -> TrainConfig:
     default = trial or pipeline.options(recipe)
     network = value_of(line, "--network")
     if network is not None:
-        from examples.rgbd.model import with_default_backbone
-
         chosen = with_default_backbone(default.network, network, small=trial is not None)
         default = dataclasses.replace(default, network=chosen)
     return parse_train(pipeline, line, default)

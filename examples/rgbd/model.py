@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import nn
 
-from examples.rgbd.networks import (
-    FAMILIES,
-    NETWORKS,
-    build_network,
-    family_of,
-    freezes_norm,
-    kind_of,
-)
+from examples.rgbd.networks import build_network, freezes_norm, kind_of
 from examples.rgbd.objectives import ARMS, NUM_SIDES
 from examples.rgbd.options.groups import NetworkOptions, ObjectiveOptions, OptionError
 
@@ -68,20 +59,3 @@ def build_model(
         )
     except (TypeError, ValueError) as error:
         raise OptionError(str(error)) from error
-
-
-def with_default_backbone(options: NetworkOptions, name: str, *, small: bool) -> NetworkOptions:
-    """Options for a network by name, with an encoder that fits it in place of one that does not.
-
-    Args:
-        options: the defaults.
-        name: of the network that is asked for.
-        small: take the smallest encoder that fits, not what the network was published with.
-    """
-    if name not in NETWORKS:
-        return options  # refused later, with the names that there are
-    kind = NETWORKS[name]
-    if not kind.families or family_of(options.backbone) in kind.families:
-        return options
-    backbone = next(iter(FAMILIES[kind.families[0]])) if small else kind.backbone
-    return replace(options, backbone=backbone)
