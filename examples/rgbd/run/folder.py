@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 import lwm_loss
 from examples.rgbd.data.files.atomic import unfinished, write_atomically
@@ -43,24 +44,20 @@ def _refuse_if_in_use(path: Path) -> None:
         )
 
 
-def _lock(path: Path) -> int | None:
-    """Lock a file as long as it is open, where the system can; forked workers do not hold it."""
+def _lock(path: Path) -> FileLock | None:
+    """Lock a file until it is released or this process ends, where the file system can."""
+    # Its file alone would lock out the run that goes on with one that was killed.
+    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        os.close(handle)
+        lock.acquire()
+    except Timeout:
         raise OptionError(
             f"Expected to be the only run that writes to {path.parent}, but another one is still "
             "at it: did you mean to end that one first, or another --output?"
         ) from None
-    except OSError:  # a file system without locks
-        pass
-    return handle
+    except (OSError, NotImplementedError):  # a file system without locks
+        return None
+    return lock
 
 
 def _first_free(name: str) -> Path:
@@ -89,7 +86,7 @@ class RunFolder:
         self.path = path
         self._name = name
         self._begun = begun
-        self._lock: int | None = None
+        self._lock: FileLock | None = None
 
     @classmethod
     def choose(cls, output: Path | None, name: str) -> RunFolder:
@@ -133,7 +130,7 @@ class RunFolder:
     def release(self) -> None:
         """Let other runs in again."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     @classmethod
