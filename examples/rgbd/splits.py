@@ -21,10 +21,11 @@ from examples.rgbd.pipeline import Crop, Pipeline
 
 __all__ = [
     "Crop", "Frames", "Pipeline", "check_pipeline", "limits_of", "mean_log_depth", "name_of",
-    "open_frames", "open_split",
+    "open_frames", "open_split", "package_of",
 ]  # fmt: skip
 
 _ROOMS_A_WORKER = 32
+_OWN = ("nyudv2", "sunrgbd", "rooms")  # names of what is no described folder
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,18 @@ def check_pipeline(name: str, pipeline: Pipeline, checkpoint: Path, data: Path |
     Raises:
         OptionError: the command is that of another data set.
     """
-    own = name in ("nyudv2", "sunrgbd", "rooms")
+    own = name in _OWN
     fits = name in ("rooms", pipeline.spec.name) or (pipeline.any_folder and not own)
     if data is None and not fits:
-        package = f"examples.{name}" if own else "examples.rgbd"
         raise OptionError(
             f"Expected a run on {pipeline.spec.title}, but {checkpoint} was trained on {name}: did "
-            f"you mean {package}.evaluate, or --data?"
+            f"you mean {package_of(name)}.evaluate, or --data?"
         )
+
+
+def package_of(name: str) -> str:
+    """The package whose commands are for a data set of this name."""
+    return f"examples.{name}" if name in ("nyudv2", "sunrgbd") else "examples.rgbd"
 
 
 def limits_of(options: DataOptions, dataset: RGBDDataset) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,9 +19,18 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor
 
 from examples.nyudv2.train import main as train
+from examples.rgbd.data import DataError
 from examples.rgbd.options.groups import OptimisationOptions
-from examples.rgbd.run.checkpoint import LATEST, PREVIOUS, load_checkpoint, load_latest
+from examples.rgbd.run.checkpoint import (
+    BEST,
+    LATEST,
+    PREVIOUS,
+    load_checkpoint,
+    load_latest,
+    save_checkpoint,
+)
 from examples.rgbd.run.engine import Engine
+from examples.rgbd.run.folder import RunFolder
 from examples.rgbd.run.schedule import Schedule, build_optimizer
 from examples.rgbd.run.trained import load_trained
 
@@ -234,3 +244,33 @@ def test_schedules_go_on_where_they_were(schedule: str) -> None:
 
     assert rates(None) == rates(3) == rates(4)
     assert (len(set(rates(None))) == 1) == (schedule == "constant")
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("office", "rgbd"), ("nyudv2", "nyudv2"), ("sunrgbd", "sunrgbd")]
+)
+@pytest.mark.parametrize("fault", [DataError("Expected x.png."), OSError("no disk")], ids=str)
+def test_a_failed_evaluation_says_what_finishes_the_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: Exception, name: str, package: str
+) -> None:
+    """The weights are kept whatever the test frames are."""
+    engine = Engine.__new__(Engine)
+    network = torch.nn.Linear(2, 2)
+    engine.model = network
+    engine.frames = SimpleNamespace(name=name, test=None)
+    engine.folder = RunFolder(tmp_path)
+    engine.accelerator = SimpleNamespace(
+        wait_for_everyone=lambda: None, is_main_process=True, unwrap_model=lambda model: model
+    )
+    save_checkpoint(tmp_path / BEST, {"network": network.state_dict(), "epoch": 1})
+
+    def evaluate(dataset: object) -> None:
+        raise fault
+
+    engine.evaluate = evaluate
+    with pytest.raises(type(fault)) as caught:
+        engine._finish()
+    said = str(caught.value) + capsys.readouterr().err
+    assert str(fault) in said
+    assert f"python -m examples.{package}.evaluate {tmp_path} finishes the job" in said
+    assert (tmp_path / BEST).exists()

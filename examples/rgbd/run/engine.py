@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from typing import Any
 
@@ -36,7 +37,7 @@ from examples.rgbd.run.folder import RunFolder
 from examples.rgbd.run.random_state import random_state, restore_random_state
 from examples.rgbd.run.schedule import Schedule, build_optimizer
 from examples.rgbd.run.step import Part, TrainingStep
-from examples.rgbd.splits import Frames, mean_log_depth
+from examples.rgbd.splits import Frames, mean_log_depth, package_of
 
 
 class TrainingError(OptionError):
@@ -395,6 +396,7 @@ class Engine:
             objective=self.config.objective,
             classes=self.frames.classes,
             palette=self.frames.test.palette,
+            metric=self.frames.metric,
             curriculum=curriculum,
             device=self.device,
         )
@@ -412,18 +414,23 @@ class Engine:
         self.network.load_state_dict(state["network"])
         try:
             result = self.evaluate(self.frames.test)
-        except DataError as error:
-            raise DataError(
-                f"{error} The run is trained: mend the file, and evaluate {self.folder.path} scores "
-                "it."
-            ) from None
-        self._draw(self.frames.test, "test", f"test split, weights of epoch {state['epoch']}")
+        except Exception as error:
+            ready = (
+                "The run is trained: once that is mended, python -m "
+                f"{package_of(self.frames.name)}.evaluate {self.folder.path} finishes the job."
+            )
+            if isinstance(error, DataError):
+                raise DataError(f"{error} {ready}") from None
+            if self.accelerator.is_main_process:
+                print(ready, file=sys.stderr)
+            raise
         if self.accelerator.is_main_process:
             self.folder.write_metrics(self.history)
             figures = figures_of(result, self.frames.classes)
             self.folder.write_json(
                 "results.json", {"split": "test", "epoch": state["epoch"], **figures}
             )
+        self._draw(self.frames.test, "test", f"test split, weights of epoch {state['epoch']}")
         self._leave_processes()
         return result
 
