@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +14,23 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from PIL import Image
 
-from examples.analysis import main as analyse
+from examples.analysis.__main__ import main as analyse
 from examples.nyudv2.evaluate import main as evaluate
 from examples.nyudv2.predict import main as predict
 from examples.nyudv2.train import main as train
-from examples.rgbd.commands.predict import output_names
-from examples.rgbd.data import normalise
-from examples.rgbd.run.trained import load_trained
+from examples.rgbd.commands.predict import (
+    _pictures,
+    _steps,
+    list_images,
+    output_names,
+    predict_image,
+)
+from examples.rgbd.data import label_palette, normalise
+from examples.rgbd.options.groups import DataOptions, TrainConfig
+from examples.rgbd.report.overlay import overlay
+from examples.rgbd.run.trained import Trained, load_trained
 from examples.sunrgbd.evaluate import main as evaluate_sun
+from lwm_loss import MultiTaskOutput
 
 TINY = [
     *("--rooms", "8", "--test-rooms", "3", "--image-size", "32x64", "--width", "8"),
@@ -124,7 +134,8 @@ def test_plain_images_get_labels_and_depth_at_their_own_size(run: Path, pictures
     levels = output.log_depth[0].exp().mean().item()
     assert millimetres.mean() == pytest.approx(near + (levels - 1) * (far - near) / 255, rel=0.02)
     with Image.open("out/grey-overlay.png") as overlay, Image.open(pictures / "grey.JPG") as grey:
-        assert overlay.size == grey.size
+        assert overlay.width > grey.width  # the legend
+        assert overlay.height >= grey.height
 
 
 def test_an_image_that_cannot_be_read_is_named_and_the_others_are_predicted(
@@ -139,6 +150,58 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_are_predicted(
     assert "Traceback" not in errors
     assert Path("out/colour-labels.png").exists()
     assert not Path("out/broken-labels.png").exists()
+
+
+def test_files_that_are_no_images_are_told_and_all_kinds_of_images_are_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.bmp", "b.webp", "c.tif", "d.JPEG", "e.ppm", "f.gif", "notes.txt", "g.mp4"):
+        (tmp_path / name).touch()
+    assert "".join(file.stem for file in list_images(tmp_path)) == "abcdef"
+    assert "2 files that are no images left out: g.mp4, notes.txt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("classes", [7, 300])
+def test_an_overlay_has_the_colours_of_the_panels_and_a_legend(classes: int) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    labels = np.full((40, 60), classes - 1, np.uint16)
+    labels[:10] = 2
+    palette = label_palette(classes)
+    names = [f"thing {k}" for k in range(classes)]
+    picture = np.asarray(overlay(image, labels, names, palette)).astype(int)
+    shown = picture[:40, :60]
+    for part, colour in ((np.s_[:10], palette[2]), (np.s_[10:], palette[-1])):
+        expected = 0.55 * colour + 0.45 * image[part].astype(float)
+        assert np.abs(shown[part] - expected).max() < 0.51
+    beside = {tuple(colour) for colour in picture[:, 60:].reshape(-1, 3)}
+    assert {tuple(palette[2]), tuple(palette[-1])} <= beside
+
+
+@pytest.mark.parametrize(("classes", "dtype"), [(256, np.uint8), (300, np.uint16)])
+@pytest.mark.parametrize("metric", [True, False])
+def test_many_classes_and_far_depth_fit_the_files(classes: int, dtype: type, metric: bool) -> None:
+    """300 classes do not wrap at 256, nor 80 m of depth at 65.5 m, nor levels at 65.5."""
+
+    class Last(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> MultiTaskOutput:
+            logits = torch.zeros(len(image), classes, *image.shape[-2:])
+            logits[:, -1] = 1
+            return MultiTaskOutput(logits, torch.full_like(image[:, 0], math.log(256)))
+
+    config = TrainConfig(data=DataOptions(image_size=(32, 32)))
+    limits = (1.0, 80.0) if metric else (1.0, 256.0)
+    trained = Trained(
+        Last(), config, "street", tuple(map(str, range(classes))), label_palette(classes), limits,
+        1, Path("run"), metric,
+    )  # fmt: skip
+    image = np.zeros((8, 9, 3), np.uint8)
+    pictures = dict(_pictures(trained, image, predict_image(trained, image)))
+    labels = np.asarray(pictures["labels"])
+    assert labels.dtype == dtype
+    assert (labels == classes - 1).all()
+    steps, _ = _steps(trained)
+    np.testing.assert_allclose(np.asarray(pictures["depth"]) / steps, limits[1], rtol=1e-4)
 
 
 def test_folders_without_usable_names_are_refused(

@@ -22,7 +22,14 @@ from examples.rgbd.data import (
     Sample,
     label_palette,
 )
-from examples.rgbd.evaluation.metrics import SplitMetrics, majority_scores, score_table, scores_of
+from examples.rgbd.evaluation.metrics import (
+    SplitMetrics,
+    image_scores,
+    image_summary,
+    majority_scores,
+    score_table,
+    scores_of,
+)
 from examples.rgbd.evaluation.scoring import (
     SINGLE_SCALE,
     Crop,
@@ -51,6 +58,17 @@ def by_loops(predicted: np.ndarray, label: np.ndarray, classes: int) -> tuple[fl
     return sum(right) / sum(labelled), sum(recalls) / len(recalls), sum(ious) / len(ious)
 
 
+def by_loops_of_present(predicted: np.ndarray, label: np.ndarray) -> tuple[float, float]:
+    """Mean accuracy and mean IoU of one image over the classes in its labels."""
+    accuracies, ious = [], []
+    pixels = [(g, t) for g, t in zip(predicted.ravel(), label.ravel()) if t != VOID]
+    for name in {truth for _, truth in pixels}:
+        right = sum(g == t == name for g, t in pixels)
+        accuracies.append(right / sum(t == name for _, t in pixels))
+        ious.append(right / sum(name in (g, t) for g, t in pixels))
+    return sum(accuracies) / len(accuracies), sum(ious) / len(ious)
+
+
 @given(seed=st.integers(0, 10**6), classes=st.integers(2, 6), images=st.integers(1, 3))
 def test_scores_are_those_of_the_whole_split(seed: int, classes: int, images: int) -> None:
     rng = np.random.default_rng(seed)
@@ -63,12 +81,19 @@ def test_scores_are_those_of_the_whole_split(seed: int, classes: int, images: in
     metrics = SplitMetrics(classes)
     for guess, truth in zip(predicted, label):
         metrics.update(torch.from_numpy(guess), torch.from_numpy(truth))
-    scores = scores_of(metrics.confusion())
+    scores = scores_of(metrics.counts)
     got = (scores.pixel_accuracy, scores.mean_accuracy, scores.mean_iou)
     assert got == pytest.approx(by_loops(predicted, label, classes))
+    pairs = [(g, t) for g, t in zip(predicted, label) if (t != VOID).any()]
+    each = [by_loops_of_present(guess, truth) for guess, truth in pairs]
+    of_images = image_scores(metrics.of_images)
+    assert of_images.images == len(each)
+    assert (of_images.mean_accuracy, of_images.mean_iou) == pytest.approx(
+        tuple(sum(column) / len(each) for column in zip(*each))
+    )
     kept = label[label != VOID]
     most = np.bincount(kept, minlength=classes).argmax()
-    trivial = majority_scores(metrics.confusion())
+    trivial = majority_scores(metrics.counts)
     expected = by_loops(np.full_like(label, most), label, classes)
     assert (trivial.pixel_accuracy, trivial.mean_accuracy, trivial.mean_iou) == pytest.approx(
         expected
@@ -76,13 +101,12 @@ def test_scores_are_those_of_the_whole_split(seed: int, classes: int, images: in
 
 
 def test_an_absent_class_does_not_count_and_a_class_only_predicted_has_iou_0() -> None:
-    confusion = torch.tensor([[3, 1, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
-    scores = scores_of(confusion)
+    counts = torch.tensor([[3, 4, 0, 0], [4, 4, 0, 0], [3, 5, 0, 0]])
+    scores = scores_of(counts)
     assert scores.class_iou[:2] == pytest.approx((0.75, 0.8))
     assert math.isnan(scores.class_iou[2])
     assert scores.mean_iou == pytest.approx(0.775)
-    predicted_only = confusion.clone()
-    predicted_only[0, 2] = 1
+    predicted_only = torch.tensor([[3, 4, 0, 0], [5, 4, 0, 0], [3, 5, 1, 0]])
     assert scores_of(predicted_only).mean_iou == pytest.approx((3 / 5 + 4 / 5 + 0) / 3)
     table = score_table(scores, ("wall", "floor", "box", "lamp"))
     assert "wall" in table
@@ -90,9 +114,20 @@ def test_an_absent_class_does_not_count_and_a_class_only_predicted_has_iou_0() -
 
 
 def test_a_split_without_labels_has_no_scores() -> None:
-    scores = scores_of(torch.zeros(3, 3, dtype=torch.long))
+    metrics = SplitMetrics(3)
+    metrics.update(torch.zeros(2, 2, dtype=torch.long), torch.full((2, 2), VOID))
+    scores, of_images = scores_of(metrics.counts), image_scores(metrics.of_images)
     assert math.isnan(scores.pixel_accuracy)
     assert math.isnan(scores.mean_iou)
+    assert math.isnan(of_images.mean_iou)
+    assert of_images.images == 0
+
+
+def test_many_classes_need_no_table_of_all_pairs() -> None:
+    metrics = SplitMetrics(65_000)  # whose confusion matrix would take 34 GB
+    metrics.update(torch.tensor([[64_999, 3]]), torch.tensor([[64_999, 4]]))
+    assert scores_of(metrics.counts).mean_iou == pytest.approx(1 / 3)
+    assert image_scores(metrics.of_images).mean_iou == pytest.approx(1 / 2)
 
 
 class Ragged(RGBDDataset):
@@ -151,6 +186,8 @@ def test_labels_are_scored_at_their_own_sizes(accelerator: Accelerator) -> None:
     share = sum((h - 1) * (w - w // 2) for h, w in Ragged.sizes)
     share /= sum((h - 1) * w for h, w in Ragged.sizes)
     assert result.scores.class_share[1] == pytest.approx(share)
+    assert result.of_images.images == 3
+    assert f"IoU {100 * result.of_images.mean_iou:.2f} %" in image_summary(result.of_images)
 
 
 def test_a_crop_leaves_out_what_lies_outside(

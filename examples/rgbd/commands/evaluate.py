@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from examples.rgbd.data.files.atomic import write_atomically
-from examples.rgbd.evaluation.metrics import score_table, summary
+from examples.rgbd.evaluation.metrics import image_summary, score_table, summary
 from examples.rgbd.evaluation.scoring import SINGLE_SCALE, Evaluation, View
 from examples.rgbd.evaluation.scoring import evaluate as score_split
 from examples.rgbd.options.commands import EvaluateOptions
@@ -72,6 +72,7 @@ def evaluate(pipeline: Pipeline, options: EvaluateOptions) -> None:
         f"{first.images} images, single scale:"
     )
     print(score_table(first.scores, trained.classes))
+    print(image_summary(first.of_images))
     if first.log_depth_rmse == first.log_depth_rmse:
         print(f"root mean squared error of log-depth {first.log_depth_rmse:.4f}")
     for name, result in list(results.items())[1:]:

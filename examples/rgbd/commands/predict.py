@@ -18,31 +18,39 @@ from examples.rgbd.data import DataError, normalise
 from examples.rgbd.data.files.anything import IMAGE_ENDINGS, read_any_image
 from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.data.files.images import read_depth_png
-from examples.rgbd.data.files.units import to_metres
+from examples.rgbd.data.files.units import steps_per_metre, to_metres, to_sixteen_bits
 from examples.rgbd.evaluation.scoring import View, upsample
 from examples.rgbd.evaluation.scoring import predict as scores_of
 from examples.rgbd.networks import RDFNet, reads_depth
+from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.commands import PredictOptions
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.progress import progress_bar
+from examples.rgbd.report.overlay import overlay
 from examples.rgbd.run.accelerator import pick_device
 from examples.rgbd.run.trained import Trained, load_trained
 
-_BLEND = 0.55
-_MILLIMETRES = 1000
+_SHOWN = 3  # names that are given as examples
+_MILLIMETRE = 0.001
+_LEVEL = 255  # steps of 16 bits to a level of relative depth
 
 
 class Prediction:
     """What is predicted of one image, at its own size.
 
     Attributes:
-        labels: uint8 (H, W), class numbers.
-        metres: float32 (H, W) between near and far, or None without a depth branch.
+        labels: (H, W), class numbers: uint8 with up to 256 classes, else uint16.
+        depth: float32 (H, W): metres between near and far, levels from 1 to 256 where the depth was
+            relative, or None without a depth branch.
     """
 
-    def __init__(self, labels: NDArray[np.uint8], metres: NDArray[np.float32] | None) -> None:
+    def __init__(
+        self,
+        labels: NDArray[np.uint8] | NDArray[np.uint16],
+        depth: NDArray[np.float32] | None,
+    ) -> None:
         self.labels = labels
-        self.metres = metres
+        self.depth = depth
 
 
 @torch.no_grad()
@@ -64,7 +72,8 @@ def predict_image(
     depth = None if metres is None else torch.from_numpy(metres)[None].to(device)
     output = scores_of(trained.network, tensor, View(flip=flip), depth)
     size = image.shape[:2]
-    labels = upsample(output.logits.float(), size).argmax(1)[0].to(torch.uint8).cpu().numpy()
+    found = upsample(output.logits.float(), size).argmax(1)[0].cpu().numpy()
+    labels = found.astype(np.uint8 if len(trained.classes) <= 256 else np.uint16)
     if output.log_depth is None:
         return Prediction(labels, None)
     near, far = trained.limits
@@ -83,12 +92,17 @@ def list_images(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError(f"Expected a folder of images at {path}, but there is no such folder.")
-    found = sorted(
-        file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS and file.is_file()
+    files = sorted(
+        file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")
     )
+    found = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
     if not found:
-        raise DataError(
-            f"Expected images (PNG, JPEG, BMP, WebP, TIFF ...) in {path}, but found none."
+        raise DataError(f"Expected images ({', '.join(IMAGE_ENDINGS)}) in {path}, but found none.")
+    others = [file.name for file in files if file.suffix.lower() not in IMAGE_ENDINGS]
+    if others:
+        more = " ..." if len(others) > _SHOWN else ""
+        print(
+            f"{len(others)} files that are no images left out: {', '.join(others[:_SHOWN])}{more}"
         )
     return found
 
@@ -140,6 +154,9 @@ def predict(options: PredictOptions) -> None:
             path = options.output / f"{name}-{suffix}.png"
             write_atomically(path, partial(picture.save, format="PNG"))
     print(f"{len(files) - refused} images predicted, see {options.output}/")
+    if ARMS[trained.config.objective.objective].depth:
+        steps, unit = _steps(trained)
+        print(f"NAME-depth.png has {steps} steps to a {unit}")
     if refused:
         raise OptionError(
             f"Expected {len(files)} readable images, but {refused} could not be read."
@@ -162,7 +179,7 @@ def _check_depth(options: PredictOptions, trained: Trained) -> None:
 
 
 def _read_metres(path: Path, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    metres = to_metres(read_depth_png(path), 1 / _MILLIMETRES, path)
+    metres = to_metres(read_depth_png(path), _MILLIMETRE, path)
     if metres.shape != image.shape[:2]:
         raise DataError(
             f"Expected depth of {image.shape[0]} x {image.shape[1]}, the size of its image, in "
@@ -171,14 +188,21 @@ def _read_metres(path: Path, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return metres
 
 
+def _steps(trained: Trained) -> tuple[int, str]:
+    """Steps of the stored depth, and to what."""
+    if trained.metric:
+        return steps_per_metre(trained.limits[1]), "metre"
+    return _LEVEL, "level of 1 to 256"
+
+
 def _pictures(
     trained: Trained, image: NDArray[np.uint8], prediction: Prediction
 ) -> Iterator[tuple[str, Image.Image]]:
-    labels = Image.fromarray(prediction.labels, "P")
-    labels.putpalette(trained.palette.tobytes())
+    labels = Image.fromarray(prediction.labels)
+    if prediction.labels.dtype == np.uint8:  # a palette has no more than 256 colours
+        labels.putpalette(trained.palette.tobytes())
     yield "labels", labels
-    colours = trained.palette[prediction.labels].astype(np.float32)
-    blend = _BLEND * colours + (1 - _BLEND) * image
-    yield "overlay", Image.fromarray(blend.round().astype(np.uint8))
-    if prediction.metres is not None:
-        yield "depth", Image.fromarray((_MILLIMETRES * prediction.metres).round().astype(np.uint16))
+    yield "overlay", overlay(image, prediction.labels, trained.classes, trained.palette)
+    if prediction.depth is not None:
+        steps, _ = _steps(trained)
+        yield "depth", Image.fromarray(to_sixteen_bits(prediction.depth, steps))

@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from examples.rgbd.class_weights import class_weights, given_weights
-from examples.rgbd.evaluation.metrics import score_table, summary
+from examples.rgbd.evaluation.metrics import image_summary, score_table, summary
 from examples.rgbd.launch import parse_train, value_of
 from examples.rgbd.networks import NETWORKS
 from examples.rgbd.objectives import ARMS
@@ -151,6 +151,7 @@ def _run(
         best = engine.epoch if engine.best is None else engine.best["epoch"]
         print(f"\nTest split, {result.images} images, weights of epoch {best}:")
         print(score_table(result.scores, frames.classes))
+        print(image_summary(result.of_images))
         print(f"(the most frequent class everywhere: {summary(result.baseline)})")
         print(f"{time.perf_counter() - began:.0f} s in all; everything is in {folder.path}/")
 

@@ -16,12 +16,13 @@ from examples.rgbd.data.dataset import FrameSource
 from examples.rgbd.data.description import MANIFEST, DepthFormat, Description, LabelFormat
 from examples.rgbd.data.files.atomic import PARTS, write_bytes
 from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.data.files.units import steps_per_metre, to_sixteen_bits
 from examples.rgbd.data.inspect.pool import for_each_frame
 from examples.rgbd.data.plain import frame_files
 from examples.rgbd.data.spec import Split
 
 _FOLDERS = ("image", "label", "depth")
-_LEVEL = 65535 / 256  # steps of 16 bits to a level of relative depth
+_LEVEL = 65534 / 256  # steps of 16 bits to a level of relative depth
 
 
 def encode_png(array: np.ndarray) -> bytes:
@@ -29,6 +30,14 @@ def encode_png(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(array).save(stream, "PNG")
     return stream.getvalue()
+
+
+def _steps(frames: FrameSource) -> float:
+    """Steps of 16 bits to a metre, or to a level of relative depth."""
+    if not frames.metric:
+        return _LEVEL
+    # What other layouts hold is indoors, and millimetres is what their readers expect.
+    return steps_per_metre(frames.depth_limits[1]) if frames.layout == "described" else 1000
 
 
 def _is_copy_of(target: Path | None, source: Path | None) -> bool:
@@ -77,8 +86,7 @@ def write_frame(destination: Path, dataset: FrameSource, index: int) -> bool:
         other.unlink(missing_ok=True)  # of a source that had the image in another format
         _store(written.label, encode_png(sample.label), source.label)
         if source.depth is not None and written.depth is not None:
-            per_unit = 1000 if dataset.metric else _LEVEL
-            stored = np.minimum(np.rint(sample.depth * per_unit), 65535).astype(np.uint16)
+            stored = to_sixteen_bits(sample.depth, _steps(dataset))
             _store(written.depth, encode_png(stored), source.depth)
     except OSError as error:
         raise DataError(
@@ -162,7 +170,9 @@ def _manifest(first: FrameSource, source: Path | None) -> dict[str, Any]:
         }
     spec = first.spec
     depth = (
-        DepthFormat() if spec.metric else DepthFormat(per_metre=1.0, missing=(0,), kind="relative")
+        DepthFormat(per_metre=_steps(first))
+        if spec.metric
+        else DepthFormat(per_metre=1.0, missing=(0,), kind="relative")
     )
     description = Description(
         name=spec.name,

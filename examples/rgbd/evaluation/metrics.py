@@ -1,4 +1,4 @@
-"""Pixel accuracy, mean accuracy and IoU, from one confusion matrix over a whole split."""
+"""Pixel accuracy, mean accuracy and IoU, from counts over a whole split; and means over its images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from examples.rgbd.data import VOID
 
@@ -31,13 +30,53 @@ class Scores:
     class_share: tuple[float, ...]
 
 
-def scores_of(confusion: Tensor) -> Scores:
-    """Figures from counts (C, C) with the label in rows and the prediction in columns.
+@dataclass(frozen=True)
+class ImageScores:
+    """Means over images, of the classes that occur in the labels of each, as shares in [0, 1].
 
-    Without any labelled pixel every figure is NaN.
+    Not the figures of `Scores`, where a class counts once in a split: here a class that is in few
+    images counts in these alone, and one that is predicted where it is not costs nothing but what
+    it takes from others. Some papers report these under the same names.
+
+    Attributes:
+        mean_accuracy: mean over images of the mean accuracy of its classes.
+        mean_iou: likewise of the IoU.
+        images: how many have labelled pixels.
     """
-    counts = confusion.double().cpu()
-    right, labels, predictions = counts.diag(), counts.sum(1), counts.sum(0)
+
+    mean_accuracy: float
+    mean_iou: float
+    images: int
+
+
+def class_counts(predicted: Tensor, label: Tensor, num_classes: int) -> Tensor:
+    """Labelled pixels of each class that are right, that have it, and that are taken for it.
+
+    The diagonal and the sums of the confusion matrix, which itself would have C x C counts.
+
+    Args:
+        predicted: predicted classes, any shape.
+        label: labels of the same shape, ``VOID`` = void.
+        num_classes: C.
+
+    Returns:
+        int64 (3, C).
+    """
+    # Void goes to a last bin, which is cut off: nothing is selected, and shapes stay.
+    void = label == VOID
+    kinds = (
+        label.masked_fill(void | (predicted != label), num_classes),
+        label.masked_fill(void, num_classes),
+        predicted.masked_fill(void, num_classes),
+    )
+    return torch.stack(
+        [kind.flatten().bincount(minlength=num_classes + 1)[:num_classes] for kind in kinds]
+    )
+
+
+def scores_of(counts: Tensor) -> Scores:
+    """Figures from counts (3, C); see `class_counts`. Without any labelled pixel all are NaN."""
+    right, labels, predictions = counts.double().cpu()
     total = labels.sum()
     iou = right / (labels + predictions - right)
     return Scores(
@@ -49,35 +88,51 @@ def scores_of(confusion: Tensor) -> Scores:
     )
 
 
-def majority_scores(confusion: Tensor) -> Scores:
+def majority_scores(counts: Tensor) -> Scores:
     """What calling every pixel by the split's most frequent class would score: the trivial bar."""
-    labels = confusion.sum(1)
-    trivial = torch.zeros_like(confusion)
-    trivial[:, labels.argmax()] = labels
-    return scores_of(trivial)
+    labels = counts[1]
+    most = labels.argmax()
+    right, predictions = torch.zeros_like(labels), torch.zeros_like(labels)
+    right[most], predictions[most] = labels[most], labels.sum()
+    return scores_of(torch.stack([right, labels, predictions]))
 
 
 class SplitMetrics:
-    """Collects a split image by image; processes that see parts of it are summed up exactly.
+    """Collects a split image by image. What processes have of it is summed up exactly.
 
     Args:
         num_classes: C.
         device: where predictions and labels are.
+
+    Attributes:
+        counts: float64 (3, C), see `class_counts`; whole numbers.
+        of_images: float64 (3,), sums over images of mean accuracy and mean IoU, and their number.
     """
 
     def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
-        self._matrix = MulticlassConfusionMatrix(
-            num_classes, ignore_index=VOID, validate_args=False
-        ).to(device)
+        self.counts = torch.zeros(3, num_classes, dtype=torch.float64, device=device)
+        self.of_images = torch.zeros(3, dtype=torch.float64, device=device)
 
     def update(self, predicted: Tensor, label: Tensor) -> None:
-        """Add predicted classes (..., H, W) and labels of the same shape, 255 = void."""
-        self._matrix.update(predicted, label)
+        """Add the predicted classes (H, W) of one image and its labels, ``VOID`` = void."""
+        counts = class_counts(predicted, label, self.counts.shape[1]).double()
+        self.counts += counts
+        right, labels, predictions = counts
+        present = labels > 0
+        number = present.sum().clamp(min=1)
+        accuracy = right / labels.clamp(min=1)
+        iou = right / (labels + predictions - right).clamp(min=1)
+        for place, share in enumerate((accuracy, iou)):
+            self.of_images[place] += share.where(present, 0.0).sum() / number
+        self.of_images[2] += present.any()
 
-    def confusion(self) -> Tensor:
-        """Counts (C, C) over everything that all processes have seen."""
-        matrix: Tensor = self._matrix.compute()
-        return matrix
+
+def image_scores(of_images: Tensor) -> ImageScores:
+    """Means from the sums of `SplitMetrics`; NaN without any labelled image."""
+    accuracy, iou, images = of_images.tolist()
+    if not images:
+        return ImageScores(float("nan"), float("nan"), 0)
+    return ImageScores(accuracy / images, iou / images, int(images))
 
 
 def score_table(scores: Scores, classes: tuple[str, ...]) -> str:
@@ -96,4 +151,12 @@ def summary(scores: Scores) -> str:
     return (
         f"pixel accuracy {100 * scores.pixel_accuracy:.2f} %, "
         f"mean accuracy {100 * scores.mean_accuracy:.2f} %, mean IoU {100 * scores.mean_iou:.2f} %"
+    )
+
+
+def image_summary(scores: ImageScores) -> str:
+    """The two means over images in percent, and what they are."""
+    return (
+        f"averaged over {scores.images} images, over the classes in the labels of each: mean "
+        f"accuracy {100 * scores.mean_accuracy:.2f} %, mean IoU {100 * scores.mean_iou:.2f} %"
     )

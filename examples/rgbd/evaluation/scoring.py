@@ -14,7 +14,14 @@ from torch.utils.data import Dataset, Subset
 import lwm_loss.functional as LF
 from examples.rgbd.data import VOID, Resized, RGBDDataset
 from examples.rgbd.data.loading import Ragged, batches, collate_ragged, loader
-from examples.rgbd.evaluation.metrics import Scores, SplitMetrics, majority_scores, scores_of
+from examples.rgbd.evaluation.metrics import (
+    ImageScores,
+    Scores,
+    SplitMetrics,
+    image_scores,
+    majority_scores,
+    scores_of,
+)
 from examples.rgbd.networks import reads_depth, run_network
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.pipeline import Crop
@@ -60,6 +67,7 @@ class Evaluation:
 
     Attributes:
         scores: of the predicted labels, at each label map's own size.
+        of_images: means over images of the same.
         baseline: of calling everything by the most frequent class.
         loss: cross-entropy, mean over the labelled pixels (L_s); with class weights as torch has it.
         log_depth_rmse: root mean squared error of log-depth; NaN without a depth branch.
@@ -67,6 +75,7 @@ class Evaluation:
     """
 
     scores: Scores
+    of_images: ImageScores
     baseline: Scores
     loss: float
     log_depth_rmse: float
@@ -209,10 +218,11 @@ def evaluate(
                 sums[3] += (levels > 0).sum()
     network.train(was_training)
     totals = accelerator.reduce(sums, "sum").tolist()
-    confusion = metrics.confusion()
+    counts, of_images = accelerator.reduce((metrics.counts, metrics.of_images), "sum")
     return Evaluation(
-        scores=scores_of(confusion),
-        baseline=majority_scores(confusion),
+        scores=scores_of(counts),
+        of_images=image_scores(of_images),
+        baseline=majority_scores(counts),
         loss=totals[0] / totals[1] if totals[1] else float("nan"),
         log_depth_rmse=(totals[2] / totals[3]) ** 0.5 if totals[3] else float("nan"),
         images=length,

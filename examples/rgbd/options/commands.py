@@ -102,7 +102,8 @@ class PredictOptions:
     """Folder of colour images (PNG, JPEG, BMP, WebP, TIFF ...) of any size, or one image."""
     output: Path = Path("predictions")
     """Folder to write to. For each image: NAME-labels.png, whose pixels are class numbers (their
-    names are in classes.json), NAME-overlay.png to look at, and NAME-depth.png in millimetres.
+    names are in classes.json), NAME-overlay.png to look at, with a legend, and NAME-depth.png in
+    millimetres (coarser if far lies beyond 65 m; levels if the depth was relative).
     NAME includes the ending where two images differ in nothing else."""
     depth: Path | None = None
     """Folder of the depth of each image, for a network that reads it: PNG of the same name, 16 bits

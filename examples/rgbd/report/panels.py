@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -25,7 +24,6 @@ from examples.rgbd.options.groups import ObjectiveOptions
 from lwm_loss.plotting import DROPPED_COLOUR, VOID_COLOUR, plot_weight_maps
 
 _DPI = 110
-_FEW = 20
 
 
 def spread(length: int, count: int) -> list[int]:
@@ -48,6 +46,7 @@ def draw_panels(
     objective: ObjectiveOptions,
     classes: tuple[str, ...],
     palette: Any,
+    metric: bool = True,
     curriculum: lwm.SelfPacedCurriculum | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Path]:
@@ -65,6 +64,7 @@ def draw_panels(
         objective: gives cells, bins and fusion.
         classes: class names.
         palette: (C, 3) colours.
+        metric: show depth in metres; otherwise in levels.
         curriculum: adds the kept part of M.
         device: of the network.
 
@@ -73,9 +73,6 @@ def draw_panels(
     """
     files = []
     weighting = weight_module(objective)
-    if len(classes) <= _FEW:
-        # The usual colours of labels are dark; a few classes look better in matplotlib's.
-        palette = (255 * np.array(colormaps["tab20"].colors[: len(classes)])).round()  # type: ignore[attr-defined]
     for shown in _predicted(network, dataset, count, image_size, limits, device):
         title = f"{shown.name}, {caption}"
         if shown.log_depth is None:
@@ -91,7 +88,7 @@ def draw_panels(
                 curriculum=curriculum,
                 class_names=classes,
                 palette=palette,
-                metres=limits,
+                metres=limits if metric else None,
                 title=title,
             )
         files.append(_save(figure, folder / f"{prefix}-{shown.name}.png"))

@@ -116,6 +116,10 @@ def figures_of(result: Evaluation, classes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "images": result.images,
         **means(result.scores),
+        "averaged_over_images": {
+            "mean_accuracy": plain(result.of_images.mean_accuracy),
+            "mean_iou": plain(result.of_images.mean_iou),
+        },
         "log_depth_rmse": plain(result.log_depth_rmse),
         "class_iou": {name: plain(iou) for name, iou in zip(classes, result.scores.class_iou)},
         "majority_class": means(result.baseline),

@@ -16,8 +16,9 @@ from examples.rgbd.data.files.arrays import load_array
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.images import FORMATS, decode, orientation_of, read_bytes, read_image
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".npy")
-NUMBER_ENDINGS = (".png", ".tif", ".tiff", ".npy", ".pgm", ".bmp")
+IMAGE_ENDINGS = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".npy",
+)  # fmt: skip
 
 
 def read_any_image(path: Path) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ Classes = Any
 MILLIMETRE = 0.001  # in metres
 INDOOR = (0.1, 30.0)
 """Metres between which the farthest point of a room lies; one read in the wrong unit does not."""
+_STEPS = (1000, 256, 100, 10)  # millimetres; as KITTI; centimetres; decimetres
 _HOLE = 65535  # of 16 bits: what a sensor or a program writes where it saw nothing
 
 
@@ -87,6 +88,19 @@ def missing_at(stored: NDArray[Any], numbers: Sequence[float]) -> NDArray[np.boo
     for number in numbers:
         missing |= stored == number
     return missing
+
+
+def steps_per_metre(far: float) -> int:
+    """Steps to a metre with which 16 bits hold depth up to `far` metres: 1000 if they can."""
+    return next((steps for steps in _STEPS if far * steps < _HOLE), 1)
+
+
+def to_sixteen_bits(depth: NDArray[np.float32], steps: float) -> NDArray[np.uint16]:
+    """Depth as 16-bit numbers, `steps` to its unit; 0 stays 0, and 65535, a hole, is avoided."""
+    stored: NDArray[np.uint16] = np.minimum(np.rint(depth * float(steps)), _HOLE - 1).astype(
+        np.uint16
+    )
+    return stored
 
 
 def to_metres(
