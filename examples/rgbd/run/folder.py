@@ -18,7 +18,7 @@ from examples.rgbd.options.as_json import from_plain, to_plain
 from examples.rgbd.options.groups import OptionError, TrainConfig
 from examples.rgbd.run.checkpoint import LATEST, PREVIOUS
 
-_PACKAGES = ("torch", "numpy", "accelerate", "transformers", "torchmetrics", "pillow", "scipy")
+_PACKAGES = ("torch", "numpy", "accelerate", "transformers", "pillow", "scipy")
 _LOCK = ".lock"
 
 
