@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import lwm_loss as lwm
 from examples.rgbd.data import SAMPLE_VOID as VOID
+from examples.study import weight_maps
 from examples.study import weightings as W
 from examples.study.decoders import NUM_LEVELS
 from examples.study.weightings import Equal, Setting, Visit, hard_pixels
@@ -136,20 +137,22 @@ ARMS: dict[str, Arm] = {
         lambda setting: W.Shuffled(setting.seed),
     ),
     "other-image": Arm(
-        "M of another image", "Eq. 4, M rolled by one image, M's mass", _equal(W.another_image)
+        "M of another image",
+        "Eq. 4, M rolled by one image, M's mass",
+        _equal(weight_maps.another_image),
     ),
-    "delta": Arm("Delta alone", "Eq. 4, Delta with M's mass", _equal(W.wrong)),
-    "easy": Arm("2 - M", "Eq. 4, 2 - M with M's mass", _equal(W.opposite)),
+    "delta": Arm("Delta alone", "Eq. 4, Delta with M's mass", _equal(weight_maps.wrong)),
+    "easy": Arm("2 - M", "Eq. 4, 2 - M with M's mass", _equal(weight_maps.opposite)),
     # Class weights
     "cw": Arm(
         "class weights",
         "Eq. 4, 1 / sqrt(share of the class) with M's mass",
-        lambda setting: Equal(W.ClassWeights(setting.class_share)),
+        lambda setting: Equal(weight_maps.ClassWeights(setting.class_share)),
     ),
     "cw*m": Arm(
         "class weights times M",
         "Eq. 4, M / sqrt(share of the class) with M's mass",
-        lambda setting: Equal(W.ClassWeights(setting.class_share).times_mined),
+        lambda setting: Equal(weight_maps.ClassWeights(setting.class_share).times_mined),
     ),
     # When and how
     "late": Arm(
@@ -167,57 +170,59 @@ ARMS: dict[str, Arm] = {
         lambda setting: W.AveragedZ(setting.frames, setting.grid),
     ),
     "depth-edges": Arm(
-        "depth edges", "Eq. 4, 1 at depth edges, M's mass", _equal(W.at_depth_edges)
+        "depth edges", "Eq. 4, 1 at depth edges, M's mass", _equal(weight_maps.at_depth_edges)
     ),
     "edges-early": Arm(
         "depth edges, first half",
         "as depth-edges, 0 after half of the steps",
-        _equal(W.at_depth_edges, until=0.5),
+        _equal(weight_maps.at_depth_edges, until=0.5),
     ),
     "edges-half": Arm(
         "depth edges, half mass",
         "as depth-edges, half of M's mass",
-        _equal(W.at_depth_edges, scale=0.5),
+        _equal(weight_maps.at_depth_edges, scale=0.5),
     ),
     "edges-double": Arm(
         "depth edges, double mass",
         "as depth-edges, twice M's mass",
-        _equal(W.at_depth_edges, scale=2.0),
+        _equal(weight_maps.at_depth_edges, scale=2.0),
     ),
     "outlines": Arm(
         "label boundaries at depth edges",
         "Eq. 4, 1 where both are, M's mass",
-        _equal(W.boundaries_at_depth_edges),
+        _equal(weight_maps.boundaries_at_depth_edges),
     ),
     "flat-boundaries": Arm(
         "label boundaries in flat depth",
         "Eq. 4, 1 there, M's mass",
-        _equal(W.boundaries_in_flat_depth),
+        _equal(weight_maps.boundaries_in_flat_depth),
     ),
     "no-edges": Arm(
-        "M but at depth edges", "Eq. 4, M set to 0 at depth edges", _equal(W.away_from_depth_edges)
+        "M but at depth edges",
+        "Eq. 4, M set to 0 at depth edges",
+        _equal(weight_maps.away_from_depth_edges),
     ),
-    "surface": Arm("depth squared", "Eq. 4, D*^2 with M's mass", _equal(W.surface)),
-    "closeness": Arm("inverse depth", "Eq. 4, 1 / D* with M's mass", _equal(W.closeness)),
+    "surface": Arm("depth squared", "Eq. 4, D*^2 with M's mass", _equal(weight_maps.surface)),
+    "closeness": Arm("inverse depth", "Eq. 4, 1 / D* with M's mass", _equal(weight_maps.closeness)),
     "above-class": Arm(
         "Z above the class's rate",
         "Eq. 4, max(Z - the class's error rate, 0) with M's mass",
-        lambda setting: Equal(W.AboveClass(_classes(setting))),
+        lambda setting: Equal(weight_maps.AboveClass(_classes(setting))),
     ),
     "region-rare": Arm(
         "rare in the region",
         "Eq. 4, 1 / sqrt(share of the class in its depth-aware region)",
-        lambda setting: Equal(W.Rarity(_classes(setting), "region")),
+        lambda setting: Equal(weight_maps.Rarity(_classes(setting), "region")),
     ),
     "bin-rare": Arm(
         "rare at the depth",
         "Eq. 4, 1 / sqrt(pixels of the class in its depth bin)",
-        lambda setting: Equal(W.Rarity(_classes(setting), "bin")),
+        lambda setting: Equal(weight_maps.Rarity(_classes(setting), "bin")),
     ),
     "cw+edges": Arm(
         "class weights, double at depth edges",
         "Eq. 4, with M's mass",
-        lambda setting: Equal(W.ClassWeights(setting.class_share).times_depth_edges),
+        lambda setting: Equal(weight_maps.ClassWeights(setting.class_share).times_depth_edges),
     ),
 }
 
