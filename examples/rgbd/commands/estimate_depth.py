@@ -40,7 +40,7 @@ def estimate_depth(options: EstimateDepthOptions) -> None:
     """Write a depth map for each image that has none yet, then name them in the lists."""
     root = options.folder.expanduser()
     described = (root / MANIFEST).exists() and options.images is None
-    rows = _listed(root) if described else {}
+    rows = _listed(root, options) if described else {}
     if described:
         images = [row[0] for split in rows.values() for row in split]
     else:
@@ -78,8 +78,12 @@ def estimate_depth(options: EstimateDepthOptions) -> None:
         )
 
 
-def _listed(root: Path) -> dict[Split, list[tuple[str, str]]]:
-    """Image and label of each frame of each split, as the lists name them."""
+def _listed(root: Path, options: EstimateDepthOptions) -> dict[Split, list[tuple[str, str]]]:
+    """Image and label of each frame of each split, as the lists name them.
+
+    Raises:
+        DataError: they name depth already that is not this command's.
+    """
     content = read_json(root / MANIFEST)
     if is_prepared(content):
         raise DataError(
@@ -91,14 +95,24 @@ def _listed(root: Path) -> dict[Split, list[tuple[str, str]]]:
     for split in _SPLITS:
         if split in description.splits:
             frames = DescribedFrames(root, split, description)
+            files = [frames.files(index) for index in range(len(frames))]
+            _check_replaced([each.depth for each in files], root, options)
             rows[split] = [
-                (
-                    frames.files(index).image.relative_to(root).as_posix(),
-                    frames.files(index).label.relative_to(root).as_posix(),
-                )
-                for index in range(len(frames))
+                (each.image.relative_to(root).as_posix(), each.label.relative_to(root).as_posix())
+                for each in files
             ]
     return rows
+
+
+def _check_replaced(depths: list[Path | None], root: Path, options: EstimateDepthOptions) -> None:
+    """See that the lists do not lose the depth that they name."""
+    own = root / options.output
+    measured = [path for path in depths if path is not None and own not in path.parents]
+    if measured and not options.replace:
+        raise OptionError(
+            f"Expected lists without depth, but those of {root} name {len(measured)} depth maps, "
+            f"such as {measured[0]}: did you mean --replace, by which they name the estimated depth?"
+        )
 
 
 def _record(options: EstimateDepthOptions) -> bytes:
@@ -120,7 +134,10 @@ def _check_record(folder: Path, options: EstimateDepthOptions) -> None:
 
 def _load(options: EstimateDepthOptions) -> Any:
     from transformers import pipeline
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # of the weights; the images have one
     try:
         return pipeline("depth-estimation", model=options.model, device=pick_device(options.device))
     except (OSError, ValueError, KeyError, ImportError) as error:

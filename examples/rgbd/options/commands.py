@@ -201,5 +201,7 @@ class EstimateDepthOptions:
     predicts: Literal["inverse", "relative", "metres"] = "inverse"
     """What the model gives: inverse falls with the distance up to scale and offset (Depth Anything,
     MiDaS, DPT); relative rises with it; metres are metres (ZoeDepth, Depth Anything Metric)."""
+    replace: bool = False
+    """The lists name the estimated depth in place of what they name now; no file is removed."""
     device: Device = "auto"
     """auto takes the GPU if there is one."""
