@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from examples.rgbd.data.described import frame_names
 from examples.rgbd.data.description import parse_description
 from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
 from examples.rgbd.data.pairing import pair
+from examples.rgbd.options.groups import DataOptions
 from examples.rgbd.pipeline import ANY_FOLDER
+from examples.rgbd.splits import open_frames
 from tests.examples.layout_writers import refusal
 
 SIZE = (12, 16)
@@ -223,3 +226,214 @@ def test_a_list_without_tabs_is_refused(tmp_path: Path) -> None:
     (root / "train.txt").write_text("rgb/scene0_view0.png seg/scene0_view0.png\n")
     with pytest.raises(DataError, match="apart by a tab"):
         ANY_FOLDER.spec.open(root, "train")
+
+
+# --- what `init` knows of data sets that are handed out -----------------------------------------
+
+
+def _picture(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def _array(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)
+
+
+def _frame(number: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colour, classes (-1 void) and metres."""
+    rng = np.random.default_rng(number)
+    label = rng.integers(-1, classes, SIZE)
+    label[0, 0], label[0, 1] = -1, classes - 1
+    metres = rng.integers(1000, 9000, SIZE) / 1000
+    metres[2, 2] = 0
+    return rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8), label, metres
+
+
+def _write_nyud_mt(root: Path) -> None:
+    for number in range(4):
+        image, label, metres = _frame(number, 40)
+        _picture(root / f"images/{number:04d}.png", image)
+        _picture(root / f"segmentation/{number:04d}.png", (label + 1).astype(np.uint8))
+        _array(root / f"depth/{number:04d}.npy", metres.astype(np.float32))
+    (root / "gt_sets").mkdir()
+    (root / "gt_sets/val.txt").write_text("0001\n")
+
+
+def _write_scannet(root: Path) -> None:
+    for number in range(4):
+        image, label, metres = _frame(number, 40)
+        scene = root / f"scene{number:04d}_00"
+        _picture(scene / f"color/{number:06d}.jpg", np.kron(image, np.ones((2, 2, 1), np.uint8)))
+        _picture(scene / f"label/{number:06d}.png", np.kron((label + 1), [[1, 1]] * 2).astype("u1"))
+        _picture(scene / f"depth/{number:06d}.png", (1000 * metres).round().astype(np.uint16))
+
+
+def _write_cityscapes(root: Path) -> None:
+    for number, split in enumerate(("train", "train", "val")):
+        image, label, metres = _frame(number, 19)
+        name = f"{split}/aachen/aachen_{number:06d}_000019_"
+        _picture(root / f"leftImg8bit/{name}leftImg8bit.png", image)
+        _picture(
+            root / f"gtFine/{name}gtFine_labelTrainIds.png",
+            np.where(label < 0, 255, label).astype("u1"),
+        )
+        _picture(root / f"gtFine/{name}gtFine_color.png", image)
+        disparity = np.where(metres > 0, 40_000 / np.maximum(metres, 1), 0)
+        _picture(root / f"disparity/{name}disparity.png", disparity.astype(np.uint16))
+
+
+def _write_mtan(root: Path) -> None:
+    for number, split in enumerate(("train", "train", "val")):
+        image, label, metres = _frame(number, 13)
+        _array(root / f"{split}/image/{number}.npy", image / 255.0)
+        _array(root / f"{split}/label/{number}.npy", label.astype(np.float64))
+        _array(root / f"{split}/depth/{number}.npy", metres[..., None])
+
+
+PRESETS = {
+    "nyud-mt": (_write_nyud_mt, 40, 3, True),
+    "scannet25k": (_write_scannet, 40, 3, True),
+    "cityscapes": (_write_cityscapes, 19, 2, False),
+    "mtan": (_write_mtan, 13, 2, True),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_describes_its_data_set(tmp_path: Path, preset: str) -> None:
+    writer, classes, train, metric = PRESETS[preset]
+    writer(tmp_path)
+    launch.init([str(tmp_path), "--preset", preset])
+    frames = ANY_FOLDER.spec.open(tmp_path, "train")
+    assert (len(frames), len(frames.classes), frames.metric) == (train, classes, metric)
+    for index in range(len(frames)):
+        sample = frames[index]
+        number = re.search(r"\d+", frames.files(index).image.stem)
+        image, label, metres = _frame(int(number[0]), classes)
+        if preset == "cityscapes":  # disparity falls with the distance
+            order = np.argsort(metres[metres > 0], kind="stable")
+            levels = sample.depth[metres > 0][order]
+            assert (np.diff(levels) >= 0).all()
+            assert (levels[0], levels[-1]) == (1, 256)
+            assert (sample.depth[metres == 0] == 0).all()
+        else:
+            step = 2 if preset == "scannet25k" else 1  # whose depth is smaller than its images
+            np.testing.assert_allclose(sample.depth[::step, ::step], metres, atol=1e-6)
+        if preset != "scannet25k":
+            np.testing.assert_array_equal(sample.image, image)
+        step = sample.label.shape[0] // SIZE[0]
+        np.testing.assert_array_equal(sample.label[::step, ::step], np.where(label < 0, 255, label))
+
+
+def test_tables_of_hugging_face_are_told_what_to_do_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/train-00000-of-00002.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SystemExit):
+        launch.init([str(tmp_path), "--images", "*.png", "--labels", "*.png"])
+    assert "datasets.load_dataset" in capsys.readouterr().err
+
+
+# --- wrong uses -----------------------------------------------------------------------------------
+
+
+MISUSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "images and labels swapped": (
+        ("--images", "seg/*.png", "--labels", "rgb/*.*"), ("--images and --labels the other way",)
+    ),
+    "labels and depth swapped": (
+        ("--images", "rgb/*.*", "--labels", "metres/*.npy", "--depth", "seg/*.png"),
+        ("metres/", "fractions", "is it depth"),
+    ),
+    "a first class that leaves some out": (
+        ("--images", "rgb/*.*", "--labels", "seg/*.png", "--void", "0", "--first-class", "2"),
+        ("found 1", "--first-class"),
+    ),
+    "too few classes": (
+        ("--images", "rgb/*.*", "--labels", "seg/*.png", "--num-classes", "2"),
+        ("found 2", "--num-classes"),
+    ),
+    "names that do not belong": (
+        ("--images", "rgb/scene0_*.jpg", "--labels", "seg/*view0.png"), ("names belong together",)
+    ),
+    "near beyond far": (
+        ("--images", "rgb/*.*", "--labels", "seg/*.png", "--depth", "metres/*.npy", "--near", "9",
+         "--far", "3"),
+        ("--near < --far",),
+    ),
+    "a group that is in no name": (
+        ("--images", "rgb/*.*", "--labels", "seg/*.png", "--group", "room"), ("--group", "room")
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MISUSES)
+def test_a_wrong_use_of_init_ends_in_a_sentence_that_helps(
+    tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args, parts = MISUSES[case]
+    root = write(tmp_path / "office")
+    with pytest.raises(SystemExit):
+        launch.init([str(root), *args])
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("error: Expected ")
+    for part in parts:
+        assert part in message, message
+    assert not (root / "dataset.json").exists()
+
+
+@pytest.mark.parametrize("stored_per_metre", [1, 100, 1000])
+def test_a_wrong_unit_is_said_before_a_run(tmp_path: Path, stored_per_metre: int) -> None:
+    """Metres that are called millimetres, and the other way round."""
+    root = write(tmp_path / "office")
+    describe(root)
+    path = root / "dataset.json"
+    content = json.loads(path.read_text())
+    content["depth"]["per_metre"] = stored_per_metre
+    path.write_text(json.dumps(content))
+    frames = ANY_FOLDER.spec.open(root, "train")
+    if stored_per_metre == 1:
+        check_frames(frames, frames.depth_limits)
+    else:
+        refusal(lambda: check_frames(frames, frames.depth_limits), "another unit", "outside")
+
+
+def test_a_folder_may_be_called_as_a_data_set_of_its_own_kind(tmp_path: Path) -> None:
+    root = write(tmp_path / "nyudv2")
+    assert describe(root)["name"] == "nyudv2-described"
+    assert len(ANY_FOLDER.spec.open(root, "test")) == 2
+
+
+def test_depth_is_not_asked_for_where_it_is_not_used(tmp_path: Path) -> None:
+    root = write(tmp_path / "office", depth=False)
+    args = ["--images", "rgb/*.*", "--labels", "seg/*.png", "--void", "0"]
+    launch.init([str(root), *args])
+    options = DataOptions(data=root)
+    frames = open_frames(ANY_FOLDER, options, quiet=True, needs_depth=False)
+    assert (frames.train[0].depth == 0).all()
+    refusal(lambda: open_frames(ANY_FOLDER, options, quiet=True), "--objective s")
+
+
+def test_one_frame_without_any_depth_ends_no_run(tmp_path: Path) -> None:
+    root = write(tmp_path / "office")
+    describe(root)
+    for path in sorted((root / "metres").iterdir())[:2]:
+        np.save(path, np.zeros(SIZE, np.float32))
+    frames = open_frames(ANY_FOLDER, DataOptions(data=root), quiet=True)
+    assert min(frames.train[k].depth.max() for k in range(len(frames.train))) == 0
+
+
+def test_far_depth_survives_prepare(tmp_path: Path) -> None:
+    """Streets: 65.535 m is as far as 16 bits of millimetres go."""
+    root = write(tmp_path / "street")
+    for path in (root / "metres").iterdir():
+        np.save(path, 20 * np.load(path))
+    describe(root)
+    launch.prepare(ANY_FOLDER, [str(root), str(tmp_path / "plain"), "--workers", "0"])
+    for before, after in zip(
+        *(ANY_FOLDER.spec.open(place, "train") for place in (root, tmp_path / "plain")), strict=True
+    ):
+        np.testing.assert_allclose(before.depth, after.depth, atol=1 / 256)
+        assert before.depth.max() in (0, pytest.approx(100, abs=10))

@@ -136,8 +136,8 @@ def _load(options: EstimateDepthOptions) -> Any:
     from transformers import pipeline
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()  # of the weights; the images have one
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return pipeline("depth-estimation", model=options.model, device=pick_device(options.device))
     except (OSError, ValueError, KeyError, ImportError) as error:

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from examples.rgbd.data import IMAGENET_MEAN, IMAGENET_STD
 from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.evaluation.scoring import upsample
+from examples.rgbd.networks import reads_depth
+from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.commands import ExportOptions
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.run.trained import Trained, load_trained
@@ -78,8 +80,7 @@ def export(options: ExportOptions) -> None:
     ending = ".pt2" if options.torch else ".onnx"
     if options.output.suffix != ending:
         raise OptionError(f"Expected a file that ends in {ending}, but got {options.output}.")
-    if options.with_depth and trained.use_of_depth == "none":
-        raise OptionError(f"Expected a run that predicts depth, but {trained.path} has none.")
+    check_exportable(options, trained)
     deployed = Deployed(
         trained, options.outputs, preprocess=options.preprocess, with_depth=options.with_depth
     ).eval()
@@ -89,11 +90,9 @@ def export(options: ExportOptions) -> None:
     write = _write_program if options.torch else partial(_write_onnx, opset=options.opset)
     with _quiet():
         content = write(deployed, example, dynamic=not options.fixed_size)
-    sizes = [(2, height, width)] if options.fixed_size else [
-        (1, height, width), (3, height, width), (2, height - 32, width + 64), (1, height + 19, width),
-    ]  # fmt: skip
+    sizes = sizes_to_compare(height, width, options.fixed_size)
     runner = _program_runner(content) if options.torch else _onnx_runner(content)
-    worst, same = _compare(deployed, runner, sizes)
+    worst, same = compare(deployed, runner, sizes)
     write_atomically(options.output, lambda file: file.write(content))
     kind = "torch.export" if options.torch else "onnxruntime"
     print(f"{options.output}  {len(content) / 2**20:.1f} MiB, {', '.join(deployed.names)}")
@@ -102,6 +101,33 @@ def export(options: ExportOptions) -> None:
         f"compared {kind} with the network on {len(sizes)} batches of other sizes: largest "
         f"difference {worst:.2g} of the range, {same:.3%} of the labels the same"
     )
+
+
+def check_exportable(options: ExportOptions, trained: Trained) -> None:
+    """See that the network is one of images alone, with the outputs that are asked for.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if reads_depth(trained.network):
+        raise OptionError(
+            f"Expected a network that reads images alone, but {trained.config.network.network} of "
+            f"{trained.path} reads depth too, which --torch and ONNX files of this command have no "
+            "input for: did you mean a network that needs depth in training only, such as refinenet?"
+        )
+    if options.with_depth and not ARMS[trained.config.objective.objective].depth:
+        raise OptionError(
+            f"Expected a run that predicts depth for --with-depth, but {trained.path} has "
+            f"--objective {trained.config.objective.objective}."
+        )
+
+
+def sizes_to_compare(height: int, width: int, fixed: bool) -> list[tuple[int, int, int]]:
+    """Batches (B, H, W) that the file is run on; the example that it was made from is another."""
+    if fixed:
+        return [(2, height, width)]
+    less = max(height - 32, 32)
+    return [(1, height, width), (3, height, width), (2, less, width + 64), (1, height + 19, width)]
 
 
 def _describe_input(options: ExportOptions, trained: Trained) -> str:
@@ -175,7 +201,13 @@ def _write_onnx(deployed: Deployed, example: Tensor, *, dynamic: bool, opset: in
         ) from error
     if program is None:
         raise OptionError("Expected a program of ONNX, but the exporter gave none.")
-    content: bytes = program.model_proto.SerializeToString()
+    try:
+        content: bytes = program.model_proto.SerializeToString()
+    except Exception as error:  # its class differs from version to version of protobuf
+        raise OptionError(
+            "Expected a network of less than 2 GB, which is what one ONNX file holds, but writing "
+            "it failed: did you mean --torch?"
+        ) from error
     return content
 
 
@@ -194,7 +226,7 @@ def _program_runner(content: bytes) -> Runner:
 
 
 @torch.no_grad()
-def _compare(
+def compare(
     deployed: Deployed, runner: Runner, sizes: Sequence[tuple[int, int, int]]
 ) -> tuple[float, float]:
     """Largest difference, as a share of the values' range, and the share of equal labels.
@@ -217,8 +249,14 @@ def _compare(
             if name == "labels":
                 same = min(same, float((got == expected).mean()))
                 continue
+            if not np.isfinite(expected).all():
+                raise OptionError(
+                    f"Expected finite {name} of the network, but they are not: did its training "
+                    "diverge?"
+                )
             spread = max(float(np.ptp(expected)), 1e-6)
-            worst = max(worst, float(np.abs(got - expected).max()) / spread)
+            difference = float(np.abs(got - expected).max()) / spread
+            worst = max(worst, difference if np.isfinite(difference) else np.inf)
             if name == "scores":
                 same = min(same, float((got.argmax(1) == expected.argmax(1)).mean()))
     if worst > _CLOSE or same < _SAME:

@@ -14,7 +14,7 @@ from examples.rgbd.data.spec import DatasetSpec
 
 MANIFEST = "dataset.json"
 MOST_CLASSES = 65_000
-_TAKEN = ("rooms", "nyudv2", "sunrgbd")  # names of what is no described folder
+TAKEN_NAMES = ("rooms", "nyudv2", "sunrgbd")  # names of what is no described folder
 DepthMeaning = Literal["metric", "relative"]
 
 
@@ -193,8 +193,8 @@ def parse_description(content: Any, path: Path) -> Description:
     if not (isinstance(splits, dict) and all(isinstance(v, str) for v in splits.values())):
         raise entries.fail("splits", '{"train": "train.txt", "test": "test.txt"}', splits)
     name = entries.text("name", path.resolve().parent.name)
-    if name in _TAKEN:
-        raise entries.fail("name", f"other than {', '.join(_TAKEN)}", name)
+    if name in TAKEN_NAMES:
+        raise entries.fail("name", f"other than {', '.join(TAKEN_NAMES)}", name)
     return Description(
         name=name,
         classes=tuple(classes),

@@ -75,7 +75,10 @@ def read_numbers(path: Path, kind: str, whole: bool = False) -> NDArray[Any]:
         )
     if whole and array.dtype.kind == "f":
         if not (np.isfinite(array).all() and (array == np.floor(array)).all()):
-            raise DataError(f"Expected {kind} of whole numbers in {path}, but got fractions.")
+            raise DataError(
+                f"Expected {kind} of whole numbers in {path}, but got fractions: is it depth, or a "
+                "network's scores?"
+            )
         array = array.astype(np.int64)
     return array.astype(np.uint8) if array.dtype.kind == "b" else array
 
