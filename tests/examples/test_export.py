@@ -115,8 +115,7 @@ def test_what_cannot_be_exported_is_said() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("classes", [7, 300])
-@pytest.mark.parametrize("outputs", ["scores", "labels"])
+@pytest.mark.parametrize(("classes", "outputs"), [(7, "labels"), (300, "scores")])
 def test_an_onnx_file_takes_any_batch_and_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: int, outputs: Any,
     capsys: pytest.CaptureFixture[str],

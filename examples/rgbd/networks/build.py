@@ -18,10 +18,16 @@ from examples.rgbd.networks.encoder import (
 from examples.rgbd.networks.kinds import NetworkKind, kind_of
 from examples.rgbd.networks.mobilenet import MOBILENETS, MobileNetV2Encoder
 from examples.rgbd.networks.streams import MultiStreamEncoder, change_stem
+from examples.rgbd.networks.timm_encoder import PREFIX, TimmEncoder
 from examples.rgbd.networks.vgg import VGGS, VGGEncoder
 
 Encoder = (
-    ResNetEncoder | ConvNextEncoder | EfficientNetLiteEncoder | MobileNetV2Encoder | VGGEncoder
+    ResNetEncoder
+    | ConvNextEncoder
+    | EfficientNetLiteEncoder
+    | MobileNetV2Encoder
+    | VGGEncoder
+    | TimmEncoder
 )
 
 FAMILIES: Mapping[str, Any] = {
@@ -37,15 +43,17 @@ WITH_BATCH_NORM = ("resnet", "efficientnet", "mobilenet")
 
 
 def family_of(backbone: str) -> str:
-    """The family of an encoder.
+    """The family of an encoder; all of timm's are one.
 
     Raises:
         ValueError: an unknown name.
     """
+    if backbone.startswith(PREFIX):
+        return "timm"
     for family, names in FAMILIES.items():
         if backbone in names:
             return family
-    known = [name for names in FAMILIES.values() for name in names]
+    known = [name for names in FAMILIES.values() for name in names] + [f"{PREFIX}NAME"]
     raise ValueError(f"Expected `backbone` to be one of {', '.join(known)}, but got {backbone!r}.")
 
 
@@ -66,7 +74,7 @@ def build_encoder(
     """Make an encoder by name.
 
     Args:
-        name: a name of ``FAMILIES``.
+        name: a name of ``FAMILIES``, or ``timm/NAME``.
         pretrained: where its weights are, see the encoder; ``None`` starts from random ones.
         freeze_norm: freeze the batch norm; ``None`` freezes pre-trained ones only.
         fold_norm: fold the batch norm into the convolutions.
@@ -83,6 +91,11 @@ def build_encoder(
             f"Expected `output_stride` to be 32 for {name!r}, but got {output_stride}: did you "
             "mean a ResNet?"
         )
+    if family == "timm":
+        if fold_norm:
+            raise ValueError(f"Expected no `fold_norm` for {name!r}, whose layers are timm's own.")
+        name = name.removeprefix(PREFIX)
+        return TimmEncoder(name, pretrained=pretrained, freeze_norm=bool(freeze_norm))
     if family not in WITH_BATCH_NORM:
         if freeze_norm or fold_norm:
             option = "freeze_norm" if freeze_norm else "fold_norm"

