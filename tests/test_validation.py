@@ -54,6 +54,8 @@ WRONG: dict[str, tuple[Tensor, list[str]]] = {
     "metres": (METRES, ["metres", "rescale_depth"]),
     "millimetres": (METRES * 1000, ["millimetres", "rescale_depth"]),
     "centimetres": (METRES * 100, ["centimetres"]),
+    "centimetres near by": ((METRES * 250).round() / 10, ["whole tenths", "centimetres"]),
+    "centimetres, few too far": (METRES.clamp(max=2.5) * 100 + 10 * (METRES > 4.45), ["above"]),
     "a log": (LEVELS.log(), ["log", "exp()"]),
     "a log of metres": (METRES.log(), ["log"]),
     "an inverse": (1 / LEVELS, ["inverse"]),
@@ -73,11 +75,27 @@ def test_a_wrong_depth_is_named(case: str) -> None:
         assert word in finding, finding
 
 
+def noisy(size: float) -> Tensor:
+    """Factors about 1."""
+    noise = torch.randn(METRES.shape, generator=torch.Generator().manual_seed(2))
+    return (1 + size * noise).clamp(min=0.2)
+
+
+def learnt(share: float) -> Tensor:
+    """A log-depth that has this share of the true one's contrast, and noise."""
+    log = LEVELS.log()
+    return log.mean() + share * (log - log.mean()) + noisy(0.2).log()
+
+
 PREDICTIONS: dict[str, tuple[Tensor, bool, str]] = {
     "levels": (LEVELS, True, "no log-depth"),
     "millimetres": (METRES * 1000, True, "no log-depth"),
     "metres": (METRES, True, "follows the scale of"),
     "an inverse": (1 / LEVELS, True, "follows the inverse of"),
+    "metres, noisy": (METRES * noisy(0.1), True, "follows"),
+    "metres over the farthest": (METRES / 10, True, "follows"),
+    "a log of metres": ((METRES * noisy(0.1)).log(), True, "follows the log of"),
+    "an inverse, noisy": (1 / (METRES * noisy(0.1)), True, "follows the inverse of"),
     "a log": (LEVELS.log() + 0.05, False, "log_input=True"),
 }
 
@@ -96,6 +114,14 @@ RIGHT: dict[str, Callable[[], lwm.BatchReport]] = {
     "a flat wall": lambda: report(torch.full((1, 20, 30), 54.0)),
     "a flat wall near by": lambda: report(torch.full((1, 20, 30), 1.7) + 0.05 * torch.rand(20, 30)),
     "a flat wall at the end": lambda: report(torch.full((1, 20, 30), 256.0)),
+    "a wall in one step of a sensor": lambda: report(
+        torch.cat([LEVELS, torch.full((1, 40, 9), 6.2), torch.full((1, 40, 1), 7.2)], 2)
+    ),
+    "mostly clamped": lambda: report(LF.rescale_depth(METRES, 0.5, 1.7)),
+    "levels in bytes": lambda: report(LEVELS.round()),
+    "half learnt": lambda: report(LEVELS, learnt(0.5)),
+    "learnt": lambda: report(LEVELS, learnt(1.0)),
+    "a gradient by chance": lambda: report(LEVELS, torch.linspace(1, -1, 60).expand(1, 40, 60)),
     "clamped": lambda: report(LF.rescale_depth(METRES, 0.5, 4.3)),
     "an untrained network": lambda: report(LEVELS, torch.randn(LEVELS.shape)),
     "zeros": lambda: report(LEVELS, torch.zeros(LEVELS.shape)),
@@ -125,6 +151,12 @@ def test_real_frames_are_silent_in_levels_and_found_in_metres() -> None:
         assert report(torch.where(torch.rand(levels.shape) < 0.3, 0, levels)).findings == ()
         assert "metres" in report(depth).findings[0]
         assert "millimetres" in report(depth * 1000).findings[0]
+        assert "centimetres" in report(depth * 100).findings[0]
+        noise = 1 + 0.05 * torch.randn(depth.shape)
+        log = levels.clamp(min=1).log()
+        assert report(levels, log + noise.log()).findings == ()
+        for wrong in (depth * noise, 1 / (depth * noise), (depth * noise).log()):
+            assert "follows" in report(levels, torch.where(depth > 0, wrong, 1)).findings[0]
 
 
 def test_the_numbers_of_a_report() -> None:
