@@ -255,3 +255,11 @@ def test_maps_are_drawn_at_the_epochs_asked_for(run: Path) -> None:
         "kept-room-test-00001.png",
         "maps-room-test-00001.png",
     ]
+
+
+def test_epochs_beyond_the_curriculum_are_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["maps", str(run), "--epochs", "1", "99", "--device", "cpu"]
+    assert "which has 3, but got 99" in refusal(capsys, analyse, args)
+    assert not Path("maps").exists()

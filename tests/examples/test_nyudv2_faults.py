@@ -13,6 +13,7 @@ import scipy.io
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
 from examples.rgbd.data.nyudv2.spec import NYUDV2
 from tests.examples.layout_writers import (
     HEIGHT,
@@ -290,3 +291,41 @@ def test_65535_is_a_hole_and_no_unit(tmp_path: Path) -> None:
     depth = NYUDV2.open(tmp_path, "train")[0].depth
     assert (depth[0] == 0).all()
     np.testing.assert_allclose(depth[1:], 2)
+
+
+@pytest.mark.parametrize("classes", [13, 40])
+def test_the_13_coarse_classes_are_not_trained_as_40(tmp_path: Path, classes: int) -> None:
+    write_sa_gate(tmp_path)
+    (tmp_path / "train.txt").write_text("".join(f"{number}\n" for number in range(12)))
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        image, _, depth = scene(number)
+        save(tmp_path / f"RGB/{number}.jpg", image)
+        save(tmp_path / f"Label/{number}.png", rng.integers(0, classes + 1, SHAPE, dtype=np.uint8))
+        save(tmp_path / f"Depth/{number}.png", depth)
+    frames = NYUDV2.open(tmp_path, "train")
+    if classes == 40:
+        check_frames(frames, frames.depth_limits)
+    else:
+        refusal(lambda: check_frames(frames, frames.depth_limits), "13 coarse", "rgbd.init")
+
+
+def test_files_are_looked_for_before_a_run(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path)
+    for split, name in (("train", "RGB/3.jpg"), ("test", "Depth/0.png")):
+        frames = NYUDV2.open(tmp_path, split)
+        check_files(frames, quiet=True)
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink()
+        refusal(lambda: check_files(frames, quiet=True), str(tmp_path / name), split)  # noqa: B023
+        frames.use_depth = "none"
+        if name.startswith("Depth"):
+            check_files(frames, quiet=True)
+        (tmp_path / name).write_bytes(content)
+
+
+def test_identical_lists_are_refused_by_a_run(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path)
+    (tmp_path / "test.txt").write_bytes((tmp_path / "train.txt").read_bytes())
+    train, test = (NYUDV2.open(tmp_path, split) for split in ("train", "test"))
+    refusal(lambda: check_splits(train, test), "2 of 2 test frames", "the two lists the same")

@@ -22,6 +22,7 @@ from examples.rgbd.data import Augmented
 from examples.rgbd.options.as_json import from_plain, to_plain
 from examples.rgbd.options.groups import ROOMS, OptionError, TrainConfig
 from examples.rgbd.options.rules import check
+from examples.rgbd.run.accelerator import pick_device
 from examples.rgbd.run.checkpoint import load_checkpoint
 from examples.rgbd.run.folder import RunFolder
 from examples.sunrgbd.recipe import PIPELINE as SUNRGBD
@@ -165,6 +166,28 @@ def test_runs_that_are_started_together_never_share_a_folder() -> None:
         second.claim()
     for folder in (*together, first):
         folder.release()
+
+
+def test_half_precision_on_a_cpu_is_refused_before_anything_is_drawn(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*_: object, **__: object) -> None:
+        raise AssertionError("rooms are drawn")
+
+    monkeypatch.setattr("examples.rgbd.commands.train.open_frames", draw)
+    message = refusal(capsys, [*TINY, "--mixed-precision", "fp16", "--output", "run"])
+    assert "a GPU for fp16" in message
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("name", ["cuda:1", "cuda:99", "gpu", "cuda:"])
+def test_a_device_that_is_not_there_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(OptionError, match=f"Expected --device .*{name}"):
+        pick_device(name)
+    assert str(pick_device("cuda:0")) == "cuda:0"
 
 
 HOLD = """
