@@ -11,7 +11,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ._checks import fail, require_choice, require_tensor, shape_of
+from ._checks import (
+    can_read,
+    fail,
+    require_choice,
+    require_ignore_index,
+    require_tensor,
+    shape_of,
+)
 from ._labels import TASKS, Labels, Task
 from ._pixels import count_pixels, depth_pixels
 
@@ -104,8 +111,9 @@ def global_normalizers(
         :class:`Normalizers` on the device of the target.
 
     Raises:
-        TypeError: an argument is no tensor and no list of tensors.
-        ValueError: lists of different lengths.
+        TypeError: an argument is no tensor and no list of tensors, or has the wrong kind of dtype.
+        ValueError: lists of different lengths, shapes that do not fit, or (on the CPU) a label that
+            has no class weight.
 
     Example:
         >>> import torch
@@ -114,6 +122,11 @@ def global_normalizers(
         tensor(3., dtype=torch.float64)
     """
     require_choice(task, "task", TASKS)
+    require_ignore_index(ignore_index)
+    if class_weight is not None:
+        require_tensor(class_weight, "class_weight")
+        if class_weight.ndim != 1:
+            raise fail("`class_weight` of shape (C,)", shape_of(class_weight))
     targets = _listed(target, "target")
     depths = _listed(target_depth, "target_depth", len(targets))
     masks = _listed(depth_mask, "depth_mask", len(targets))
@@ -125,6 +138,7 @@ def global_normalizers(
     for part in targets:
         counts[0] += _label_sum(part, ignore_index, class_weight, task, exact)
     for place, depth in enumerate(depths):
+        _check_depth(depth, masks[place] if masks else None)
         known = depth_pixels(depth)
         if masks:
             known = known & masks[place].reshape(known.shape)
@@ -153,6 +167,22 @@ def _listed(
     return listed
 
 
+def _check_depth(depth: Tensor, mask: Tensor | None) -> None:
+    if not depth.is_floating_point():
+        raise TypeError(
+            f"Expected `target_depth` to be floating point, but got dtype {depth.dtype}: "
+            "did you mean target_depth.float()?"
+        )
+    if mask is None:
+        return
+    if mask.dtype != torch.bool:
+        raise TypeError(f"Expected `depth_mask` to be bool, but got dtype {mask.dtype}.")
+    if mask.numel() != depth.numel() or mask.shape[0] != depth.shape[0]:
+        raise fail(
+            f"`depth_mask` of the shape of `target_depth`, {shape_of(depth)}", shape_of(mask)
+        )
+
+
 def _label_sum(
     target: Tensor, ignore_index: int, class_weight: Tensor | None, task: str, dtype: torch.dtype
 ) -> Tensor:
@@ -165,5 +195,16 @@ def _label_sum(
         labelled = labelled.any(1)
     if task != "multiclass" or class_weight is None:
         return labelled.sum()
-    each = class_weight.to(target.device, dtype)[wide.masked_fill(~labelled, 0)]
+    label = wide.masked_fill(~labelled, 0)
+    if (
+        can_read(label)
+        and label.numel()
+        and not 0 <= int(label.amin()) <= int(label.amax()) < len(class_weight)
+    ):
+        raise fail(
+            f"`target` to hold labels in [0, {len(class_weight) - 1}] or ignore_index={ignore_index}, "
+            "one for each class weight",
+            f"labels from {int(label.amin())} to {int(label.amax())}",
+        )
+    each = class_weight.to(target.device, dtype)[label]
     return torch.where(labelled, each, 0).sum()

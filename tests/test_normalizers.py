@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import itertools
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -172,3 +174,30 @@ def test_ohem_over_kept_pixels_refuses_a_normalizer() -> None:
         loss(*data)
         with pytest.raises(ValueError, match=r"normalizer.*OHEMWeighting.*mean_over=\"labelled\""):
             loss(*data, normalizer=10.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"class_weight": "balanced"}, "`class_weight` to be a torch.Tensor, but got str"),
+        ({"class_weight": torch.ones(3, 1)}, "`class_weight` of shape (C,)"),
+        ({"class_weight": torch.ones(2)}, "labels from 0 to 2"),
+        ({"ignore_index": "void"}, "`ignore_index` to be an int"),
+        ({"target_depth": torch.ones(1, 2, 2).long()}, "`target_depth` to be floating point"),
+        (
+            {"target_depth": torch.ones(1, 2, 2), "depth_mask": torch.ones(1, 2, 2)},
+            "`depth_mask` to be bool",
+        ),
+        (
+            {"target_depth": torch.ones(1, 2, 2), "depth_mask": torch.ones(1, 2, 3) > 0},
+            "`depth_mask` of the shape of `target_depth`",
+        ),
+    ],
+)
+def test_what_cannot_be_counted_is_refused_in_one_sentence(
+    options: dict[str, Any], words: str
+) -> None:
+    target = torch.tensor([[[0, 2], [255, 1]]])
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)) as error:
+        lwm.global_normalizers(target, **{"ignore_index": 255, **options})
+    assert str(error.value).startswith("Expected ")
