@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from examples.rgbd import launch
-from examples.rgbd.data import VOID, DataError, to_tensors
+from examples.rgbd.data import NYUDV2, SUNRGBD, VOID, DataError, to_tensors
 from examples.rgbd.data.described import frame_names
 from examples.rgbd.data.description import parse_description
 from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
@@ -326,6 +326,13 @@ def test_a_preset_describes_its_data_set(tmp_path: Path, preset: str) -> None:
         np.testing.assert_array_equal(sample.label[::step, ::step], np.where(label < 0, 255, label))
 
 
+@pytest.mark.parametrize("preset", ["mtan", "cityscapes", "scannet25k"])
+def test_a_folder_in_no_layout_is_told_its_preset(tmp_path: Path, preset: str) -> None:
+    PRESETS[preset][0](tmp_path)
+    for spec in (NYUDV2, SUNRGBD, ANY_FOLDER.spec):
+        refusal(lambda: spec.open(tmp_path, "train"), f"rgbd.init {tmp_path} --preset {preset}")  # noqa: B023
+
+
 def test_tables_of_hugging_face_are_told_what_to_do_with(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -334,6 +341,7 @@ def test_tables_of_hugging_face_are_told_what_to_do_with(
     with pytest.raises(SystemExit):
         launch.init([str(tmp_path), "--images", "*.png", "--labels", "*.png"])
     assert "datasets.load_dataset" in capsys.readouterr().err
+    refusal(lambda: NYUDV2.open(tmp_path, "train"), ".parquet", "rgbd.init")
 
 
 # --- wrong uses -----------------------------------------------------------------------------------

@@ -97,7 +97,11 @@ def list_images(path: Path) -> list[Path]:
     )
     found = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
     if not found:
-        raise DataError(f"Expected images ({', '.join(IMAGE_ENDINGS)}) in {path}, but found none.")
+        below = next((each for each in sorted(path.iterdir()) if each.is_dir()), None)
+        hint = "" if below is None else f": did you mean a folder in it, such as {below}?"
+        raise DataError(
+            f"Expected images ({', '.join(IMAGE_ENDINGS)}) in {path}, but found none{hint or '.'}"
+        )
     others = [file.name for file in files if file.suffix.lower() not in IMAGE_ENDINGS]
     if others:
         more = " ..." if len(others) > _SHOWN else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.data.presets import way_in
 from examples.rgbd.data.spec import DatasetSpec
 
 MANIFEST = "dataset.json"
@@ -265,7 +266,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(
             f"Expected {path}, which says what the files of the folder mean, but there is no such "
-            f"file: python -m examples.rgbd.init {path.parent} writes it."
+            f"file: did you mean another folder, or {way_in(path.parent)}?"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(

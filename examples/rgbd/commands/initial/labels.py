@@ -67,7 +67,8 @@ def find_classes(
         first = used[0]
         if first not in (0, 1):
             first = 0
-        print(f"guessed  class 0 is number {first} in the label maps (--first-class)")
+        void_too = "" if first else "; --void 0 if 0 is no class"
+        print(f"guessed  class 0 is number {first} in the label maps (--first-class{void_too})")
     count = options.num_classes or (len(names) if names else max(used[-1] - first + 1, 2))
     outside = [value for value in used if not first <= value < first + count]
     if outside:

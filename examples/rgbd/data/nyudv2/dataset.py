@@ -12,6 +12,7 @@ from examples.rgbd.data.nyudv2.layouts import fitting_layouts, named_layout
 from examples.rgbd.data.nyudv2.mat import CONTAINER, MatFrames
 from examples.rgbd.data.nyudv2.spec import NYUDV2
 from examples.rgbd.data.plain import PlainFrames
+from examples.rgbd.data.presets import way_in
 from examples.rgbd.data.spec import DepthKind, DepthUse, Split
 
 
@@ -60,5 +61,5 @@ def _recognise(root: Path, use_depth: DepthUse) -> str:
     raise DataError(
         f"Expected NYUDv2 in {root} in one of the layouts {', '.join(NYUDV2.layouts)}, but found "
         f"none of them (mat, for one, has {CONTAINER}, and sa-gate the folders RGB, Depth and "
-        "Label): is it the folder above or below?"
+        f"Label): did you mean the folder above or below, or {way_in(root)}?"
     )

@@ -11,6 +11,7 @@ from examples.rgbd.data.files.images import read_image
 from examples.rgbd.data.files.units import check_sizes
 from examples.rgbd.data.frame import Sample
 from examples.rgbd.data.plain import PlainFrames
+from examples.rgbd.data.presets import way_in
 from examples.rgbd.data.spec import DepthKind, DepthUse, Split
 from examples.rgbd.data.sunrgbd.labels import (
     ArrayLabels,
@@ -139,7 +140,7 @@ def _recognise(root: Path) -> str:
     raise DataError(
         f"Expected SUN RGB-D in {root} in one of the layouts {', '.join(SUNRGBD.layouts)}, but found "
         f"none of them (toolbox, for one, has {_TOOLBOX}/Metadata/SUNRGBD2Dseg.mat beside "
-        "SUNRGBD/): is it the folder above or below?"
+        f"SUNRGBD/): did you mean the folder above or below, or {way_in(root)}?"
     )
 
 
