@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from ._pixels import depth_pixels
-from .segmentation_error import Regions
+from .regions import Regions
 
 # Fewer pixels say nothing about a unit.
 ENOUGH_PIXELS = 16

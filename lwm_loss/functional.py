@@ -3,7 +3,8 @@
 from .curriculum import curriculum_threshold
 from .depth_error import depth_prediction_error, log_depth_mse_loss, rescale_depth
 from .fusion import fuse
-from .segmentation_error import depth_aware_regions, depth_aware_segmentation_error
+from .regions import depth_aware_regions
+from .segmentation_error import depth_aware_segmentation_error
 
 __all__ = [
     "curriculum_threshold",

@@ -15,7 +15,7 @@ from .criterion import NOT_SET
 from .curriculum import SelfPacedCurriculum
 from .depth_error import log_depth_gap
 from .pixel_error import pixel_error
-from .segmentation_error import assign_regions
+from .regions import assign_regions
 from .weighting import LossWeightModule, Weighting, WeightingTraits, check_weighting
 
 __all__ = ["BatchReport", "DepthWarning", "validate"]

@@ -14,7 +14,7 @@ from ._pixels import map_dtype
 from .depth_error import log_depth_gap, normalized_error
 from .fusion import FUSIONS, FusionName
 from .pixel_error import PixelError, check_error, name_of_error, pixel_error
-from .segmentation_error import Regions, RegionSlots, assign_regions
+from .regions import Regions, RegionSlots, assign_regions
 
 __all__ = ["LossWeightModule", "WeightMaps", "Weighting"]
 
