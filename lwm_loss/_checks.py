@@ -106,6 +106,19 @@ def require_same_device(reference: Tensor, name: str, **others: Tensor | None) -
             )
 
 
+def require_class_weight(weight: Any, logits: Tensor) -> None:
+    """Raise unless class weights are one for each class of the scores, on their device."""
+    require_tensor(weight, "weight")
+    require_same_device(logits, "logits", weight=weight)
+    classes = logits.shape[1]
+    if weight.shape != (classes,):
+        raise fail(
+            f"`weight` to hold one weight for each of the {classes} classes of the scores, "
+            f"shape ({classes},)",
+            f"shape {shape_of(weight)}",
+        )
+
+
 def shape_of(tensor: Tensor) -> str:
     return str(tuple(tensor.shape))
 

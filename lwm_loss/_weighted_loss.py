@@ -8,11 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from ._batch import Batch, BatchRules, at_size
-from ._checks import fail, require_bool, require_object, require_tensor, shape_of
+from ._checks import (
+    fail,
+    require_bool,
+    require_class_weight,
+    require_object,
+    require_tensor,
+    shape_of,
+)
 from ._pixels import map_dtype
 from .criterion import (
     Criterion,
-    check_class_weights,
     check_criterion,
     class_weights,
     default_criterion,
@@ -95,7 +101,7 @@ class PixelWeightedLoss(nn.Module):
         batch = rules.check(logits, target, pred_depth, target_depth, depth_mask, scores_only=True)
         weight = class_weights(self.criterion)
         if weight is not None:
-            check_class_weights(weight, logits)
+            require_class_weight(weight, logits)
         if normalizer is not None and traits.scaled_by_batch:
             raise fail(
                 "no `normalizer` with weights that are scaled by the kept pixels of the batch",

@@ -96,22 +96,6 @@ def class_weights(criterion: Any) -> Tensor | None:
     return None
 
 
-def check_class_weights(weight: Tensor, logits: Tensor) -> None:
-    """Refuse class weights that are not one for each class of the scores, on their device."""
-    if weight.shape != (logits.shape[1],):
-        raise fail(
-            f"class weights of shape {(logits.shape[1],)} for `logits` of shape {shape_of(logits)}",
-            f"`weight` of shape {shape_of(weight)}",
-            "is there one weight for each class?",
-        )
-    if weight.device != logits.device:
-        raise fail(
-            f"class weights on the device of `logits`, {logits.device}",
-            str(weight.device),
-            f"did you forget criterion.to({str(logits.device)!r})?",
-        )
-
-
 def shield(logits: Tensor, labels: Labels) -> Tensor:
     """Cut the scores of ignored pixels off from their gradient, and bound them.
 

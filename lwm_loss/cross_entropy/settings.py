@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .._checks import fail, require_same_device, require_tensor, shape_of
+from .._checks import fail, require_class_weight
 
 
 class Settings(NamedTuple):
@@ -26,14 +26,5 @@ class Settings(NamedTuple):
         """Raise unless the options fit these scores. Reads shapes only."""
         if not 0 <= self.label_smoothing <= 1:
             raise fail("`label_smoothing` to be in [0, 1]", repr(self.label_smoothing))
-        if self.weight is None:
-            return
-        require_tensor(self.weight, "weight")
-        require_same_device(logits, "logits", weight=self.weight)
-        classes = logits.shape[1]
-        if self.weight.shape != (classes,):
-            raise fail(
-                f"`weight` to hold one weight for each of the {classes} classes of the scores, "
-                f"shape ({classes},)",
-                f"shape {shape_of(self.weight)}",
-            )
+        if self.weight is not None:
+            require_class_weight(self.weight, logits)
