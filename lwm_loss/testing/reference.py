@@ -209,9 +209,8 @@ def log_depth_mse(
     """
     error = log_depth_error(pred_depth, target_depth, log_input=log_input, depth_mask=depth_mask)
     total = math.fsum(float(error[pixel]) ** 2 for pixel in pixels(error.shape))
-    valid = depth_pixels(target_depth, depth_mask)
-    count = float(sum(bool(valid[pixel]) for pixel in pixels(valid.shape)))
-    return total / (normalizer if normalizer is not None else max(count, 1.0))
+    count = int(depth_pixels(target_depth, depth_mask).sum())
+    return total / (normalizer if normalizer is not None else max(count, 1))
 
 
 # --- Section III-B1: depth prediction error -------------------------------------------------------
@@ -342,23 +341,15 @@ def depth_aware_segmentation_error(
     ... ).tolist()
     [[[0.5, 0.5, 0.0]]]
     """
-    target_depth = with_channel(target_depth, target)
-    depth_mask = None if depth_mask is None else with_channel(depth_mask, target)
-    delta = misclassified(input, target, ignore_index=ignore_index)
-    valid = depth_pixels(target_depth, depth_mask)
-    members: dict[Region, list[Pixel]] = {}
-    regions = depth_aware_regions(
-        target_depth, cells=cells, bin_size=bin_size, depth_range=depth_range
+    return mean_error_of_regions(
+        misclassified(input, target, ignore_index=ignore_index),
+        target != ignore_index,
+        target_depth,
+        cells=cells,
+        bin_size=bin_size,
+        depth_range=depth_range,
+        depth_mask=depth_mask,
     )
-    for pixel, region in regions.items():
-        if valid[pixel] and int(target[pixel]) != ignore_index:
-            members.setdefault(region, []).append(pixel)
-    dse = np.zeros(target.shape)
-    for inside in members.values():
-        wrong = sum(int(delta[pixel]) for pixel in inside)
-        for pixel in inside:
-            dse[pixel] = wrong / len(inside)
-    return dse
 
 
 # --- Z of any dense task and of soft errors -------------------------------------------------------
@@ -716,11 +707,7 @@ def total_loss(
     mining = mining or Mining()
     ignore_index = mining.ignore_index
 
-    def mined(
-        scores: Array, labels: Array, predicted: Array, measured: Array, mask: Array | None
-    ) -> tuple[float, Float]:
-        weight = loss_weight(scores, labels, predicted, measured, mining, depth_mask=mask).weight
-        kept = curriculum_filter(weight, progress, labels != ignore_index)
+    def weighted(weight: Array, scores: Array, labels: Array) -> float:
         loss = cross_entropy(
             scores,
             labels,
@@ -729,33 +716,26 @@ def total_loss(
             label_smoothing=label_smoothing,
         )
         return weighted_loss(
-            kept,
+            weight,
             loss,
             labels,
             ignore_index=ignore_index,
             normalizer=normalizer,
             class_weight=class_weight,
-        ), kept
+        )
+
+    def mined(
+        scores: Array, labels: Array, predicted: Array, measured: Array, mask: Array | None
+    ) -> tuple[float, Float]:
+        weight = loss_weight(scores, labels, predicted, measured, mining, depth_mask=mask).weight
+        kept = curriculum_filter(weight, progress, labels != ignore_index)
+        return weighted(kept, scores, labels), kept
 
     pred_depth, target_depth = with_channel(pred_depth, target), with_channel(target_depth, target)
     depth_mask = None if depth_mask is None else with_channel(depth_mask, target)
     predicted, measured = pred_depth[:, 0], target_depth[:, 0]
     mask = None if depth_mask is None else depth_mask[:, 0]
-    plain = cross_entropy(
-        logits,
-        target,
-        ignore_index=ignore_index,
-        class_weight=class_weight,
-        label_smoothing=label_smoothing,
-    )
-    l_s = weighted_loss(
-        np.ones(target.shape),
-        plain,
-        target,
-        ignore_index=ignore_index,
-        normalizer=normalizer,
-        class_weight=class_weight,
-    )
+    l_s = weighted(np.ones(target.shape), logits, target)
     l_d = log_depth_mse(
         pred_depth,
         target_depth,
@@ -780,6 +760,15 @@ def total_loss(
 
 
 # --- Table IV: the rivals -------------------------------------------------------------------------
+
+
+def labelled_pixels(image: int, target: Array, ignore_index: int) -> list[Pixel]:
+    """The pixels of one image in V_y.
+
+    >>> labelled_pixels(0, np.array([[[4, -100]]]), -100)
+    [(0, 0, 0)]
+    """
+    return [p for p in pixels_of(image, target.shape) if int(target[p]) != ignore_index]
 
 
 def true_class_probability(logits: Array, target: Array, ignore_index: int = -100) -> Float:
@@ -813,9 +802,7 @@ def ohem_weight(
     probability = true_class_probability(logits, target, ignore_index)
     weight = np.zeros(target.shape)
     for image in range(target.shape[0]):
-        inside = [
-            pixel for pixel in pixels_of(image, target.shape) if int(target[pixel]) != ignore_index
-        ]
+        inside = labelled_pixels(image, target, ignore_index)
         for pixel in inside:
             lower = sum(probability[other] < probability[pixel] for other in inside)
             weight[pixel] = float(probability[pixel] < threshold or lower < min_kept)
@@ -878,9 +865,7 @@ def loss_max_pooling_weight(
     loss = cross_entropy(logits, target, ignore_index=ignore_index)
     weight = np.zeros(target.shape)
     for image in range(target.shape[0]):
-        inside = [
-            pixel for pixel in pixels_of(image, target.shape) if int(target[pixel]) != ignore_index
-        ]
+        inside = labelled_pixels(image, target, ignore_index)
         if inside:
             pooled = loss_max_pooling([float(loss[pixel]) for pixel in inside], ratio, p)
             for pixel, value in zip(inside, pooled, strict=True):

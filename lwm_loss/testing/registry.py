@@ -68,9 +68,15 @@ class Registry(Generic[P, Probe]):
         self.checks: dict[str, Check[Probe]] = {}
 
     def __call__(
-        self, usual_cause: str
+        self, usual_cause: str, example: str | None = None
     ) -> Callable[[Callable[[Probe], str | None]], Callable[P, None]]:
-        """Return the decorator of a check that is usually broken in this way."""
+        """Return the decorator of a check that is usually broken in this way.
+
+        ``example`` is the code of arguments that pass it, in place of the registry's.
+        """
+        passes = example or self.example
+        name = passes.partition("(")[0]
+        needed = "" if "." in name else f"    >>> from lwm_loss import {name}\n"
 
         def register(body: Callable[[Probe], str | None]) -> Callable[P, None]:
             doc = inspect.getdoc(body) or ""  # none under python -OO
@@ -85,7 +91,7 @@ class Registry(Generic[P, Probe]):
                 check(self.probe(*args, **kwargs))
 
             if doc and ">>>" not in doc:
-                doc += f"\n\nExample:\n    >>> {check.name}({self.example})"
+                doc += f"\n\nExample:\n{needed}    >>> {check.name}({passes})"
             public: Any = function
             public.__doc__ = doc and f"{doc}\n\nUsual cause: {usual_cause}."
             public.__signature__ = inspect.signature(self.probe, eval_str=True).replace(

@@ -113,7 +113,9 @@ def check_loss(
         >>> from lwm_loss.testing import check_loss
         >>> known = {"check_non_finite_ignored_pixels_stay_out": "torch's own lets NaN through"}
         >>> criterion = nn.CrossEntropyLoss(reduction="none")
-        >>> report = check_loss(criterion, num_classes=4, expected_failed_checks=known)
+        >>> report = check_loss(
+        ...     criterion, num_classes=4, expected_failed_checks=known, max_examples=2
+        ... )
         >>> report.failed
         []
     """

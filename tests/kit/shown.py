@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from lwm_loss.testing import ContractError, checks
+from lwm_loss.testing import CheckSkipped, ContractError, checks
 from lwm_loss.testing.expect import Breach
 from lwm_loss.testing.isolation import isolated
 
@@ -98,7 +98,7 @@ def assert_all_caught(
     for fault in faults:
         try:
             lines |= reached(assert_caught(name, fault, subject, *options))
-        except (AssertionError, pytest.fail.Exception) as error:
+        except (AssertionError, pytest.fail.Exception, CheckSkipped) as error:
             raise AssertionError(f"{name} on {fault.__name__}: {error}") from error
     missed = {
         branch

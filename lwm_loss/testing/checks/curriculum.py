@@ -55,16 +55,13 @@ def _reset(curriculum: Any) -> None:
 
 @loss_check(
     "a threshold that is compared the wrong way round, one that does not depend on the epoch, or a "
-    "step() that is never counted"
+    "step() that is never counted",
+    example="SelfPacedCurriculum(epochs=3)",
 )
 def check_curriculum_kept_share_grows(probe: LossProbe) -> None:
     """From epoch to epoch a curriculum keeps the weights that it kept and more, in the end all.
 
     What it keeps it does not change; the rest it sets to 0.
-
-    Example:
-        >>> from lwm_loss import SelfPacedCurriculum
-        >>> check_curriculum_kept_share_grows(SelfPacedCurriculum(epochs=3))
     """
     probe.check(share_grows, *_scenes(probe))
 
@@ -100,15 +97,11 @@ def share_grows(part: Part, keep: Keep, criterion: Any, weights: Tensor, mask: T
 
 @loss_check(
     "a median, a quantile or a maximum over the whole map in place of the labelled pixels: zeros "
-    "where there is no label pull the threshold down"
+    "where there is no label pull the threshold down",
+    example="SelfPacedCurriculum(epochs=3)",
 )
 def check_curriculum_masked_pixels_do_not_count(probe: LossProbe) -> None:
-    """What a curriculum keeps within its mask does not depend on the weights outside of it.
-
-    Example:
-        >>> from lwm_loss import SelfPacedCurriculum
-        >>> check_curriculum_masked_pixels_do_not_count(SelfPacedCurriculum(epochs=3))
-    """
+    """What a curriculum keeps within its mask does not depend on the weights outside of it."""
     scenes = _scenes(probe)
     if probe.kind == "curriculum" and not probe.uses("mask"):
         raise CheckSkipped("it takes no mask")
@@ -134,15 +127,11 @@ def masked_weights_do_not_count(
 
 @loss_check(
     "an epoch kept as a Python number or a plain tensor in place of a buffer, a buffer with "
-    "persistent=False, or a curriculum that the loss holds without registering it"
+    "persistent=False, or a curriculum that the loss holds without registering it",
+    example="SelfPacedCurriculum(epochs=3)",
 )
 def check_curriculum_state_dict(probe: LossProbe) -> None:
-    """A curriculum that is saved and loaded goes on where it was.
-
-    Example:
-        >>> from lwm_loss import SelfPacedCurriculum
-        >>> check_curriculum_state_dict(SelfPacedCurriculum(epochs=3))
-    """
+    """A curriculum that is saved and loaded goes on where it was."""
     probe.check(goes_on_where_it_was, *_scenes(probe))
 
 
@@ -171,15 +160,11 @@ def goes_on_where_it_was(
 
 
 @loss_check(
-    "an epoch that counts from 1, a set_epoch() that only moves forward, or one that adds to the epoch"
+    "an epoch that counts from 1, a set_epoch() that only moves forward, or one that adds to the epoch",
+    example="SelfPacedCurriculum(epochs=3)",
 )
 def check_curriculum_set_epoch(probe: LossProbe) -> None:
-    """``set_epoch(k)`` leaves a curriculum where k steps from the start leave it, from any epoch.
-
-    Example:
-        >>> from lwm_loss import SelfPacedCurriculum
-        >>> check_curriculum_set_epoch(SelfPacedCurriculum(epochs=3))
-    """
+    """``set_epoch(k)`` leaves a curriculum where k steps from the start leave it, from any epoch."""
     scenes = _scenes(probe)
     if not callable(getattr(scenes[1]["part"](probe.criterion), "set_epoch", None)):
         raise CheckSkipped("it has no set_epoch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..calls import copied, gradients, parts, projection, run
+from ..calls import gradients, parts, projection, run
 from ..expect import breach, expect_finite, not_finite
 from ..mining_loss import mining_loss
 from ..registry import backbone_check
@@ -76,14 +76,15 @@ def parameters_receive_gradients(model: nn.Module, image: Tensor) -> str:
     waiting = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     reached: set[str] = set()
     for k in range(5):
-        network, plain = copied(model), k < 3
-        if not plain:
-            stir(network)
+        plain = k < 3
+        if k == 3:
+            stir(model)
+        model.zero_grad()
         height, width = (side * (1 if k < 4 else 2) for side in image.shape[2:])
         noise = torch.Generator().manual_seed(k)
         try:
             loss = projection(
-                run(network, torch.randn(2, 3, height, width, generator=noise).to(image), k)
+                run(model, torch.randn(2, 3, height, width, generator=noise).to(image), k)
             )
         except Exception:
             if plain:
@@ -91,7 +92,7 @@ def parameters_receive_gradients(model: nn.Module, image: Tensor) -> str:
             continue  # it need not run at another size, or with other parameters
         if loss.requires_grad:
             torch.autograd.backward(loss)
-        for name, parameter in network.named_parameters():
+        for name, parameter in model.named_parameters():
             if parameter.grad is not None and bool((parameter.grad != 0).any()):
                 reached.add(name)
         waiting -= reached

@@ -83,15 +83,11 @@ def _predicted(batch: LossInputs, factor: float | Tensor, in_logs: bool) -> Tens
 
 @loss_check(
     "a weight of inverted polarity: the share of right pixels in place of wrong ones, 1 - R, p in "
-    "place of 1 - p, or a mask that keeps what it was to drop"
+    "place of 1 - p, or a mask that keeps what it was to drop",
+    example="LossWeightModule()",
 )
 def check_hard_pixels_weigh_no_less(probe: LossProbe) -> None:
-    """Pixels whose class or depth is predicted wrongly weigh no less than the others of their image.
-
-    Example:
-        >>> from lwm_loss import LossWeightModule
-        >>> check_hard_pixels_weigh_no_less(LossWeightModule())
-    """
+    """Pixels whose class or depth is predicted wrongly weigh no less than the others of their image."""
     probe.require_runs()
     if not probe.has_weights():
         raise CheckSkipped("it has no weight map")

@@ -123,16 +123,14 @@ def _reduced(loss: Loss, criterion: Any, batch: LossInputs, reduction: str) -> T
 
 
 @loss_check(
-    "a mean of weighted losses over the number of pixels in place of the sum of their class weights"
+    "a mean of weighted losses over the number of pixels in place of the sum of their class weights",
+    example="torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0]))",
 )
 def check_class_weights_are_relative(probe: LossProbe) -> None:
     """Class weights times a constant change nothing: a mean is divided by the sum of the weights.
 
     Of the losses of this library around a criterion with class weights, and of any loss with
     ``reduction="mean"`` that has some.
-
-    Example:
-        >>> check_class_weights_are_relative(torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0])))
     """
     probe.require_runs("logits", "target")
     if not any(class_weight(part) for part in modules_of(probe.criterion)):

@@ -19,7 +19,8 @@ from ..subjects.network import BackboneProbe
     "strides and poolings that round down, an upsampling by a factor in place of to a size, "
     "skip connections that differ by a pixel, a squeeze() that also drops a batch of one, a "
     "reshape with height and width swapped, or logits left at the stride of the decoder (upsample "
-    'them, or pass resize="bilinear")'
+    'them, or pass resize="bilinear")',
+    example="torch.nn.Conv2d(3, 5, 1), num_classes=5",
 )
 def check_output_shapes(probe: BackboneProbe) -> str:
     r"""Logits are (B, C, H, W), log-depth (B, H, W) or (B, 1, H, W), side outputs (B, C, h, w).
@@ -28,9 +29,6 @@ def check_output_shapes(probe: BackboneProbe) -> str:
     too, in training and evaluation. ``resize`` brings logits and log-depth to the image's size. A
     batch norm that refuses to learn from one value (of a pooled feature, at a batch of one) is a
     remark: training then needs ``drop_last``.
-
-    Example:
-        >>> check_output_shapes(torch.nn.Conv2d(3, 5, 1), num_classes=5)
     """
     height, width = probe.image_size
     square = height == width

@@ -23,17 +23,14 @@ from .loss_values import CLOSE
 
 @loss_check(
     "a measurement that is not detached: the depth error of the prediction itself, or a soft error "
-    "rate taken from the softmax"
+    "rate taken from the softmax",
+    example="LossWeightModule()",
 )
 def check_weight_map_is_detached(probe: LossProbe) -> None:
     """No gradient flows through the weights: neither into the scores nor into the predicted depth.
 
     The map requires no gradient. Of a loss that keeps its map to itself, the gradient of the
     predicted depth must not depend on the scores, as those of L_d do not.
-
-    Example:
-        >>> from lwm_loss import LossWeightModule
-        >>> check_weight_map_is_detached(LossWeightModule())
     """
     probe.require_runs()
     if probe.kind == "curriculum":
@@ -64,14 +61,12 @@ def depth_gradient_ignores_scores(loss: Loss, criterion: Any, batch: LossInputs)
     expect_same({name: results[name]}, {name: expected[name]}, 10 * CLOSE, sentence)
 
 
-@loss_check("an error without abs(), a log-ratio, or a centred or standardised map")
+@loss_check(
+    "an error without abs(), a log-ratio, or a centred or standardised map",
+    example="LossWeightModule()",
+)
 def check_weight_map_is_non_negative(probe: LossProbe) -> None:
-    """No weight is negative, and every one is finite.
-
-    Example:
-        >>> from lwm_loss import LossWeightModule
-        >>> check_weight_map_is_non_negative(LossWeightModule())
-    """
+    """No weight is negative, and every one is finite."""
     probe.require_weights()
     probe.for_all(partial(probe.check, weights_are_non_negative))
 
@@ -86,17 +81,14 @@ def weights_are_non_negative(weight: Loss, criterion: Any, batch: LossInputs) ->
 
 @loss_check(
     "an R that is not divided by its maximum, a maximum that includes pixels without depth, or a "
-    "rate that is divided by other pixels than it counts"
+    "rate that is divided by other pixels than it counts",
+    example='LossWeightModule(fusion="max")',
 )
 def check_weight_map_is_bounded(probe: LossProbe) -> None:
     """Weights are at most 2 for the fusion ``"sum"`` and at most 1 for any other.
 
     Of weights that use depth and name no ``fusion`` none may exceed 2; ``max_weight`` sets another
     bound.
-
-    Example:
-        >>> from lwm_loss import LossWeightModule
-        >>> check_weight_map_is_bounded(LossWeightModule(fusion="max"))
     """
     probe.require_weights()
     bound = weight_bound(probe)
@@ -114,17 +106,14 @@ def weights_are_bounded(weight: Loss, criterion: Any, batch: LossInputs, bound: 
 
 @loss_check(
     "an error rate by pixel or smoothed in place of by region, cells from a rounded size "
-    "(x // (W // w)), bins from the edge of another range, or counts in half precision"
+    "(x // (W // w)), bins from the edge of another range, or counts in half precision",
+    example="LossWeightModule()",
 )
 def check_error_rate_is_constant_on_regions(probe: LossProbe) -> None:
     """Where every pixel has the same depth error, weights are constant on each depth-aware region.
 
     Z is one rate for the labelled pixels with depth of a region (Eq. 3). Regions are those of
     ``cells``, ``bin_size`` and ``depth_range`` of the weighting, or else the defaults.
-
-    Example:
-        >>> from lwm_loss import LossWeightModule
-        >>> check_error_rate_is_constant_on_regions(LossWeightModule())
     """
     probe.require_weights()
     owner = weight_owner(probe)
@@ -198,15 +187,11 @@ def weights_are_even_on_regions(
 
 @loss_check(
     "a measurement computed in another way than it says: pixels without label or depth that are "
-    "counted, bins or cells that are off by one, a maximum over the batch, or counts that overflow"
+    "counted, bins or cells that are off by one, a maximum over the batch, or counts that overflow",
+    example="LossWeightModule(cells=(2, 3))",
 )
 def check_weight_map_matches_reference(probe: LossProbe) -> None:
-    """A LossWeightModule, or a subclass of it, gives the M of the float64 oracle.
-
-    Example:
-        >>> from lwm_loss import LossWeightModule
-        >>> check_weight_map_matches_reference(LossWeightModule(cells=(2, 3)))
-    """
+    """A LossWeightModule, or a subclass of it, gives the M of the float64 oracle."""
     probe.require_weights()
     owner = weight_owner(probe)
     if not isinstance(owner, LossWeightModule):

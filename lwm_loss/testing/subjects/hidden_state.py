@@ -47,12 +47,8 @@ class Hidden(NamedTuple):
         return f"{self.code}.data.copy_({self.code}.data.flip(-1))"
 
 
-def hidden_values(model: nn.Module) -> list[Hidden]:
-    """All of them, in the modules of a network and in what these hold in plain attributes."""
-    return [hidden for path, module in model.named_modules() for hidden in _held_by(module, path)]
-
-
 def _held_by(module: nn.Module, owner: str) -> Iterator[Hidden]:
+    """Find the hidden values of one module, in plain attributes and in what these hold."""
     saved = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
     for name in module._non_persistent_buffers_set:
         buffer = module._buffers.get(name)
@@ -89,7 +85,7 @@ def _items(path: str, value: Any, depth: int) -> Iterator[tuple[str, Tensor | fl
 
 
 def lost_values(model: nn.Module, num_classes: int) -> list[Hidden]:
-    """Those of `hidden_values` that a new network would not have again.
+    """Find the hidden values that a new network would not have again.
 
     A module is built anew twice, with two random states, from the arguments that it keeps as
     attributes. What comes out the same is a constant, and needs no saving. Where a module cannot be

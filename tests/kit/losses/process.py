@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 import lwm_loss.functional as LF
 from tests.kit.losses.healthy import Base, Plain, labelled, mean, pixel_loss
@@ -43,10 +42,9 @@ class HoldsALock(Plain):
 
 class WritesToTheTarget(Base):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        kept = labelled(target)
-        target[~kept] = 0
-        loss = F.cross_entropy(logits.float(), target, reduction="none")
-        return torch.where(kept, loss, 0).sum() / kept.sum().clamp(min=1)
+        loss = mean(pixel_loss(logits, target), target)
+        target[~labelled(target)] = 0
+        return loss
 
 
 class WritesToTheDepth(Base):
