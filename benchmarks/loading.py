@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from examples.rgbd.data import Augmentation
 
 CLASSES = 40
-VOID = 65535  # the pipelines' label of void pixels
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 Loaded = tuple[Tensor, Tensor, Tensor]
@@ -53,6 +52,8 @@ def straightforward(
     root: Path, number: int, size: tuple[int, int], options: Augmentation, rng: np.random.Generator
 ) -> Loaded:
     """The same in PIL and numpy, step by step, as recipes for such data usually go."""
+    from examples.rgbd.data import VOID
+
     height, width = size
     image = Image.open(root / f"RGB/{number}.jpg").convert("RGB")
     label: Image.Image = Image.open(root / f"Label/{number}.png")

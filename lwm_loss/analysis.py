@@ -1,4 +1,4 @@
-"""Whether pixels with a wrong depth also have a wrong label (section IV-B, Fig. 6)."""
+"""Segmentation error as a function of the depth prediction error (section IV-B, Fig. 6)."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class BinnedErrors(NamedTuple):
 
     @property
     def rate(self) -> Tensor:
-        """The segmentation error rate of each bin, float64; NaN for an empty bin."""
+        """Compute the segmentation error rate of each bin, float64; NaN for an empty bin."""
         return self.wrong.double() / self.total.double()
 
     def merge(self, other: BinnedErrors) -> BinnedErrors:
-        """The counts of both, for a data set that is read batch by batch.
+        """Add the counts of another batch with the same edges.
 
         Raises:
             ValueError: the edges differ.
@@ -46,7 +46,7 @@ class BinnedErrors(NamedTuple):
         return BinnedErrors(self.edges, self.wrong + other.wrong, self.total + other.total)
 
     def regroup(self, inner: Sequence[int]) -> BinnedErrors:
-        """Wider bins, made of neighbouring ones.
+        """Merge neighbouring bins into wider ones.
 
         Args:
             inner: increasing indices into ``edges`` of the edges to keep besides the outer two.
@@ -75,14 +75,14 @@ def segmentation_error_by_depth_gap(
     log_input: bool = True,
     depth_mask: Tensor | None = None,
 ) -> BinnedErrors:
-    r"""Counts misclassified pixels by the error of their predicted depth (Fig. 6).
+    r"""Count misclassified pixels in bins of the log-depth error (Fig. 6).
 
     Every pixel with a label and a known depth falls into a bin by its gap
 
     .. math:: g_i = |\log D_i - \log D^*_i|
 
     and the error rate of a bin is the share of its pixels whose predicted label is wrong. The
-    paper has ten bins and does not say where their edges are.
+    paper uses ten bins and does not state their edges.
 
     Args:
         input: scores (B, C, \*S), or an integer map (B, \*S) of predicted labels.

@@ -1,4 +1,4 @@
-"""Loss weight maps to look at (Fig. 8). Needs matplotlib, the extra ``plot``."""
+"""Plots of loss weight maps (Fig. 8). They need matplotlib, the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LEGEND_WIDTH = 1.7
 
 
 class _Frame(NamedTuple):
-    """One frame of a batch, on the CPU."""
+    """Tensors of one image of a batch, on the CPU."""
 
     image: Tensor
     target: Tensor
@@ -59,11 +59,12 @@ def plot_weight_maps(
     metres: tuple[float, float] | None = None,
     title: str | None = None,
 ) -> Figure:
-    r"""Draws what the Loss Weight Module sees and makes of one image of a batch.
+    r"""Plot the input, the intermediate maps and the weight map M of one image of a batch.
 
-    Image, label and prediction; true and predicted depth and their error R; the error rate Z of
-    depth-aware regions; the weight map M = F(R, Z); the part of M that a curriculum keeps or,
-    without one, the misclassified pixels. Brighter means harder; void and missing depth are grey.
+    The nine panels are the image, label and prediction; the true and the predicted depth and their
+    error R; the error rate Z of the depth-aware regions; the weight map M = F(R, Z); and the part of
+    M that the curriculum keeps or, without a curriculum, the misclassified pixels. Brighter pixels
+    have larger weights; pixels without a label and pixels without depth are grey.
 
     Args:
         image: (B, 3, H, W): uint8, or floating point in [0, 1]; a normalised image is stretched
@@ -73,17 +74,17 @@ def plot_weight_maps(
         pred_depth: predicted log-depth (with ``log_input=False``: depth), (B, H, W) or
             (B, 1, H, W).
         target_depth: true depth, same shapes.
-        weighting: gives R, Z and M, and says which label is ignored.
-        index: which image of the batch.
-        curriculum: adds the kept part of M at its current epoch.
-        class_names: names for the legend; class numbers if there are none.
-        palette: (C, 3) colours in [0, 255]; a built-in one if there is none.
-        metres: (near, far) as they were given to :func:`lwm_loss.functional.rescale_depth`, to
-            show depth in metres; levels otherwise.
-        title: of the figure.
+        weighting: computes R, Z and M; its ``ignore_index`` is the label of void.
+        index: position of the image in the batch.
+        curriculum: if given, its filter of M at its current epoch is the last panel.
+        class_names: names of the classes in the legend; without them, class indices.
+        palette: (C, 3) colours in [0, 255]; by default, matplotlib's ``tab20``.
+        metres: (near, far) that were passed to :func:`lwm_loss.functional.rescale_depth`; depth is
+            then plotted in metres, and by default in levels.
+        title: title of the figure.
 
     Returns:
-        A figure of its own, known to no ``pyplot``: save it by ``figure.savefig(path)``.
+        A figure that is not registered with ``pyplot``: save it by ``figure.savefig(path)``.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -141,7 +142,7 @@ def _select(
     index: int,
     curriculum: SelfPacedCurriculum | None,
 ) -> _Frame:
-    """Picks one image, and computes its maps."""
+    """Select one image of the batch and compute its maps."""
     require_tensor(image, "image")
     require_tensor(logits, "logits")
     if image.ndim != 4 or image.shape[1] != 3:
@@ -177,7 +178,7 @@ def _select(
 
 
 def _to_colours(image: Tensor) -> Tensor:
-    """(3, H, W) of any kind to (H, W, 3) in [0, 1]."""
+    """Convert an image (3, H, W), uint8 or floating point, to colours (H, W, 3) in [0, 1]."""
     if not image.is_floating_point():
         return image.permute(1, 2, 0).float() / 255
     colours = image.permute(1, 2, 0).float()
@@ -188,7 +189,7 @@ def _to_colours(image: Tensor) -> Tensor:
 
 
 def _palette(num_classes: int, palette: Any) -> Tensor:
-    """(C, 3) in [0, 1]."""
+    """Return the colour of every class, (C, 3) in [0, 1]."""
     if palette is not None:
         colours = torch.as_tensor(palette).float() / 255
         if colours.ndim != 2 or colours.shape[0] < num_classes or colours.shape[1] != 3:
@@ -196,14 +197,14 @@ def _palette(num_classes: int, palette: Any) -> Tensor:
         return colours
     from matplotlib import colormaps
 
-    # Twenty colours that differ well, again and again a little darker.
+    # The twenty colours of tab20, repeated a quarter darker each time.
     base = torch.tensor(colormaps["tab20"].colors)  # type: ignore[attr-defined]
     rounds = math.ceil(num_classes / len(base))
     return torch.cat([base * 0.75**turn for turn in range(rounds)])[:num_classes]
 
 
 def _paint(classes: Tensor, shown: Tensor, colours: Tensor) -> Tensor:
-    """A map of classes as colours; what is not shown gets the colour of void."""
+    """Colour a map of classes; pixels that are not shown get the colour of void."""
     painted = colours[torch.where(shown, classes, 0).long()]
     return torch.where(shown[..., None], painted, torch.tensor(VOID_COLOUR))
 
@@ -237,7 +238,7 @@ def _show_map(
     masked: Sequence[tuple[Tensor, tuple[float, float, float]]] = (),
     unit: str = "",
 ) -> None:
-    """One map with a colour bar of the panel's height; masked pixels in plain colours."""
+    """Plot one map and its colour bar; each mask covers its pixels with one colour."""
     from matplotlib.ticker import MaxNLocator
 
     shown = {"vmin": low, "vmax": high, "cmap": cmap, "interpolation": "nearest"}
@@ -302,7 +303,7 @@ def _show_weights(axes: Sequence[Axes], frame: _Frame, fusion: str) -> None:
 
 
 def _legend(frame: _Frame, colours: Tensor, class_names: Sequence[str] | None) -> list[Any]:
-    """The classes that occur, most frequent first, and what is grey."""
+    """List the classes that occur, most frequent first, and the colours of the masks."""
     from matplotlib.patches import Patch
 
     both = torch.cat([frame.target[frame.labelled], frame.predicted.flatten()]).long()

@@ -15,7 +15,8 @@ from examples.analysis.frames import load_with_depth, open_source
 from examples.analysis.options import Correlation
 from examples.rgbd.data import VOID, Resized, RGBDDataset
 from examples.rgbd.data.files.atomic import write_atomically
-from examples.rgbd.evaluation.scoring import predict, upsample
+from examples.rgbd.evaluation.scoring import predict
+from examples.rgbd.networks.layers import upsample
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.progress import progress_bar
 from examples.rgbd.run.accelerator import pick_device

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from examples.rgbd.data import IMAGENET_MEAN, IMAGENET_STD
 from examples.rgbd.data.files.atomic import write_atomically
-from examples.rgbd.evaluation.scoring import upsample
 from examples.rgbd.networks import reads_depth
+from examples.rgbd.networks.layers import upsample
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.commands import ExportOptions
 from examples.rgbd.options.groups import OptionError

@@ -19,9 +19,10 @@ from examples.rgbd.data.files.anything import IMAGE_ENDINGS, read_any_image
 from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.data.files.images import read_depth_png
 from examples.rgbd.data.files.units import steps_per_metre, to_metres, to_sixteen_bits
-from examples.rgbd.evaluation.scoring import View, upsample
+from examples.rgbd.evaluation.scoring import View
 from examples.rgbd.evaluation.scoring import predict as scores_of
 from examples.rgbd.networks import RDFNet, reads_depth
+from examples.rgbd.networks.layers import upsample
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.commands import PredictOptions
 from examples.rgbd.options.groups import OptionError

@@ -23,6 +23,7 @@ from examples.rgbd.evaluation.metrics import (
     scores_of,
 )
 from examples.rgbd.networks import reads_depth, run_network
+from examples.rgbd.networks.layers import upsample
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.pipeline import Crop
 from examples.rgbd.progress import progress_bar
@@ -131,13 +132,6 @@ def nearest(metres: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(metres.shape[-2:]) == tuple(size):
         return metres
     return F.interpolate(metres[:, None], tuple(size), mode="nearest-exact")[:, 0]
-
-
-def upsample(scores: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear interpolation of (B, C, h, w) to `size`, if it is not there yet."""
-    if tuple(scores.shape[-2:]) == tuple(size):
-        return scores
-    return F.interpolate(scores, tuple(size), mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,9 +22,9 @@ def conv_norm_relu(
     )
 
 
-def upsample(feature: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear interpolation of (B, C, h, w) to (B, C, H, W), corners not aligned."""
-    return F.interpolate(feature, size=size, mode="bilinear", align_corners=False)
+def upsample(feature: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate (B, C, h, w) bilinearly to (B, C, H, W), corners not aligned."""
+    return F.interpolate(feature, tuple(size), mode="bilinear", align_corners=False)
 
 
 class Bottleneck(nn.Module):
