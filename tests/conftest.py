@@ -1,4 +1,5 @@
-"""One thread, one seed, and the hypothesis profiles: derandomised in CI, random elsewhere."""
+"""One thread, one seed, and the hypothesis profiles: derandomised in CI, random elsewhere, few
+examples in the short run."""
 
 from __future__ import annotations
 
@@ -27,7 +28,15 @@ settings.register_profile("dev", deadline=None, suppress_health_check=SLOW, prin
 settings.register_profile(
     "ci", deadline=None, suppress_health_check=SLOW, print_blob=True, derandomize=True
 )
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+settings.register_profile("short", settings.get_profile("ci"), max_examples=15)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load a profile before any test is made; ``-m "not slow"`` draws few examples."""
+    if "not slow" in config.getoption("markexpr"):
+        settings.load_profile("short")
+    else:
+        settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -185,6 +185,7 @@ def test_a_missing_network_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         training_step.table_5(Setting("cpu", quick=True))
 
 
+@pytest.mark.slow
 def test_shares_of_a_training_step() -> None:
     pytest.importorskip("transformers", reason="the example's network needs transformers")
     (table,) = training_step.table_5(Setting("cpu", quick=True))

@@ -79,6 +79,7 @@ def with_gradients(
     return value, *torch.autograd.grad(value, (logits, log_depth), allow_unused=True)
 
 
+@pytest.mark.slow
 @BY_NAME
 def test_compiled_is_eager(name: str) -> None:
     subject = SUBJECTS[name]()
@@ -91,6 +92,7 @@ def test_compiled_is_eager(name: str) -> None:
             torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ignored", [0.0, 1.1])
 def test_compiled_with_all_or_nothing_ignored(ignored: float) -> None:
     subject = SUBJECTS["objective"]()
@@ -102,6 +104,7 @@ def test_compiled_with_all_or_nothing_ignored(ignored: float) -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wrapper, curriculum", "objective, targets resized"])
 def test_a_step_of_the_curriculum_does_not_recompile(name: str) -> None:
     subject = SUBJECTS[name]()
@@ -124,6 +127,7 @@ def test_a_step_of_the_curriculum_does_not_recompile(name: str) -> None:
     assert counter.frame_count == 1
 
 
+@pytest.mark.slow
 def test_compiled_training_step_with_a_network() -> None:
     net = nn.Conv2d(3, 6, 3, padding=1)
     objective = lwm.HardPixelMiningLoss(num_sides=0, ignore_index=255)
@@ -156,6 +160,7 @@ FUNCTIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functional_forms_compile(name: str) -> None:
     data = scene()
@@ -196,6 +201,7 @@ def test_fake_tensors_find_no_host_synchronisation(name: str) -> None:
 
 
 # Importing inductor touches a deprecated corner of torch itself.
+@pytest.mark.slow
 @pytest.mark.skipif(
     not any(shutil.which(name) for name in ("g++", "clang++", "c++")),
     reason="inductor builds its CPU kernels with a C++ compiler, and there is none here",

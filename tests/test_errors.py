@@ -626,6 +626,7 @@ def test_values_of_a_tensor_subclass_are_read() -> None:
         r(input=LOG_DEPTH.as_subclass(Foreign), log_input=False)
 
 
+@pytest.mark.slow
 def test_a_tensor_subclass_gives_the_same_values() -> None:
     monai = pytest.importorskip("monai.data", reason="monai is not installed")
     scores = torch.randn(2, 3, 4, 5)

@@ -131,6 +131,7 @@ def test_a_lightning_run_that_is_resumed(tmp_path: Path) -> None:
     assert run(3, str(tmp_path / "last.ckpt")).net.seen == [1] * 3 + [2] * 3
 
 
+@pytest.mark.slow
 def test_the_library_imports_no_framework() -> None:
     import subprocess
 

@@ -203,6 +203,7 @@ def test_one_bin_and_one_cell_make_z_the_error_rate(batch: Batch) -> None:
         )
 
 
+@pytest.mark.slow
 @given(batches(dtypes=DOUBLE), st.integers(1, 6))
 def test_the_curriculum_only_adds_pixels(batch: Batch, epochs: int) -> None:
     weight = weighting_of(batch)(*batch[:4])

@@ -360,6 +360,7 @@ def test_curriculum_of_the_objective_applies_to_every_map() -> None:
     assert torch.equal(third.weight, lwm.LossWeightModule(ignore_index=255)(*data))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_a_large_batch_by_plain_torch(dtype: torch.dtype, smoothing: float) -> None:
@@ -433,6 +434,7 @@ def test_no_depth_at_all_leaves_the_plain_loss() -> None:
     assert log_depth.grad.count_nonzero() == 0
 
 
+@pytest.mark.slow
 def test_objective_gradcheck() -> None:
     data = scene(images=1, classes=3, size=(3, 4), dtype=torch.float64)
     objective = lwm.HardPixelMiningLoss(num_sides=1, alpha=0.0, beta=0.5, ignore_index=255)

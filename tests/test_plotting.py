@@ -50,6 +50,7 @@ def layers(figure: Any, title: str) -> dict[tuple[float, ...], np.ndarray]:
     return found
 
 
+@pytest.mark.slow
 def test_every_map_is_the_one_that_the_library_computes(batch: Scene) -> None:
     weighting = lwm.LossWeightModule(ignore_index=255)
     maps = weighting.maps(*batch)
@@ -109,6 +110,7 @@ def test_labels_have_their_colours_and_the_legend_names_those_that_occur(batch: 
     assert figure._suptitle.get_text() == "A"
 
 
+@pytest.mark.slow
 def test_depth_is_shown_in_metres_on_demand() -> None:
     metres = torch.rand(1, 24, 32) * 6 + 1
     levels = LF.rescale_depth(metres, 0.5, 8.0)
@@ -121,6 +123,7 @@ def test_depth_is_shown_in_metres_on_demand() -> None:
     assert "m" in {axes.get_title() for axes in figure.findobj(match=type(figure.axes[0]))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["sum", "product", "max", "dpe", "dse"])
 def test_figures_are_pictures_for_every_fusion(batch: Scene, fusion: str) -> None:
     weighting = lwm.LossWeightModule(ignore_index=255, fusion=fusion)
@@ -134,6 +137,7 @@ def test_figures_are_pictures_for_every_fusion(batch: Scene, fusion: str) -> Non
         assert len(picture.convert("RGB").getcolors(2**24)) > 100
 
 
+@pytest.mark.slow
 def test_images_of_any_kind_keep_their_colours(batch: Scene) -> None:
     image = torch.randint(0, 256, (3, 3, 24, 32), dtype=torch.uint8)
     expected = image[0].permute(1, 2, 0) / 255
@@ -143,6 +147,7 @@ def test_images_of_any_kind_keep_their_colours(batch: Scene) -> None:
     assert (stretched.min(), stretched.max()) == (0, 1)
 
 
+@pytest.mark.slow
 def test_nothing_known_and_nothing_labelled_can_be_drawn(batch: Scene) -> None:
     empty = batch._replace(
         target=torch.full_like(batch.target, 255), target_depth=torch.zeros_like(batch.target_depth)

@@ -74,6 +74,7 @@ def test_levels_and_maps_are_the_oracles(dtype: torch.dtype) -> None:
     assert 0.2 < maps.dse[labels != 255].mean() < 0.45
 
 
+@pytest.mark.slow
 def test_objective_is_the_oracles() -> None:
     logits, labels, log_depth, levels = batch(step=24, dtype=torch.float64)
     sides = [logits[..., ::2, ::2], logits[..., ::4, ::4]]
@@ -96,6 +97,7 @@ def test_objective_is_the_oracles() -> None:
         assert terms.sides.tolist() == pytest.approx(truth.sides, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_z_of_whole_frames_by_another_route() -> None:
     # Full size, where the loops are too slow: regions by numpy's unique, errors by its bincount.
     logits, labels, _, levels = batch(step=1, dtype=torch.float32, numbers=(5,))

@@ -229,6 +229,7 @@ def test_counts_are_exact_beyond_what_a_half_can_hold(dtype: torch.dtype) -> Non
     assert torch.equal(z[1].unique(), torch.tensor([0.5]))
 
 
+@pytest.mark.slow
 def test_counts_are_exact_beyond_what_a_float_can_hold() -> None:
     # Adding ones in float32 stops at 2 ** 24.
     width = 2**23 + 2**20

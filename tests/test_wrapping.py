@@ -134,6 +134,7 @@ class FocalByHand(nn.Module):
         return -((1 - log_p.exp()) ** 2) * log_p
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")

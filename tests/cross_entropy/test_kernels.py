@@ -138,6 +138,7 @@ def test_interpolation_at_any_ratio(
     check(kernels, case, device)
 
 
+@pytest.mark.slow
 @on_both
 @pytest.mark.parametrize("size", [(6, 7), (3, 4)], ids=str)
 @pytest.mark.usefixtures("small_blocks")
@@ -151,6 +152,7 @@ def test_an_image_of_nan_reaches_no_other(size: tuple[int, int], device: str) ->
     assert bool(grad[0].isfinite().all())
 
 
+@pytest.mark.slow
 @on_both
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.usefixtures("small_blocks")
@@ -161,6 +163,7 @@ def test_no_worse_than_torch_in_the_same_dtype(dtype: torch.dtype, device: str) 
     assert_as_precise_as_torch(kernels, case, device, truncates=truncates)
 
 
+@pytest.mark.slow
 @on_both
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("offset", [1e4, -6e4])
@@ -192,6 +195,7 @@ def test_blocks_of_the_real_size(device: str) -> None:
     check(kernels, Case(size=(13, 21), images=2, classes=40, weighted=True), device)
 
 
+@pytest.mark.slow
 @on_both
 @pytest.mark.parametrize("source", [None, (2, 3)])
 @pytest.mark.usefixtures("small_blocks")

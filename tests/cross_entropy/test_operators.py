@@ -144,6 +144,7 @@ def test_first_derivative(case: Case, spy: Spy) -> None:
     torch.testing.assert_close(grad, oracle(problem, case.smoothing).grad)
 
 
+@pytest.mark.slow
 @BOTH
 def test_second_derivative_falls_back(case: Case, spy: Spy) -> None:
     problem = build(Case(**{**vars(case), "dtype": torch.float64, "size": (2, 3), "images": 1}))

@@ -50,6 +50,7 @@ def attempt(kind: str, content: bytes, path: Path) -> np.ndarray | None:
     return None
 
 
+@pytest.mark.slow
 def test_three_thousand_damaged_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     path = tmp_path / "file"
@@ -242,6 +243,7 @@ ARRAYS: dict[str, tuple[bytes, Callable[[Path], object]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ARRAYS)
 def test_damaged_arrays(tmp_path: Path, kind: str) -> None:
     good, read = ARRAYS[kind]

@@ -79,6 +79,7 @@ def test_without_differences_they_are_the_plain_ones(size, stride, padding, dila
             torch.testing.assert_close(ours, pooled)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_finite_differences():
     x, depth = inputs(4, 5, 2)
     weight, bias = torch.randn(3, 2, 3, 3).double(), torch.randn(3).double()

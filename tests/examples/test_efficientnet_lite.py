@@ -38,6 +38,7 @@ def picture(height, width, seed=0):
     return (255 * (0.5 * smooth + 0.5 * blocks)).to(torch.uint8).permute(0, 2, 3, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fold", [False, True], ids=["plain", "folded"])
 @pytest.mark.parametrize("name", EFFICIENTNET_LITES)
 def test_imagenet_logits_are_the_publishers(name, fold):

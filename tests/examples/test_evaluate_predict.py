@@ -85,6 +85,7 @@ def test_evaluation_finds_what_training_reported(
     assert "flip: pixel accuracy" in said
 
 
+@pytest.mark.slow
 def test_checkpoints_that_cannot_be_evaluated_are_named(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +110,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_plain_images_get_labels_and_depth_at_their_own_size(run: Path, pictures: Path) -> None:
     predict([str(run), str(pictures), "--output", "out", "--device", "cpu"])
     names = sorted(path.name for path in Path("out").iterdir())
@@ -138,6 +140,7 @@ def test_plain_images_get_labels_and_depth_at_their_own_size(run: Path, pictures
         assert overlay.height >= grey.height
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_read_is_named_and_the_others_are_predicted(
     run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +207,7 @@ def test_many_classes_and_far_depth_fit_the_files(classes: int, dtype: type, met
     np.testing.assert_allclose(np.asarray(pictures["depth"]) / steps, limits[1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_folders_without_usable_names_are_refused(
     run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,6 +244,7 @@ def test_the_correlation_counts_every_pixel_once(run: Path) -> None:
         assert picture.width > 500
 
 
+@pytest.mark.slow
 def test_quantile_bins_hold_the_same_number_of_pixels(run: Path) -> None:
     args = ["--bins", "5", "--widths", "quantile", "--max-gap", "5", "--output", "c"]
     analyse(["correlation", str(run), "--device", "cpu", *args])

@@ -7,6 +7,7 @@ import hashlib
 import io
 import math
 import pickle
+from typing import get_args
 
 import pytest
 import torch
@@ -14,10 +15,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from examples.rgbd.networks import (
+    NETWORKS,
     MultiTaskRefineNet,
     build_network,
     parameter_groups,
 )
+from examples.rgbd.options.groups import NetworkName
 from lwm_loss import MultiTaskOutput
 from tests.examples.network_support import (
     NUM_CLASSES,
@@ -270,6 +273,10 @@ def test_builder_errors(arguments, match):
         make(**arguments)
 
 
+def test_every_network_is_a_choice_of_the_command_line():
+    assert set(get_args(NetworkName)) == set(NETWORKS)
+
+
 def test_encoder_without_channels_is_refused():
     with pytest.raises(TypeError, match="`channels`, a tuple of four integers, but got Conv2d"):
         MultiTaskRefineNet(nn.Conv2d(3, 3, 1), 2)
@@ -290,6 +297,7 @@ def test_images_that_cannot_be_right(name, image, error, match):
         make(name)(image)
 
 
+@pytest.mark.slow
 def test_batch_norm_cannot_learn_from_one_value():
     with pytest.raises(ValueError, match=r"one image of 32 x 32.*`freeze_norm=True`"):
         make().train()(torch.zeros(1, 3, 32, 32))

@@ -47,6 +47,7 @@ def agree(dataset: FrameSource, split: str, atol: float = 1e-6) -> None:
 
 def test_every_layout_has_a_writer() -> None:
     assert {layout.name for layout in LAYOUTS} == set(WRITERS)
+    assert set(NYUDV2.layouts) == {"plain", "mat", *WRITERS}
 
 
 @pytest.mark.parametrize("name", WRITERS)

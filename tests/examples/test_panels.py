@@ -98,6 +98,7 @@ def test_the_curriculum_lets_more_of_m_in_from_picture_to_picture(
     assert (shown[0] <= shown[1]).all()
 
 
+@pytest.mark.slow
 def test_a_network_without_depth_has_labels_to_draw_and_no_maps(tmp_path: Path) -> None:
     plain = build_model(
         NetworkOptions(backbone="resnet18", width=8), ObjectiveOptions(objective="s"), 13

@@ -123,6 +123,7 @@ def test_another_process_writes_the_same(tmp_path: Path, rooms: list[Sample]) ->
     assert len(helped) == 3 * FRAMES + 2
 
 
+@pytest.mark.slow
 def test_a_jpeg_is_copied_and_not_stored_again(tmp_path: Path, rooms: list[Sample]) -> None:
     source = write(tmp_path / "source", rooms)
     for path in (source / "RGB").iterdir():
@@ -134,6 +135,7 @@ def test_a_jpeg_is_copied_and_not_stored_again(tmp_path: Path, rooms: list[Sampl
         assert copied.read_bytes() == (source / f"RGB/{number}.jpg").read_bytes()
 
 
+@pytest.mark.slow
 def test_prepare_goes_on_where_it_stopped(tmp_path: Path, rooms: list[Sample]) -> None:
     source = write(tmp_path / "source", rooms)
     prepare(splits(source), tmp_path / "whole", 0)
@@ -393,6 +395,7 @@ def test_a_fault_of_all_frames_is_found(tmp_path: Path, rooms: list[Sample], fau
     assert any(message in problem and str(tmp_path) in problem for problem in found), found
 
 
+@pytest.mark.slow
 def test_an_offset_is_found_in_a_part_of_the_data_set(tmp_path: Path, rooms: list[Sample]) -> None:
     """Where a class may be absent, and its absence tells nothing."""
     labelled = [  # without the row that holds every class
@@ -469,6 +472,7 @@ def test_a_label_without_any_class_is_named(tmp_path: Path, rooms: list[Sample])
     assert "Label/3.png" in found
 
 
+@pytest.mark.slow
 def test_wrong_numbers_of_frames_and_frames_in_both_splits(
     tmp_path: Path, rooms: list[Sample]
 ) -> None:
@@ -499,6 +503,7 @@ def test_a_long_list_of_problems_is_cut(tmp_path: Path, rooms: list[Sample]) -> 
 # --- the command lines ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_commands(
     tmp_path: Path, rooms: list[Sample], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -556,6 +561,7 @@ def test_a_wrong_command_line_ends_in_one_sentence(
     assert "sa-gate, esanet, nicr, drsleep, vainf, gupta" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real frames in ../shared/data/nyudv2")
 def test_the_fit_tells_mirrored_real_frames() -> None:
     dataset = NYUDV2.open(REAL, "train")

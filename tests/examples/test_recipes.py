@@ -171,6 +171,7 @@ def test_a_wrong_fill_changes_weights_where_nothing_was_filled():
     assert all(change > 0 for name, change in changes.items() if "depth" in name)
 
 
+@pytest.mark.slow
 def test_terms_and_maps_are_logged(tmp_path):
     from examples.recipes import logging_terms
 

@@ -99,6 +99,7 @@ def stirred(network):
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", CASES)
 @pytest.mark.parametrize("shape", [(1, 3, 37, 53), (2, 3, 32, 95)])
 def test_shapes(key, shape):
@@ -110,6 +111,7 @@ def test_shapes(key, shape):
     assert 0 <= output.log_depth.min() <= output.log_depth.max() <= 5.5452
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", CASES)
 def test_every_parameter_receives_a_gradient(key):
     network = stirred(case(key)).double().train()
@@ -124,6 +126,7 @@ def test_every_parameter_receives_a_gradient(key):
         assert parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", CASES)
 def test_evaluation_depends_neither_on_the_batch_nor_on_the_copy(key):
     network = seen(stirred(case(key))).double().eval()

@@ -179,6 +179,7 @@ def test_the_confusable_classes_meet_as_each_world_promises() -> None:
     assert np.median(flat) < 0.08
 
 
+@pytest.mark.slow
 def test_frequencies_have_a_long_tail_and_every_class_occurs() -> None:
     dataset = GeneratedRooms("train", 60, size=(48, 64))
     counts = sum(np.bincount(dataset[i].label.ravel(), minlength=256) for i in range(60))

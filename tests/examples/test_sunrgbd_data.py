@@ -360,6 +360,7 @@ def test_depth_that_is_not_rotated(tmp_path: Path) -> None:
         assert (read_rotated_depth(path) == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real files in ../shared/data")
 def test_the_real_split_and_the_real_lists_name_the_same_scenes() -> None:
     meta = SHARED / "sunrgbd_meta"

@@ -236,6 +236,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "used is in use: did you mean --resume used?" in message
 
 
+@pytest.mark.slow
 def test_a_folder_of_frames_is_trained_on(folder: Path) -> None:
     train_nyudv2(["--data", str(folder), "--output", "run", "--device", "cpu", *SMALL])
     (row,) = rows_of(Path("run"))
@@ -243,6 +244,7 @@ def test_a_folder_of_frames_is_trained_on(folder: Path) -> None:
     assert json.loads(Path("run/results.json").read_text())["images"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_is_gone_on_with_on_its_own_frames_alone(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -419,6 +421,7 @@ def test_configurations_survive_json() -> None:
         assert from_plain(TrainConfig, json.loads(json.dumps(to_plain(config)))) == config
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real NYUDv2 frames in ../shared/data")
 def test_real_frames_are_trained_on(tmp_path: Path) -> None:
     lists = {name: (REAL / f"{name}.txt").read_text().splitlines() for name in ("train", "test")}

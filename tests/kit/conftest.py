@@ -6,9 +6,17 @@ import pytest
 from hypothesis import Phase
 
 from lwm_loss.testing import search
+from lwm_loss.testing.registry import backbone_check, loss_check
 
 
 @pytest.fixture
 def unshrunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Report a failure as it was drawn: shrinking it takes most of the time of a check."""
     monkeypatch.setattr(search, "PHASES", (Phase.generate,))
+
+
+@pytest.fixture
+def without_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the two checks that take as long as all others together."""
+    monkeypatch.delitem(backbone_check.checks, "check_torch_compile")
+    monkeypatch.delitem(loss_check.checks, "check_loss_torch_compile")

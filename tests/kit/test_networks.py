@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 from torch import nn
 from torch.nn import functional as F
-from transformers import (
-    ConvNextConfig,
-    DPTConfig,
-    DPTForSemanticSegmentation,
-    SegformerConfig,
-    SegformerForSemanticSegmentation,
-    UperNetConfig,
-    UperNetForSemanticSegmentation,
-)
 
 from examples.rgbd.networks import NETWORKS, DepthFromImage, reads_depth
 from lwm_loss.testing import ContractError, check_backbone, checks
+from lwm_loss.testing.registry import backbone_check
 from tests.examples.network_support import CHANNELS, NUM_CLASSES, make, register_tiny_encoders
 
 pytestmark = pytest.mark.slow
@@ -49,18 +42,18 @@ class Squared(Upsampled):
 
 
 def segformer():
-    config = SegformerConfig(
+    config = transformers.SegformerConfig(
         num_labels=CLASSES,
         depths=[1, 1, 1, 1],
         hidden_sizes=[8, 16, 24, 32],
         num_attention_heads=[1, 2, 3, 4],
         decoder_hidden_size=16,
     )
-    return SegformerForSemanticSegmentation(config)
+    return transformers.SegformerForSemanticSegmentation(config)
 
 
 def dpt():
-    config = DPTConfig(
+    config = transformers.DPTConfig(
         num_labels=CLASSES,
         hidden_size=32,
         num_hidden_layers=4,
@@ -72,18 +65,20 @@ def dpt():
         fusion_hidden_size=16,
         use_auxiliary_head=False,
     )
-    return DPTForSemanticSegmentation(config)
+    return transformers.DPTForSemanticSegmentation(config)
 
 
 def upernet():
-    backbone = ConvNextConfig(hidden_sizes=list(CHANNELS), depths=[1, 1, 1, 1], out_features=STAGES)
-    config = UperNetConfig(
+    backbone = transformers.ConvNextConfig(
+        hidden_sizes=list(CHANNELS), depths=[1, 1, 1, 1], out_features=STAGES
+    )
+    config = transformers.UperNetConfig(
         num_labels=CLASSES,
         backbone_config=backbone,
         hidden_size=16,
         use_auxiliary_head=False,
     )
-    return UperNetForSemanticSegmentation(config)
+    return transformers.UperNetForSemanticSegmentation(config)
 
 
 TRANSFORMERS = {
@@ -120,7 +115,9 @@ def test_network_of_transformers_needs_no_adapter():
         checks.check_output_shapes(model, CLASSES, SIZE, max_examples=2, seed=0)
 
 
-# As few layers as a network has, for tracing them takes most of the time.
+# Tracing takes most of the time, of other networks several times as long: of two streams or two
+# decoders, made of the layers that these have too.
+COMPILED = ("light_refinenet", "deeplabv3", "pspnet", "fcn")
 EXAMPLES = {
     "refinenet": ("tiny", {"num_sides": 1, "adapt_units": 1, "output_units": 1}),
     "light_refinenet": ("tiny_convnext", {"predict_depth": False, "dropout": 0.5}),
@@ -149,6 +146,8 @@ def test_network_of_the_examples_keeps_the_contract(name, monkeypatch):
     model = make(name, backbone, **options)
     if reads_depth(model):
         model = DepthFromImage(model)
+    if name not in COMPILED:
+        monkeypatch.delitem(backbone_check.checks, "check_torch_compile")
     report = check_backbone(model, CLASSES, SIZE, on_fail="return", max_examples=1, seed=0)
     assert not report.failed, report
     lacking = [result.name for result in report if result.status == "skipped"]

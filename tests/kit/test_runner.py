@@ -52,6 +52,7 @@ def test_failure_is_raised_by_default():
         check_backbone(dropout_left_on(), 5, **FAST)
 
 
+@pytest.mark.usefixtures("without_compilation")
 def test_failure_is_returned_on_demand():
     report = check_backbone(dropout_left_on(), 5, on_fail="return", **FAST)
     assert isinstance(report, list)
@@ -67,6 +68,7 @@ def test_failure_is_returned_on_demand():
     ]
 
 
+@pytest.mark.usefixtures("without_compilation")
 def test_expected_failures_are_told_apart():
     reasons = {
         "check_eval_is_deterministic": "Monte Carlo dropout",
@@ -110,6 +112,7 @@ def test_report_prints_as_a_table():
     assert report.failed == report[1:2]
 
 
+@pytest.mark.slow
 def test_subject_and_process_are_left_alone():
     torch.manual_seed(0)
     model = backbones.CountsItsCalls()
@@ -130,6 +133,7 @@ def test_subject_and_process_are_left_alone():
     assert torch.is_grad_enabled()
 
 
+@pytest.mark.slow
 def test_network_that_cannot_be_copied_is_put_back():
     torch.manual_seed(0)
     model = backbones.HoldsALock()
@@ -141,6 +145,7 @@ def test_network_that_cannot_be_copied_is_put_back():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_loss_is_left_alone():
     curriculum = lwm.SelfPacedCurriculum(3)
     check_loss(curriculum, max_examples=1, seed=0)

@@ -72,6 +72,7 @@ def write(tmp_path):
     return rows
 
 
+@pytest.mark.slow
 def test_table_is_that_of_the_csv(tmp_path):
     rows = write(tmp_path)
     main(["report", str(tmp_path), "--to", str(tmp_path / "page")])
