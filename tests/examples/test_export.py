@@ -98,6 +98,15 @@ def test_a_file_that_gives_something_else_is_never_called_done() -> None:
     for runner in wrong.values():
         with pytest.raises(OptionError, match="exported network"):
             compare(deployed, runner, sizes)
+    both = Deployed(trained(), "labels", with_depth=True).eval()
+
+    def without_depth(images: Tensor) -> list[np.ndarray]:
+        with torch.no_grad():
+            labels, depth = both(images)
+        return [labels.numpy(), np.full_like(depth.numpy(), np.nan)]
+
+    with pytest.raises(OptionError, match="exported network"):
+        compare(both, without_depth, sizes)
     nn.init.constant_(deployed.network.scores.bias, float("nan"))
     with pytest.raises(OptionError, match="diverge"):
         compare(deployed, right, sizes)

@@ -13,6 +13,7 @@ import scipy.io
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from examples.rgbd.data.files.units import to_metres, to_sixteen_bits
 from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
 from examples.rgbd.data.nyudv2.spec import NYUDV2
 from tests.examples.layout_writers import (
@@ -281,6 +282,21 @@ def test_a_frame_without_any_depth_is_a_frame_whose_depth_is_missing(
     write_sa_gate(tmp_path, npy=stored.dtype.kind == "f")
     save(next((tmp_path / "Depth").glob("2.*")), stored)
     assert (NYUDV2.open(tmp_path, "train")[0].depth == 0).all()
+
+
+def test_depth_that_is_not_used_is_not_read(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path)
+    (tmp_path / "Depth/2.png").write_bytes(b"damaged")
+    assert (NYUDV2.open(tmp_path, "train", use_depth="none")[0].depth == 0).all()
+    refusal(lambda: NYUDV2.open(tmp_path, "train", use_depth="optional")[0], "Depth/2.png")
+
+
+def test_stored_depth_never_becomes_a_hole() -> None:
+    far = np.array([[0, 1.5, 65.535, 70]], np.float32)
+    stored = to_sixteen_bits(far, 1000)
+    np.testing.assert_allclose(
+        to_metres(stored, 0.001, "x", plausible=None), [[0, 1.5, 65.534, 65.534]]
+    )
 
 
 def test_65535_is_a_hole_and_no_unit(tmp_path: Path) -> None:
