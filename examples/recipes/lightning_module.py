@@ -3,8 +3,9 @@
 Install it by hand: `pip install "lightning>=2.6.6"`. 2.6.2 and 2.6.3 were malicious releases, and up to
 2.6.5 loading a checkpoint could run code of its author; 2.6.6 fixes that.
 
-The trap: a curriculum that is a plain attribute of a callback is not saved. As a submodule of the
-LightningModule it is in every checkpoint, and a resumed run goes on where it was.
+The trap: nothing moves the curriculum on by itself, and a counter of one's own is lost on resuming.
+`CurriculumCallback` sets it from the trainer's epoch. As a submodule of the LightningModule it is in
+every checkpoint as well.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader
 
 import lwm_loss as lwm
 from examples.recipes.small import SmallData, SmallNetwork, mining_loss
+from lwm_loss.integrations.lightning import CurriculumCallback
 
 
 class MiningModule(L.LightningModule):
@@ -26,7 +28,8 @@ class MiningModule(L.LightningModule):
     def __init__(self, epochs: int) -> None:
         super().__init__()
         self.network = SmallNetwork()
-        self.objective = mining_loss(lwm.SelfPacedCurriculum(epochs))
+        self.curriculum = lwm.SelfPacedCurriculum(epochs)
+        self.objective = mining_loss(self.curriculum)
 
     def forward(self, image: Tensor) -> Tensor:
         """Predict scores from colour alone."""
@@ -37,14 +40,8 @@ class MiningModule(L.LightningModule):
         """Compute the objective, and log its terms."""
         logits, log_depth, _sides = self.network(batch["image"])
         terms = self.objective(logits, batch["label"], log_depth, batch["depth"])
-        names = ("segmentation", "depth", "hard")
-        self.log_dict({f"loss/{name}": getattr(terms, name) for name in names})
+        self.log_dict({f"loss/{name}": value for name, value in terms.scalars().items()})
         return terms.total
-
-    def on_train_epoch_start(self) -> None:
-        """Set the curriculum from the trainer's epoch, which a resumed run has as well."""
-        if self.objective.curriculum is not None:
-            self.objective.curriculum.set_epoch(self.current_epoch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Use plain SGD."""
@@ -57,6 +54,7 @@ def train(folder: str, epochs: int = 2, **options: Any) -> MiningModule:
     trainer = L.Trainer(
         max_epochs=options.pop("stop_after", epochs),
         default_root_dir=folder,
+        callbacks=[CurriculumCallback(module.curriculum)],
         accelerator="auto" if torch.cuda.is_available() else "cpu",
         logger=False,
         enable_progress_bar=False,

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "examples" / "recipes"
 # Recipes whose work is not `train()`; each has a test of its own below.
 OTHERS = {"small", "__init__", "transformers_trainer", "lightning_module", "distributed"}
-OTHERS |= {"mmseg_loss", "augmentation", "logging_terms"}
+OTHERS |= {"mmseg_loss", "augmentation", "logging_terms", "deploy"}
 NEEDS = {
     "kornia_losses": "kornia",
     "monai_trainer": "ignite",
@@ -110,6 +110,36 @@ def test_two_processes_print_one_loss(options):
     )
     assert run.returncode == 0, run.stderr[-2000:]
     assert "on 2 processes" in run.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_of_ones_own_is_exported_without_its_depth():
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    import onnx
+
+    from examples.recipes import deploy
+    from examples.recipes.small import CLASSES, SmallNetwork
+
+    class TwoHeads(SmallNetwork):
+        def __init__(self):
+            super().__init__()
+            self.depth = torch.nn.Conv2d(8, 1, 3, padding=1)
+
+        def forward(self, image):
+            output = super().forward(image)
+            depth = self.depth(self.body(image))[:, 0]
+            return lwm.MultiTaskOutput(output.logits, depth)
+
+    deployed = deploy.RGBOnly(TwoHeads()).eval()
+    program = deploy.export_program(deployed, 255 * torch.rand(2, 3, 32, 48))
+    content = deploy.as_onnx(program)
+    other = 255 * torch.rand(1, 3, 40, 64)
+    assert program.module()(other).shape == (1, CLASSES, 40, 64)
+    assert deploy.largest_difference(content, deployed, other) < 1e-5
+    stored = {tuple(each.dims) for each in onnx.load_from_string(content).graph.initializer}
+    assert (1, 8, 3, 3) not in stored  # the depth head
+    assert (8, 3, 3, 3) in stored
 
 
 def test_mmsegmentations_loss_takes_depth_out_of_the_label():
