@@ -2,21 +2,23 @@
 
 On a screen (1280 px) and on a phone (390 px), in light and dark: no error in the console, no horizontal
 scroll, every picture loads, with a text for those who do not see it; every link between the pages leads
-to a page and a place that exist. Needs `playwright` (extra `dev`) and Chromium, which is the Debian
-package `chromium` or what CHROMIUM names.
+to a page and a place that exist; the version switcher is hidden until it is told of versions. Needs
+`playwright` (extra `dev`) and Chromium, which is the Debian package `chromium` or what CHROMIUM names.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from playwright.sync_api import Page, sync_playwright
@@ -40,10 +42,25 @@ LOOK = """() => ({
       'pre, .table-wrapper, div.math, .sphx-glr-animation, .highlight'))
     .slice(0, 3).map(e => e.tagName + '.' + e.className),
   broken: [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src),
-  silent: [...document.querySelectorAll('article img')].filter(i => !i.alt).map(i => i.src),
+  silent: [...document.querySelectorAll('article img')].filter(i => !i.hasAttribute('alt'))
+    .map(i => i.src.slice(0, 100)),
   links: [...document.querySelectorAll('a[href]')].map(a => a.href),
   ids: [...document.querySelectorAll('[id], a[name]')].map(e => e.id || e.name),
 })"""
+
+
+# What Read the Docs hands its pages, as far as the switcher reads it.
+VERSIONS = """{"versions": {"current": {"slug": "latest"}, "active": [
+  {"slug": "latest", "urls": {"documentation": "https://lwm-loss.readthedocs.io/en/latest/"}},
+  {"slug": "v0.1.0", "urls": {"documentation": "https://lwm-loss.readthedocs.io/en/v0.1.0/"}}]}}"""
+SWITCH = """data => {
+  const box = document.querySelector('.versions');
+  const before = box.hidden;
+  document.dispatchEvent(new CustomEvent('readthedocs-addons-data-ready',
+    {detail: {data: () => data}}));
+  const select = document.getElementById('version-select');
+  return [before, box.hidden, select.value, [...select.options].map(o => o.text)];
+}"""
 
 
 class Silent(SimpleHTTPRequestHandler):
@@ -51,6 +68,11 @@ class Silent(SimpleHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         """Say nothing."""
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        """Send a file, to a browser that may have closed the page meanwhile."""
+        with suppress(ConnectionError):
+            super().copyfile(source, outputfile)
 
 
 @contextmanager
@@ -87,6 +109,17 @@ def look_at(page: Page, url: str, name: str, found: list[str], size: str) -> dic
     return facts
 
 
+def check_switcher(page: Page, url: str, found: list[str]) -> None:
+    """See that the version switcher is hidden alone, and shows the versions that it is told of."""
+    data = json.loads(VERSIONS)
+    page.goto(url, wait_until="load")
+    slugs = [version["slug"] for version in data["versions"]["active"]]
+    expected = [True, False, data["versions"]["active"][0]["urls"]["documentation"], slugs]
+    got = page.evaluate(SWITCH, data)
+    if got != expected:
+        found.append(f"version switcher: expected {expected}, but got {got}")
+
+
 def main() -> None:
     """Check a folder of pages, and say what was found."""
     folder = Path(sys.argv[1]).resolve()
@@ -114,6 +147,9 @@ def main() -> None:
             context.route(
                 "**/*", lambda r: r.continue_() if r.request.url.startswith(base) else r.abort()
             )
+            page = context.new_page()
+            check_switcher(page, urljoin(base, "index.html"), found)
+            page.close()
             for name in names:
                 page = context.new_page()
                 facts = look_at(page, urljoin(base, name), name, found, size)
