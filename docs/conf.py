@@ -27,6 +27,7 @@ project_copyright = author
 version = release = lwm_loss.__version__
 
 extensions = [
+    "animations",
     "check_tables",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -94,13 +95,14 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_signature": False,
-    "min_reported_time": 10_000,
+    "write_computation_times": False,
     "plot_gallery": os.environ.get("GALLERY", "1") == "1",
 }
 myst_heading_anchors = 2
 suppress_warnings = ["myst.header", "config.cache"]
 
 autodoc_member_order = "bysource"
+autodoc_mock_imports = ["lightning"]  # named in the reference, and no dependency of the pages
 # In the signature, which alone tells a class's arguments from attributes of the same name.
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -120,6 +122,8 @@ import lwm_loss as lwm
 import lwm_loss.functional as LF
 from lwm_loss import *
 from lwm_loss.functional import *
+from lwm_loss.plotting import plot_weight_maps
+from lwm_loss.testing import *
 
 has_kornia = importlib.util.find_spec("kornia") is not None
 has_monai = importlib.util.find_spec("monai") is not None

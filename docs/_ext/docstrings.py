@@ -6,6 +6,8 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Any
 
+from related import equation_of, see_also
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.util.typing import ExtensionMetadata
@@ -42,7 +44,7 @@ def argument_table(section: list[str], parameters: dict[str, inspect.Parameter])
         if found := ARGUMENT.match(line):
             rows.append((found[1], [found[2]]))
         elif rows and line.strip():
-            rows[-1][1].append(line.strip())
+            rows[-1][1].extend(_continued(rows[-1][1], line))
     if not rows:
         return section
     table = [".. list-table:: Arguments", "   :header-rows: 1", "   :widths: 22 18 60"]
@@ -59,9 +61,18 @@ def argument_table(section: list[str], parameters: dict[str, inspect.Parameter])
     return ["", *table, ""]
 
 
+def _continued(meaning: list[str], line: str) -> list[str]:
+    """A further line of an argument's text, whose list of choices is a list in the table as well."""
+    text = line.strip()
+    in_list = any(each.startswith("- ") for each in meaning)
+    if text.startswith("- "):
+        return [text] if in_list else ["", text]
+    return [f"  {text}"] if in_list else [text]
+
+
 def rewrite(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Called by autodoc with each docstring, before napoleon reads it."""
-    if what not in ("class", "function", "method"):
+    if not lines or what not in ("class", "exception", "function", "method"):
         return
     try:
         parameters = dict(inspect.signature(obj).parameters)
@@ -73,6 +84,7 @@ def rewrite(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
         for each in sections
         for line in (argument_table(each, parameters) if each[:1] == ["Args:"] else each)
     ]
+    lines += ["", *equation_of(name), *see_also(name)]
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

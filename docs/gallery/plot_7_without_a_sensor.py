@@ -11,24 +11,25 @@ import torch
 
 import lwm_loss as lwm
 from examples.imperfect_rooms import imperfect_rooms
+from examples.rgbd.data.described import to_levels
+from examples.rgbd.data.description import DepthFormat
 
 image, logits, target, log_depth, depth = imperfect_rooms()
 void = (target[0] == 255).numpy()
 
 # %%
 # A stand-in for the estimate of a monocular model: relative inverse depth without a scale, smooth, and
-# known everywhere. ``python -m examples.rgbd.estimate_depth`` makes real ones for a folder of images.
+# known everywhere. ``python -m examples.rgbd.estimate_depth`` makes real ones for a folder of images:
+# :doc:`/no_depth_sensor`.
 
-torch.manual_seed(0)
 inverse = 1 / log_depth.exp()
 inverse = 3 * inverse / inverse.max() + 0.2
 
 # %%
-# Turn it into depth, and spread it over the levels.
+# The pipelines read such numbers as levels of each image, its nearest pixel at 1, its farthest at 256:
 
-estimated = 1 / inverse
-low, high = estimated.amin((1, 2), keepdim=True), estimated.amax((1, 2), keepdim=True)
-levels = 1 + 255 * (estimated - low) / (high - low)
+wanted = DepthFormat(per_metre=1.0, kind="relative", inverse=True)
+levels = torch.from_numpy(to_levels(inverse[0].numpy(), wanted))[None]
 
 # %%
 # ``fusion="dse"`` mines by Z alone, and the network needs no depth output.
