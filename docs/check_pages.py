@@ -25,8 +25,8 @@ from playwright.sync_api import Page, sync_playwright
 
 SIZES = {"screen": (1280, 900), "phone": (390, 844)}
 # 404.html has absolute addresses, for it is shown at any depth of the published site.
+PUBLISHED = "/en/latest/"
 SKIPPED = (
-    "404.html",
     "_modules/",
     "_sources/",
     "_static/",
@@ -68,6 +68,10 @@ class Silent(SimpleHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         """Say nothing."""
+
+    def translate_path(self, path: str) -> str:
+        """Find a file, also by its address on the published site."""
+        return super().translate_path(path.replace(PUBLISHED, "/", 1))
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
         """Send a file, to a browser that may have closed the page meanwhile."""
@@ -143,6 +147,7 @@ def main() -> None:
             context = browser.new_context(
                 viewport={"width": width, "height": height}, color_scheme=scheme
             )
+            context.set_default_timeout(300_000)  # of a machine that has more to do
             # The pages must be whole without a network.
             context.route(
                 "**/*", lambda r: r.continue_() if r.request.url.startswith(base) else r.abort()
@@ -163,7 +168,8 @@ def main() -> None:
                 address, place = urldefrag(target)
                 if not address.startswith(base):
                     continue
-                file = unquote(address.removeprefix(base).split("?")[0]) or "index.html"
+                file = unquote(address.removeprefix(base).split("?")[0])
+                file = file.removeprefix(PUBLISHED[1:]) or "index.html"
                 if not (folder / file).exists():
                     found.append(f"{name}: link leads nowhere: {file}")
                 elif place and file in ids and unquote(place) not in ids[file]:

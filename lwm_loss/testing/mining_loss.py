@@ -11,9 +11,9 @@ from lwm_loss import HardPixelMiningLoss, LossTerms, LossWeightModule, MultiTask
 
 
 def mining_loss(output: Any, target: Tensor, depth: Tensor, ignore_index: int = 255) -> Tensor:
-    r"""Eq. 5 on the outputs that a backbone has: its log-depth and its side outputs may be lacking.
+    r"""Compute the paper's objective from what a backbone returns: log-depth and sides may be lacking.
 
-    Without a predicted log-depth pixels are weighted by Z alone, and there is no L_d. A log-depth
+    It is Eq. 5. Without a predicted log-depth pixels are weighted by Z alone, and there is no L_d. A log-depth
     or a side output whose shape does not fit counts as lacking.
 
     Args:
