@@ -11,10 +11,10 @@ from lwm_loss import HardPixelMiningLoss, LossTerms, LossWeightModule, MultiTask
 
 
 def mining_loss(output: Any, target: Tensor, depth: Tensor, ignore_index: int = 255) -> Tensor:
-    r"""Compute the paper's objective from what a backbone returns: log-depth and sides may be lacking.
+    r"""Compute the objective from what a backbone returns: log-depth and sides may be lacking.
 
-    It is Eq. 5. Without a predicted log-depth pixels are weighted by Z alone, and there is no L_d. A log-depth
-    or a side output whose shape does not fit counts as lacking.
+    It is Eq. 5. Without a predicted log-depth pixels are weighted by Z alone, and there is no L_d. A
+    log-depth or a side output whose shape does not fit counts as lacking.
 
     Args:
         output: what the backbone returned, as :class:`lwm_loss.MultiTaskOutput` reads it.
