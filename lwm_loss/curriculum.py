@@ -18,6 +18,7 @@ from ._checks import (
     require_tensor,
     shape_of,
 )
+from ._typing import typed_as
 
 __all__ = ["SelfPacedCurriculum", "curriculum_threshold"]
 
@@ -276,7 +277,9 @@ class SelfPacedCurriculum(nn.Module):
         return torch.where(too_hard, 0, weight_map)
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def extra_repr(self) -> str:
         # Printing a model must neither stall a device nor fail on a meta tensor.

@@ -18,6 +18,7 @@ from ._checks import (
     require_tensor,
 )
 from ._pixels import count_pixels, depth_pixels, map_dtype, over_peak
+from ._typing import typed_as
 from .normalizers import divisor
 
 __all__ = [
@@ -235,7 +236,9 @@ class DepthPredictionError(nn.Module):
         )
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def extra_repr(self) -> str:
         return f"log_input={self.log_input}, normalize={self.normalize}"
@@ -268,7 +271,9 @@ class LogDepthMSELoss(nn.Module):
         )
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def extra_repr(self) -> str:
         return f"log_input={self.log_input}, reduction={self.reduction!r}"

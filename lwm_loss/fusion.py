@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._checks import fail, require_choice, require_same_device, require_tensor, shape_of
+from ._typing import typed_as
 
 __all__ = ["Fusion", "fuse"]
 
@@ -71,7 +72,9 @@ class Fusion(nn.Module):
         return fuse(dpe, dse, self.mode)
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def extra_repr(self) -> str:
         return f"mode={self.mode!r}"

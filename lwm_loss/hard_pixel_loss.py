@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ._typing import typed_as
 from ._weighted_loss import PixelWeightedLoss
 from .criterion import Criterion
 from .curriculum import SelfPacedCurriculum
@@ -110,7 +111,9 @@ class HardPixelLoss(PixelWeightedLoss):
         return (weight * loss).sum() / self._divisor(normalizer, batch, loss.dtype)
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def extra_repr(self) -> str:
         return f"ignore_index={self.ignore_index}, sum_classes={self.sum_classes}"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ._batch import Batch, check_sides
 from ._checks import require_choice, require_finite, require_ignore_index, require_int
+from ._typing import typed_as
 from ._weighted_loss import PixelWeightedLoss
 from .criterion import Criterion
 from .curriculum import SelfPacedCurriculum
@@ -213,7 +214,9 @@ class HardPixelMiningLoss(PixelWeightedLoss):
         return (weight * loss).sum() / n
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def extra_repr(self) -> str:
         return (

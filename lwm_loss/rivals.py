@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ._batch import BatchRules
 from ._checks import fail, require_choice, require_finite, require_ignore_index, require_int
+from ._typing import typed_as
 from .cross_entropy import pixel_cross_entropy
 
 __all__ = ["FocalWeighting", "LossMaxPoolingWeighting", "OHEMWeighting"]
@@ -100,7 +101,9 @@ class OHEMWeighting(LossBasedWeighting):
         return weight
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def extra_repr(self) -> str:
         return (
@@ -156,7 +159,9 @@ class FocalWeighting(LossBasedWeighting):
         return torch.where(positive, power, labelled.to(loss.dtype) * at_zero)
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def extra_repr(self) -> str:
         return f"gamma={self.gamma:g}, ignore_index={self.ignore_index}"
@@ -238,7 +243,9 @@ class LossMaxPoolingWeighting(LossBasedWeighting):
         return torch.where(counted, weight, 0).to(loss.dtype).reshape(loss.shape)
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def extra_repr(self) -> str:
         return f"ratio={self.ratio:g}, p={self.p:g}, ignore_index={self.ignore_index}"

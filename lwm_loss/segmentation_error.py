@@ -10,6 +10,7 @@ from ._batch import BatchRules
 from ._checks import Cells, require_choice, require_ignore_index
 from ._labels import TASKS, Task
 from ._pixels import map_dtype
+from ._typing import typed_as
 from .pixel_error import PixelError, check_error, name_of_error, pixel_error
 from .regions import Regions, assign_regions
 
@@ -121,7 +122,9 @@ class DepthAwareSegmentationError(nn.Module):
         return slots.average(error, self.error, map_dtype(input))
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def extra_repr(self) -> str:
         return (

@@ -11,6 +11,7 @@ from ._batch import Batch, BatchRules
 from ._checks import Cells, require_bool, require_choice, require_ignore_index, require_object
 from ._labels import TASKS, Labels, Task
 from ._pixels import map_dtype
+from ._typing import typed_as
 from .depth_error import log_depth_gap, normalized_error
 from .fusion import FUSIONS, FusionName
 from .pixel_error import PixelError, check_error, name_of_error, pixel_error
@@ -266,7 +267,9 @@ class LossWeightModule(nn.Module):
         return WeightMaps(dpe, dse, torch.where(shared.labels.labelled, fused, 0))
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        @typed_as(forward)
+        def __call__(self) -> None: ...
 
     def extra_repr(self) -> str:
         return (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +102,20 @@ def test_mypy_sees_tensors_and_refuses_unknown_options(tmp_path: Path) -> None:
         assert seen.removesuffix("]").endswith(name.removesuffix("]")), (seen, name)
     errors = {int(line.split(":")[1]) for line in said if ": error:" in line}
     assert errors == set(range(len(lines) - len(WRONG) + 1, len(lines) + 1)), done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pyright") is None, reason="pyright is not installed")
+def test_pyright_sees_the_same(tmp_path: Path) -> None:
+    """Unlike mypy it keeps to the declaration of `nn.Module.__call__`, which is Any."""
+    lines = USER.splitlines() + WRONG
+    (tmp_path / "user.py").write_text("\n".join(lines) + "\n")
+    options = {"extraPaths": [str(Path(__file__).resolve().parents[1])]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(options))
+    command = ["pyright", "--outputjson", "--pythonpath", sys.executable, "user.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    told = json.loads(done.stdout)["generalDiagnostics"]
+    seen = [each["message"].rsplit('"', 2)[1] for each in told if each["severity"] == "information"]
+    assert seen == [re.sub(r"[\w.]+\.", "", name) for name in REVEALED]
+    refused = {each["range"]["start"]["line"] for each in told if each["severity"] == "error"}
+    assert refused == set(range(len(lines) - len(WRONG), len(lines)))

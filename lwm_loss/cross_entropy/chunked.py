@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from .._pixels import labelled_pixels, map_dtype
+from . import two_classes
+from .bits import zero_where_ignored
 from .interpolation import UpsampledGradient, UpsampledImage, Upsampling, is_finite
 from .pages import prefer_large_pages
 from .settings import Settings
@@ -21,7 +23,6 @@ from .settings import Settings
 # Elements of a block for each thread: 1 MiB of float32. A block is read several times and should
 # stay in cache; smaller blocks take more steps, each with a fixed cost.
 BLOCK_ELEMENTS = 1 << 18
-INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def forward(logits: Tensor, target: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
@@ -31,6 +32,10 @@ def forward(logits: Tensor, target: Tensor, settings: Settings) -> tuple[Tensor,
     do: where all scores have a large offset in common, its rounding is as large. Loss, Delta and
     the probability are 0 at ignored pixels.
     """
+    if two_classes.fits(logits, target, settings):
+        result = two_classes.forward(logits, target, settings)
+        if result is not None:
+            return result
     dtype, smoothing = map_dtype(logits), settings.label_smoothing
     label, labelled = labels(target, settings.ignore_index)
     weight = None if settings.weight is None else settings.weight.to(dtype)
@@ -82,6 +87,10 @@ def backward(
     grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, settings: Settings
 ) -> Tensor:
     """Gradient of the logits from that of the loss: g (softmax - one-hot), one block at a time."""
+    if two_classes.fits(logits, target, settings):
+        result = two_classes.backward(grad, logits, target, settings)
+        if result is not None:
+            return result
     dtype, smoothing = map_dtype(logits), settings.label_smoothing
     label, labelled = labels(target, settings.ignore_index)
     grad = grad.to(dtype, copy=True, memory_format=torch.contiguous_format)
@@ -125,16 +134,6 @@ def labels(target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     target = target.contiguous()
     labelled = labelled_pixels(target, ignore_index)
     return labelled.long().neg_().bitwise_and_(target), labelled
-
-
-def zero_where_ignored(values: Tensor, labelled: Tensor) -> Tensor:
-    """Set a map to 0 at ignored pixels, in place, whatever it holds there.
-
-    By its bits, since `where` and `masked_fill_` are not vectorised and take many times as long.
-    """
-    bits = values.view(INTEGERS[values.dtype])
-    bits.bitwise_and_(labelled.to(bits.dtype).neg_())
-    return values
 
 
 def first_class(chosen: Tensor) -> Tensor:

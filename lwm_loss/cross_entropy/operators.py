@@ -75,6 +75,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     logits, target, weight, ctx.ignore_index, ctx.label_smoothing = inputs
     _, wrong, top = output
     ctx.mark_non_differentiable(wrong, top)
+    ctx.set_materialize_grads(False)  # zeros for the two would take as long as the gradient
     ctx.save_for_backward(logits, target, weight, top)
 
 
