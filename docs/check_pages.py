@@ -137,6 +137,7 @@ def main() -> None:
         for p in folder.rglob("*.html")
         if not str(p.relative_to(folder)).startswith(SKIPPED)
     )
+    names = sys.argv[2:] or names  # some pages alone, such as index.html
     found: list[str] = []
     links: dict[str, list[str]] = {}
     ids: dict[str, set[str]] = {}

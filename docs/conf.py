@@ -84,6 +84,7 @@ html_baseurl = ogp_site_url
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 copybutton_exclude = ".linenos, .gp, .go"
 
 sphinx_gallery_conf = {
