@@ -82,7 +82,7 @@ def test_a_file_that_gives_something_else_is_never_called_done() -> None:
     deployed = Deployed(trained(), "scores").eval()
     sizes = sizes_to_compare(32, 32, fixed=False)
     assert len({size[1:] for size in sizes}) == 3
-    assert min(min(size[1:]) for size in sizes) >= 32
+    assert min(min(size[1:]) for size in sizes) >= 32  # the least that a run trains with
 
     def right(images: Tensor) -> list[np.ndarray]:
         with torch.no_grad():
@@ -98,6 +98,12 @@ def test_a_file_that_gives_something_else_is_never_called_done() -> None:
     for runner in wrong.values():
         with pytest.raises(OptionError, match="exported network"):
             compare(deployed, runner, sizes)
+
+    def fails(images: Tensor) -> list[np.ndarray]:
+        raise AssertionError("Guard failed: image.size()[2] >= 33")
+
+    with pytest.raises(OptionError, match=r"Guard failed.*--fixed-size"):
+        compare(deployed, fails, sizes)
     both = Deployed(trained(), "labels", with_depth=True).eval()
 
     def without_depth(images: Tensor) -> list[np.ndarray]:

@@ -27,6 +27,7 @@ from lwm_loss import MultiTaskOutput
 
 Outputs = tuple[Tensor, ...]
 Runner = Callable[[Tensor], Sequence[NDArray[Any]]]
+_LEAST = 64  # pixels a side: torch.export wants the coarsest of the maps to have two
 _CLOSE = 1e-3  # of the scores' range; float32 in another order of operations
 _SAME = 0.999  # share of pixels whose label must be the same, where two scores nearly tie
 
@@ -126,14 +127,14 @@ def sizes_to_compare(height: int, width: int, fixed: bool) -> list[tuple[int, in
     """Batches (B, H, W) that the file is run on; the example that it was made from is another."""
     if fixed:
         return [(2, height, width)]
-    less = max(height - 32, 32)
+    less = max(height - 32, _LEAST)
     return [(1, height, width), (3, height, width), (2, less, width + 64), (1, height + 19, width)]
 
 
 def _describe_input(options: ExportOptions, trained: Trained) -> str:
     height, width = trained.config.data.image_size
     values = "RGB from 0 to 255" if options.preprocess else "RGB normalised as ImageNet's"
-    size = "of this size alone" if options.fixed_size else "any size from 32 on"
+    size = "of this size alone" if options.fixed_size else "any size with sides above 32"
     return f"{values}, {size}; trained at {height} x {width}"
 
 
@@ -239,7 +240,15 @@ def compare(
         images = _images(*size)
         if not deployed.preprocess:
             images = (images - deployed.mean) / deployed.std
-        for name, wanted, got in zip(deployed.names, deployed(images), runner(images), strict=True):
+        try:
+            results = runner(images)
+        except Exception as error:  # of the runtime, whatever it raises
+            reason = " ".join(str(error).split())[-160:]
+            raise OptionError(
+                f"Expected the exported network to take images of {' x '.join(map(str, size[1:]))}, "
+                f"but it does not ({reason}): did you mean --fixed-size?"
+            ) from error
+        for name, wanted, got in zip(deployed.names, deployed(images), results, strict=True):
             expected = wanted.numpy()
             if got.shape != expected.shape:
                 raise OptionError(
