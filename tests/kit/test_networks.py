@@ -121,7 +121,7 @@ def test_network_of_transformers_needs_no_adapter():
 # Tracing takes most of the time, of other networks several times as long: of two streams or two
 # decoders, made of the layers that these have too.
 COMPILED = ("light_refinenet", "deeplabv3", "pspnet", "fcn")
-# TRL has 1,284 modules, and is slow however narrow it is: what looks at picture after picture is left out.
+# TRL has 1,284 modules, and is slow however narrow it is: what looks at many pictures is left out.
 MANY_PICTURES = (
     "check_finite_outputs",
     "check_finite_gradients",
