@@ -656,3 +656,13 @@ def test_the_weighting_that_was_given_is_not_changed() -> None:
     assert weighting.ignore_index == -100
     with pytest.raises(ValueError, match="255"):
         weighting(LOGITS, target_with(255), LOG_DEPTH, DEPTH)
+
+
+def test_the_shape_that_is_expected_is_that_of_scores_or_of_labels() -> None:
+    target, depth = torch.zeros(2, 3).long(), torch.ones(1, 2, 3)
+    for input, shape in (
+        (torch.zeros(3, 2, 3), "(B, C, H, W) or (B, C, D, H, W)"),
+        (target, "(B, H, W) or (B, D, H, W)"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f"of shape {shape}, but got")):
+            LF.depth_aware_segmentation_error(input, target, depth)

@@ -201,3 +201,30 @@ def test_what_cannot_be_counted_is_refused_in_one_sentence(
     with pytest.raises((TypeError, ValueError), match=re.escape(words)) as error:
         lwm.global_normalizers(target, **{"ignore_index": 255, **options})
     assert str(error.value).startswith("Expected ")
+
+
+@pytest.mark.parametrize("value", [0.5, 0.01, torch.tensor(0.5)])
+def test_a_normalizer_below_one_divides(value: float | Tensor) -> None:
+    data = scene()
+    objective = lwm.HardPixelMiningLoss(0, ignore_index=255)
+    whole, part = (objective(*data, normalizer=n).segmentation for n in (1.0, value))
+    torch.testing.assert_close(part * value, whole)
+
+
+def test_the_group_is_the_one_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def double(counts: Tensor, group: object = None) -> None:
+        asked.append(group)
+        counts *= 8
+
+    def size(group: object = None) -> int:
+        asked.append(group)
+        return 4
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "all_reduce", double)
+    monkeypatch.setattr(dist, "get_world_size", size)
+    found = lwm.global_normalizers(torch.zeros(1, 2, 3).long(), torch.ones(1, 2, 3), group="half")
+    assert asked == ["half", "half"]
+    assert found == (12, 12)
