@@ -15,7 +15,7 @@ from examples.analysis.frames import load_with_depth, open_source
 from examples.analysis.options import Correlation
 from examples.rgbd.data import VOID, Resized, RGBDDataset
 from examples.rgbd.data.files.atomic import write_atomically
-from examples.rgbd.evaluation.scoring import predict
+from examples.rgbd.evaluation.scoring import depth_of_frame, predict
 from examples.rgbd.networks.layers import upsample
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.progress import progress_bar
@@ -36,8 +36,11 @@ def count_errors(
     shown = Resized(dataset, trained.config.data.image_size, resize_target=False)
     for index in progress_bar(range(len(shown)), str(trained.path), unit="image"):
         frame = shown[index]
+        beside = depth_of_frame(trained.network, frame)
         output = predict(
-            trained.network, frame.image[None].to(device), metres=frame.depth[None].to(device)
+            trained.network,
+            frame.image[None].to(device),
+            depth=None if beside is None else beside.to(device),
         )
         if output.log_depth is None:
             raise ValueError("Expected a network that predicts depth.")

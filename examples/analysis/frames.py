@@ -26,7 +26,12 @@ def open_source(trained: Trained, source: Source) -> RGBDDataset:
     options = trained.config.data
     if source.data is not None:
         options = dataclasses.replace(options, data=source.data, layout=source.layout)
-    dataset = open_split(_PIPELINES.get(trained.name, ANY_FOLDER), options, source.split)
+    dataset = open_split(
+        _PIPELINES.get(trained.name, ANY_FOLDER),
+        options,
+        source.split,
+        geometry=trained.geometry,
+    )
     if len(dataset.classes) != len(trained.classes):
         raise OptionError(
             f"Expected frames with {len(trained.classes)} classes for {trained.path}, but got "

@@ -13,6 +13,7 @@ from torch.utils.data import Subset
 
 import lwm_loss.functional as LF
 from examples.rgbd.data import FrameSource, GeneratedRooms, RGBDDataset, Sample
+from examples.rgbd.data.geometry import GeometryKind
 from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
 from examples.rgbd.data.loading import Preloaded, split_holdout
 from examples.rgbd.data.spec import DepthUse, Split
@@ -63,6 +64,7 @@ def open_split(
     split: Split,
     quiet: bool = False,
     use_depth: DepthUse = "required",
+    geometry: tuple[GeometryKind, ...] = (),
 ) -> RGBDDataset:
     """A split of the data set or, without a folder, of generated rooms.
 
@@ -72,14 +74,14 @@ def open_split(
     """
     if options.data is not None:
         spec = pipeline.spec
-        return spec.open(options.data, split, options.layout, options.depth, use_depth)
+        return spec.open(options.data, split, options.layout, options.depth, use_depth, geometry)
     if pipeline.trial is None:
         raise OptionError(
             f"Expected --data with the folder of {pipeline.spec.title}, but got none: did you mean "
             "examples.nyudv2, which can do with generated rooms?"
         )
     length = options.rooms if split == "train" else options.test_rooms
-    rooms = GeneratedRooms(split, length, options.world, options.image_size)
+    rooms = GeneratedRooms(split, length, options.world, options.image_size, geometry=geometry)
     # All cores, but no more processes than are worth their start.
     workers = min(max(options.workers, min(os.cpu_count() or 1, 8)), length // _ROOMS_A_WORKER)
     return Preloaded(rooms, workers, None if quiet else f"generating {split} rooms")
@@ -160,7 +162,12 @@ def mean_log_depth(
 
 
 def open_frames(
-    pipeline: Pipeline, options: DataOptions, quiet: bool = False, *, needs_depth: bool = True
+    pipeline: Pipeline,
+    options: DataOptions,
+    quiet: bool = False,
+    *,
+    needs_depth: bool = True,
+    geometry: tuple[GeometryKind, ...] = (),
 ) -> Frames:
     """All frames of a run, after a look that every file is there.
 
@@ -169,14 +176,15 @@ def open_frames(
         options: where it lies.
         quiet: show no progress.
         needs_depth: whether anything is learnt from depth.
+        geometry: maps of depth that a network reads or learns from.
 
     Raises:
         DataError: the folder is unusable.
         OptionError: an option does not fit it.
     """
     use_depth: DepthUse = "required" if needs_depth else "none"
-    train = open_split(pipeline, options, "train", quiet, use_depth)
-    test = open_split(pipeline, options, "test", quiet, use_depth)
+    train = open_split(pipeline, options, "train", quiet, use_depth, geometry)
+    test = open_split(pipeline, options, "test", quiet, use_depth, geometry)
     limits = limits_of(options, train)
     if isinstance(train, FrameSource) and isinstance(test, FrameSource):
         check_splits(train, test)

@@ -23,10 +23,9 @@ from examples.rgbd.networks import (
 )
 from examples.rgbd.networks.cfn import depth_layers
 from examples.rgbd.networks.fcn import centred_log_depth
-from examples.rgbd.networks.inputs import normalise_hha
+from examples.rgbd.networks.inputs import inverse_depth, normalise_hha
 from examples.rgbd.networks.ls_deconvnet import average_pool, unpool
 from examples.rgbd.networks.pap import affinity, diffuse
-from examples.rgbd.networks.rdfnet import inverse_depth
 from examples.rgbd.networks.superpixels import superpixels
 from examples.rgbd.networks.trl import TaskAttention
 from examples.rgbd.networks.vgg import LARGE_FOV

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.evaluation.metrics import image_summary, score_table, summary
+from examples.rgbd.evaluation.predicted_depth import PredictedDepth
 from examples.rgbd.evaluation.scoring import SINGLE_SCALE, Evaluation, View
 from examples.rgbd.evaluation.scoring import evaluate as score_split
+from examples.rgbd.model import input_of
+from examples.rgbd.networks import reads_depth
 from examples.rgbd.options.commands import EvaluateOptions
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.report.text import figures_of
 from examples.rgbd.run.accelerator import accelerator_on
-from examples.rgbd.run.trained import load_trained
+from examples.rgbd.run.trained import Trained, check_runs_without_depth, load_trained
 from examples.rgbd.splits import Crop, Pipeline, check_pipeline, open_split
 
 
@@ -31,8 +38,14 @@ def evaluate(pipeline: Pipeline, options: EvaluateOptions) -> None:
         source = dataclasses.replace(stored, data=options.data, layout=options.layout)
     accelerator = accelerator_on(options.device)
     main = accelerator.is_main_process
+    own_depth = _own_depth(pipeline, options, trained, accelerator.device)
     dataset = open_split(
-        pipeline, source, options.split, quiet=not main, use_depth=trained.use_of_depth
+        pipeline,
+        source,
+        options.split,
+        quiet=not main,
+        use_depth="optional" if own_depth is not None else trained.use_of_depth,
+        geometry=() if own_depth is not None else trained.geometry,
     )
     if len(dataset.classes) != len(trained.classes):
         raise OptionError(
@@ -53,6 +66,7 @@ def evaluate(pipeline: Pipeline, options: EvaluateOptions) -> None:
             workers=options.workers,
             view=view,
             crop=crop,
+            depth_of=own_depth,
             progress=main,
         )
 
@@ -80,6 +94,26 @@ def evaluate(pipeline: Pipeline, options: EvaluateOptions) -> None:
     print(f"most frequent class everywhere: {summary(first.baseline)}")
     if options.output is not None:
         _write(options.output, results, trained.classes)
+
+
+def _own_depth(
+    pipeline: Pipeline, options: EvaluateOptions, trained: Trained, device: torch.device
+) -> Callable[[Tensor], Tensor | None] | None:
+    """What a network that reads depth is given in place of the measured one, if it is asked for."""
+    option = "--depth-from" if options.depth_from is not None else "--without-depth"
+    if options.depth_from is None and not options.without_depth:
+        return None
+    if not reads_depth(trained.network):
+        raise OptionError(
+            f"Expected no {option} for {trained.path}, whose network reads images alone."
+        )
+    if options.depth_from is not None:
+        source = load_trained(options.depth_from)
+        source.network.to(device)
+        kind = input_of(trained.config.network)
+        return PredictedDepth(source, kind, pipeline.spec.camera)
+    check_runs_without_depth(trained, "no --without-depth")
+    return lambda images: None
 
 
 def _write(path: Path, results: dict[str, Evaluation], classes: tuple[str, ...]) -> None:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from examples.rgbd.data import IMAGENET_MEAN, IMAGENET_STD
 from examples.rgbd.data.files.atomic import write_atomically
-from examples.rgbd.networks import reads_depth
+from examples.rgbd.evaluation.predicted_depth import log_depth_in_metres
+from examples.rgbd.networks import reads_depth, run_network
 from examples.rgbd.networks.layers import upsample
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.commands import ExportOptions
@@ -26,14 +27,15 @@ from examples.rgbd.run.trained import Trained, load_trained
 from lwm_loss import MultiTaskOutput
 
 Outputs = tuple[Tensor, ...]
-Runner = Callable[[Tensor], Sequence[NDArray[Any]]]
+Inputs = tuple[Tensor, ...]  # the image and, for a network that reads it, depth
+Runner = Callable[[Inputs], Sequence[NDArray[Any]]]
 _LEAST = 64  # pixels a side: torch.export wants the coarsest of the maps to have two
 _CLOSE = 1e-3  # of the scores' range; float32 in another order of operations
 _SAME = 0.999  # share of pixels whose label must be the same, where two scores nearly tie
 
 
 class Deployed(nn.Module):
-    """A network as it is deployed: RGB in; scores or labels and, if wanted, metres out.
+    """A network as it is deployed: RGB and what else it reads in; scores or labels, and metres, out.
 
     Args:
         trained: the network.
@@ -58,21 +60,43 @@ class Deployed(nn.Module):
             self.register_buffer(name, 255 * torch.tensor(values)[:, None, None], persistent=False)
 
     @property
+    def input_names(self) -> list[str]:
+        """What the inputs are called."""
+        return ["image", "depth"] if reads_depth(self.network) else ["image"]
+
+    def example(self, count: int, height: int, width: int) -> Inputs:
+        """Smooth random inputs: images from 0 to 255 (or normalised), depth and HHA in their units."""
+        channels = {"rgb": 0, "rgbd": 1}.get(getattr(self.network, "input", "rgb"), 4)
+        generator = torch.Generator().manual_seed(height * width + count)
+        coarse = torch.rand(count, 3 + channels, 8, 8, generator=generator)
+        values = upsample(coarse, (height, width)).clamp(0, 1)
+        image = 255 * values[:, :3]
+        if not self.preprocess:
+            image = (image - self.mean) / self.std
+        if not channels:
+            return (image,)
+        metres, hha = 1 + 4 * values[:, 3:4], (255 * values[:, 4:]).round()
+        return image, torch.cat([metres, hha], dim=1)
+
+    @property
     def names(self) -> list[str]:
         """What the outputs are called."""
         return [self.outputs, "depth"] if self.with_depth else [self.outputs]
 
-    def forward(self, image: Tensor) -> Outputs:
-        """Labels or scores, and depth, of images (B, 3, H, W) at their own size."""
+    def forward(self, image: Tensor, depth: Tensor | None = None) -> Outputs:
+        """Labels or scores, and depth, of images (B, 3, H, W) at their own size.
+
+        A network that reads depth has it as a second input: (B, 1, H, W), metres, or (B, 4, H, W),
+        metres and HHA.
+        """
         shown = (image - self.mean) / self.std if self.preprocess else image
-        output = MultiTaskOutput.of(self.network(shown))
+        output = MultiTaskOutput.of(run_network(self.network, shown, depth))
         scores = upsample(output.logits, image.shape[-2:])
         main = scores.argmax(1) if self.outputs == "labels" else scores
         if not self.with_depth or output.log_depth is None:
             return (main,)
-        near, far = self.limits
-        levels = upsample(output.log_depth[:, None], image.shape[-2:])[:, 0].exp()
-        return main, (near + (levels - 1) * ((far - near) / 255)).clamp(near, far)
+        log_depth = upsample(output.log_depth[:, None], image.shape[-2:])[:, 0]
+        return main, log_depth_in_metres(log_depth, self.limits)
 
 
 def export(options: ExportOptions) -> None:
@@ -87,7 +111,7 @@ def export(options: ExportOptions) -> None:
     ).eval()
     height, width = trained.config.data.image_size
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    example = _images(2, height, width)
+    example = deployed.example(2, height, width)
     write = _write_program if options.torch else partial(_write_onnx, opset=options.opset)
     with _quiet():
         content = write(deployed, example, dynamic=not options.fixed_size)
@@ -98,6 +122,11 @@ def export(options: ExportOptions) -> None:
     kind = "torch.export" if options.torch else "onnxruntime"
     print(f"{options.output}  {len(content) / 2**20:.1f} MiB, {', '.join(deployed.names)}")
     print(f"input    image (B, 3, H, W) float32, {_describe_input(options, trained)}")
+    if len(example) > 1:
+        what = (
+            "metres" if example[1].shape[1] == 1 else "metres, disparity, height and angle of HHA"
+        )
+        print(f"input    depth (B, {example[1].shape[1]}, H, W) float32, {what}; 0 where missing")
     print(
         f"compared {kind} with the network on {len(sizes)} batches of other sizes: largest "
         f"difference {worst:.2g} of the range, {same:.3%} of the labels the same"
@@ -105,17 +134,11 @@ def export(options: ExportOptions) -> None:
 
 
 def check_exportable(options: ExportOptions, trained: Trained) -> None:
-    """See that the network is one of images alone, with the outputs that are asked for.
+    """See that the network has the outputs that are asked for.
 
     Raises:
         OptionError: it is not.
     """
-    if reads_depth(trained.network):
-        raise OptionError(
-            f"Expected a network that reads images alone, but {trained.config.network.network} of "
-            f"{trained.path} reads depth too, which --torch and ONNX files of this command have no "
-            "input for: did you mean a network that needs depth in training only, such as refinenet?"
-        )
     if options.with_depth and not ARMS[trained.config.objective.objective].depth:
         raise OptionError(
             f"Expected a run that predicts depth for --with-depth, but {trained.path} has "
@@ -138,13 +161,6 @@ def _describe_input(options: ExportOptions, trained: Trained) -> str:
     return f"{values}, {size}; trained at {height} x {width}"
 
 
-def _images(count: int, height: int, width: int) -> Tensor:
-    """Smooth random images, 0 to 255."""
-    generator = torch.Generator().manual_seed(height * width + count)
-    coarse = torch.rand(count, 3, 8, 8, generator=generator)
-    return 255 * upsample(coarse, (height, width)).clamp(0, 1)
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Leave out what the exporters say about themselves; a failure is raised all the same."""
@@ -159,22 +175,26 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _dynamic_shapes(dynamic: bool) -> Any:
+def _dynamic_shapes(example: Inputs, dynamic: bool) -> Any:
     dim = torch.export.Dim
-    return ({0: dim.DYNAMIC, 2: dim.DYNAMIC, 3: dim.DYNAMIC},) if dynamic else None
+    return (
+        tuple({0: dim.DYNAMIC, 2: dim.DYNAMIC, 3: dim.DYNAMIC} for _ in example)
+        if dynamic
+        else None
+    )
 
 
-def _write_program(deployed: Deployed, example: Tensor, *, dynamic: bool) -> bytes:
+def _write_program(deployed: Deployed, example: Inputs, *, dynamic: bool) -> bytes:
     with torch.no_grad():
         program = torch.export.export(
-            deployed, (example,), dynamic_shapes=_dynamic_shapes(dynamic), strict=False
+            deployed, example, dynamic_shapes=_dynamic_shapes(example, dynamic), strict=False
         )
     stream = io.BytesIO()
     torch.export.save(program, stream)
     return stream.getvalue()
 
 
-def _write_onnx(deployed: Deployed, example: Tensor, *, dynamic: bool, opset: int) -> bytes:
+def _write_onnx(deployed: Deployed, example: Inputs, *, dynamic: bool, opset: int) -> bytes:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             __import__(package)
@@ -186,10 +206,10 @@ def _write_onnx(deployed: Deployed, example: Tensor, *, dynamic: bool, opset: in
     try:
         program = torch.onnx.export(
             deployed,
-            (example,),
+            example,
             dynamo=True,
-            dynamic_shapes=_dynamic_shapes(dynamic),
-            input_names=["image"],
+            dynamic_shapes=_dynamic_shapes(example, dynamic),
+            input_names=deployed.input_names,
             output_names=deployed.names,
             opset_version=opset,
             verbose=False,
@@ -218,12 +238,15 @@ def _onnx_runner(content: bytes) -> Runner:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    names = [each.name for each in session.get_inputs()]
+    return lambda inputs: session.run(
+        None, {name: each.numpy() for name, each in zip(names, inputs, strict=True)}
+    )
 
 
 def _program_runner(content: bytes) -> Runner:
     module = torch.export.load(io.BytesIO(content)).module()
-    return lambda images: [output.detach().numpy() for output in module(images)]
+    return lambda inputs: [output.detach().numpy() for output in module(*inputs)]
 
 
 @torch.no_grad()
@@ -237,18 +260,16 @@ def compare(
     """
     worst, same = 0.0, 1.0
     for size in sizes:
-        images = _images(*size)
-        if not deployed.preprocess:
-            images = (images - deployed.mean) / deployed.std
+        inputs = deployed.example(*size)
         try:
-            results = runner(images)
+            results = runner(inputs)
         except Exception as error:  # of the runtime, whatever it raises
             reason = " ".join(str(error).split())[-160:]
             raise OptionError(
                 f"Expected the exported network to take images of {' x '.join(map(str, size[1:]))}, "
                 f"but it does not ({reason}): did you mean --fixed-size?"
             ) from error
-        for name, wanted, got in zip(deployed.names, deployed(images), results, strict=True):
+        for name, wanted, got in zip(deployed.names, deployed(*inputs), results, strict=True):
             expected = wanted.numpy()
             if got.shape != expected.shape:
                 raise OptionError(

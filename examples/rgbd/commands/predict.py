@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,15 +13,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from examples.rgbd.data import DataError, normalise
 from examples.rgbd.data.files.anything import IMAGE_ENDINGS, read_any_image
 from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.data.files.images import read_depth_png
 from examples.rgbd.data.files.units import steps_per_metre, to_metres, to_sixteen_bits
+from examples.rgbd.data.geometry import compute_geometry, to_planes
+from examples.rgbd.data.intrinsics import Intrinsics
+from examples.rgbd.evaluation.predicted_depth import PredictedDepth, log_depth_in_metres
 from examples.rgbd.evaluation.scoring import View
 from examples.rgbd.evaluation.scoring import predict as scores_of
-from examples.rgbd.networks import RDFNet, reads_depth
+from examples.rgbd.model import input_of
+from examples.rgbd.networks import reads_depth, second_input
 from examples.rgbd.networks.layers import upsample
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.commands import PredictOptions
@@ -29,7 +34,7 @@ from examples.rgbd.options.groups import OptionError
 from examples.rgbd.progress import progress_bar
 from examples.rgbd.report.overlay import overlay
 from examples.rgbd.run.accelerator import pick_device
-from examples.rgbd.run.trained import Trained, load_trained
+from examples.rgbd.run.trained import Trained, check_runs_without_depth, load_trained
 
 _SHOWN = 3  # names that are given as examples
 _MILLIMETRE = 0.001
@@ -62,25 +67,50 @@ def predict_image(
     *,
     flip: bool = False,
     metres: NDArray[np.float32] | None = None,
+    intrinsics: tuple[float, float, float, float] | None = None,
+    depth_of: Callable[[Tensor], Tensor] | None = None,
 ) -> Prediction:
     """Predict labels and depth of one image (H, W, 3), uint8 RGB.
 
-    A network that reads depth needs ``metres`` (H, W), 0 where it is missing.
+    A network that reads depth needs ``metres`` (H, W), 0 where it is missing, and if it reads HHA the
+    camera's ``intrinsics`` (fx, fy, cx, cy); or ``depth_of``, which tells depth from the image.
     """
     height, width = trained.config.data.image_size
     shown = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     tensor = normalise(np.asarray(shown))[None].to(device)
-    depth = None if metres is None else torch.from_numpy(metres)[None].to(device)
-    output = scores_of(trained.network, tensor, View(flip=flip), depth)
+    beside = None
+    if depth_of is not None:
+        beside = depth_of(tensor)
+    elif metres is not None:
+        beside = _beside(trained, metres, intrinsics).to(device)
+    output = scores_of(trained.network, tensor, View(flip=flip), beside)
     size = image.shape[:2]
     found = upsample(output.logits.float(), size).argmax(1)[0].cpu().numpy()
     labels = found.astype(np.uint8 if len(trained.classes) <= 256 else np.uint16)
     if output.log_depth is None:
         return Prediction(labels, None)
-    near, far = trained.limits
-    levels = upsample(output.log_depth[:, None].float(), size)[0, 0].exp()
-    predicted = near + (levels - 1) * ((far - near) / 255)
-    return Prediction(labels, predicted.clamp(near, far).cpu().numpy())
+    predicted = log_depth_in_metres(
+        upsample(output.log_depth[:, None].float(), size)[0, 0], trained.limits
+    )
+    return Prediction(labels, predicted.cpu().numpy())
+
+
+def _beside(
+    trained: Trained,
+    metres: NDArray[np.float32],
+    intrinsics: tuple[float, float, float, float] | None,
+) -> Tensor:
+    """What the network reads beside an image: see ``second_input``."""
+    geometry = {}
+    for kind in trained.geometry:
+        if intrinsics is None:
+            raise ValueError("Expected intrinsics for a network that reads HHA, but got none.")
+        camera = Intrinsics(*intrinsics, *metres.shape[:2])
+        geometry[kind] = to_planes(kind, compute_geometry(kind, metres, camera))[None]
+    beside = second_input(trained.network, torch.from_numpy(metres)[None], geometry)
+    if beside is None:
+        raise OptionError(f"Expected no depth for {trained.path}, which reads images alone.")
+    return beside
 
 
 def list_images(path: Path) -> list[Path]:
@@ -139,6 +169,11 @@ def predict(options: PredictOptions) -> None:
         )
     device = pick_device(options.device)
     trained.network.to(device)
+    depth_of = None
+    if options.depth_from is not None:
+        source = load_trained(options.depth_from)
+        source.network.to(device)
+        depth_of = PredictedDepth(source, input_of(trained.config.network))
     options.output.mkdir(parents=True, exist_ok=True)
     names = json.dumps(dict(enumerate(trained.classes)), indent=2)
     write_atomically(options.output / "classes.json", lambda file: file.write(names.encode()))
@@ -154,7 +189,10 @@ def predict(options: PredictOptions) -> None:
             bar.write(f"error: {error}", file=sys.stderr)
             refused += 1
             continue
-        prediction = predict_image(trained, image, device, flip=options.flip, metres=metres)
+        prediction = predict_image(
+            trained, image, device, flip=options.flip, metres=metres,
+            intrinsics=options.intrinsics, depth_of=depth_of,
+        )  # fmt: skip
         for suffix, picture in _pictures(trained, image, prediction):
             path = options.output / f"{name}-{suffix}.png"
             write_atomically(path, partial(picture.save, format="PNG"))
@@ -169,17 +207,21 @@ def predict(options: PredictOptions) -> None:
 
 
 def _check_depth(options: PredictOptions, trained: Trained) -> None:
-    network = trained.network
-    if options.depth is not None and not reads_depth(network):
+    if options.depth is not None and options.depth_from is not None:
+        raise OptionError("Expected one of --depth and --depth-from, but got both.")
+    given = options.depth or options.depth_from
+    if given is not None and not reads_depth(trained.network):
+        option = "--depth" if options.depth is not None else "--depth-from"
         raise OptionError(
-            f"Expected no --depth for {trained.path}, whose network reads images alone, but got "
-            f"{options.depth}."
+            f"Expected no {option} for {trained.path}, whose network reads images alone, but got "
+            f"{given}."
         )
-    # RDFNet runs without depth too: the form "P" of Table I.
-    if options.depth is None and reads_depth(network) and not isinstance(network, RDFNet):
+    if given is None:
+        check_runs_without_depth(trained, "--depth")
+    if options.depth is not None and trained.geometry and options.intrinsics is None:
         raise OptionError(
-            f"Expected --depth for {trained.path}, whose network {type(network).__name__} reads "
-            "depth, but got none."
+            f"Expected --intrinsics fx fy cx cy for {trained.path}, whose network reads HHA, but got "
+            "none."
         )
 
 

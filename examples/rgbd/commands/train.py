@@ -18,7 +18,7 @@ from torch import Tensor
 from examples.rgbd.class_weights import class_weights, given_weights
 from examples.rgbd.evaluation.metrics import image_summary, score_table, summary
 from examples.rgbd.launch import parse_train, value_of
-from examples.rgbd.networks import NETWORKS
+from examples.rgbd.model import geometry_of, input_of
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.as_json import from_plain
 from examples.rgbd.options.groups import OptionError, TrainConfig
@@ -114,9 +114,12 @@ def _run(
     check_precision(config)
     if state is None:
         given_weights(config.objective.class_weights)
-    reads = config.network.network in NETWORKS and NETWORKS[config.network.network].input != "rgb"
+    geometry = geometry_of(config.network, training=True)
+    reads = input_of(config.network) != "rgb" or bool(geometry)
     needs_depth = ARMS[config.objective.objective].depth or reads
-    frames = open_frames(pipeline, config.data, not _speaks(), needs_depth=needs_depth)
+    frames = open_frames(
+        pipeline, config.data, not _speaks(), needs_depth=needs_depth, geometry=geometry
+    )
     accelerator = make_accelerator(config, folder)
     main = accelerator.is_main_process
     weights = _class_weights(config, frames, accelerator, state)

@@ -23,6 +23,7 @@ from examples.rgbd.data.frame import (
     to_tensors,
     void_of,
 )
+from examples.rgbd.data.geometry import mirrored
 
 _PADDING = tuple(round(255 * mean) for mean in IMAGENET_MEAN)
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -74,15 +75,21 @@ def _resample(
     columns = _nearest(left, right, view.width, source_width)
     label = sample.label.take(rows, 0).take(columns, 1)
     depth = sample.depth.take(rows, 0).take(columns, 1)
+    geometry = {kind: each.take(rows, 0).take(columns, 1) for kind, each in sample.geometry.items()}
     if not whole:
         inside = np.s_[view.top : view.top + view.height, view.left : view.left + view.width]
         padded_label = np.full(size, void_of(label), label.dtype)
         padded_depth = np.zeros(size, np.float32)
         padded_label[inside], padded_depth[inside] = label, depth
         label, depth = padded_label, padded_depth
+        for kind, shown in geometry.items():
+            padded = np.zeros((*size, 3), np.uint8)
+            padded[inside] = shown
+            geometry[kind] = padded
     if flip:
         label, depth = label[:, ::-1], depth[:, ::-1]
-    return sample._replace(image=image, label=label, depth=depth)
+        geometry = {kind: mirrored(kind, each) for kind, each in geometry.items()}
+    return sample._replace(image=image, label=label, depth=depth, geometry=geometry)
 
 
 def resize(sample: Sample, size: tuple[int, int], resize_target: bool = True) -> Sample:
@@ -152,6 +159,8 @@ def augment(
 
     The frame is stretched to `size` (the paper resizes every image to 640 x 480), and zoomed from
     there. Zooming by s shows things as large as if they were s times nearer: depth is divided by s.
+    HHA and normals keep their values: that of a height or an angle does not depend on the distance,
+    and a disparity that is stored in 8 bits stays that of the frame.
 
     Args:
         sample: the frame.

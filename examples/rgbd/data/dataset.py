@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.frame import RGBDDataset, Sample
+from examples.rgbd.data.geometry import GeometryKind
+from examples.rgbd.data.intrinsics import Intrinsics
 from examples.rgbd.data.spec import DatasetSpec, DepthKind, DepthUse, Split
 
 Depth = NDArray[np.float32]
@@ -36,11 +38,13 @@ class FrameSource(RGBDDataset):
         split: "train" or "test".
         depth: which kind of depth is read.
         use_depth: whether depth has to be there.
+        geometry: which maps of depth are read with a frame; a prepared folder has them.
     """
 
     split: Split = "train"
     depth: DepthKind = "inpainted"
     use_depth: DepthUse = "required"
+    geometry: tuple[GeometryKind, ...] = ()
 
     def __init__(self, spec: DatasetSpec, layout: str, names: list[str]) -> None:
         self.spec = spec
@@ -70,6 +74,14 @@ class FrameSource(RGBDDataset):
     def files(self, index: int) -> Files:
         """Where a frame lies."""
         raise NotImplementedError
+
+    def camera(self, index: int) -> Intrinsics | None:
+        """The camera of a frame, if it is known."""
+        return self.spec.camera
+
+    def geometry_files(self, index: int) -> dict[GeometryKind, Path]:
+        """Where the maps of a frame's depth lie."""
+        return {}
 
     def read(self, index: int) -> Sample:
         """Read a frame, or raise a `DataError` that names the file."""

@@ -21,7 +21,13 @@ from examples.rgbd.data.files.anything import read_any_image, read_numbers
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.units import check_sizes, missing_at, to_classes, to_metres
 from examples.rgbd.data.frame import Sample
-from examples.rgbd.data.plain import PlainFrames, is_prepared, spec_of_prepared
+from examples.rgbd.data.geometry import GEOMETRY, GeometryKind, geometry_file
+from examples.rgbd.data.plain import (
+    PlainFrames,
+    is_prepared,
+    read_geometry,
+    spec_of_prepared,
+)
 from examples.rgbd.data.spec import DepthKind, DepthUse, Split
 
 _SAME_SHAPE = 0.01  # of height / width
@@ -75,6 +81,11 @@ class DescribedFrames(FrameSource):
         """Where a frame lies."""
         return self._files[index]
 
+    def geometry_files(self, index: int) -> dict[GeometryKind, Path]:
+        """Where the maps of a frame's depth lie, in a folder that ``prepare`` wrote."""
+        image = self._files[index].image
+        return {kind: geometry_file(self.root, image, kind) for kind in GEOMETRY}
+
     def read(self, index: int) -> Sample:
         """Read a frame, or raise a `DataError` that names the file."""
         files, wanted = self._files[index], self.description.label
@@ -89,7 +100,8 @@ class DescribedFrames(FrameSource):
         depth = self._depth_of(files.depth, self._read_depth, image.shape[:2])
         depth = _at_size(depth, image.shape[:2])
         check_sizes(image, label, depth, files)
-        return Sample(image, label, depth, self.names[index])
+        geometry = read_geometry(self, index, label.shape)
+        return Sample(image, label, depth, self.names[index], geometry)
 
     def _read_depth(self, path: Path) -> NDArray[np.float32]:
         wanted = self.description.depth

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.data.intrinsics import Intrinsics
 from examples.rgbd.data.presets import way_in
 from examples.rgbd.data.spec import DatasetSpec
 
@@ -63,6 +64,7 @@ class Description:
         depth: what the depth maps hold; None where there is no depth at all.
         splits: the list file of each split.
         palette: a colour for each class, or None.
+        intrinsics: of the camera of all frames, or None; HHA and normals need it.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Description:
         default_factory=lambda: {"train": "train.txt", "test": "test.txt"}
     )
     palette: tuple[tuple[int, int, int], ...] | None = None
+    intrinsics: Intrinsics | None = None
 
     def spec(self) -> DatasetSpec:
         """The same as facts of a data set."""
@@ -88,6 +91,7 @@ class Description:
             colours=self.palette,
             metric=not relative,
             indoor=False,
+            camera=self.intrinsics,
         )
 
     def as_json(self) -> str:
@@ -108,6 +112,8 @@ class Description:
             "far": self.far,
             "splits": dict(self.splits),
         }
+        if self.intrinsics is not None:
+            content["intrinsics"] = asdict(self.intrinsics)
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -167,8 +173,9 @@ def parse_description(content: Any, path: Path) -> Description:
     """
     entries = _Entries(content, path)
     entries.known(
-        "name", "classes", "palette", "label", "depth", "near", "far", "splits", "source", "comment"
-    )
+        "name", "classes", "palette", "label", "depth", "near", "far", "splits", "source", "comment",
+        "intrinsics",
+    )  # fmt: skip
     classes = entries.content.get("classes")
     if not (isinstance(classes, list) and classes and all(isinstance(n, str) for n in classes)):
         raise entries.fail("classes", "a list of class names", classes)
@@ -205,6 +212,7 @@ def parse_description(content: Any, path: Path) -> Description:
         depth=_depth_format(entries, path),
         splits=splits,
         palette=_palette(entries, len(classes)),
+        intrinsics=_intrinsics(entries, path),
     )
 
 
@@ -234,6 +242,25 @@ def _depth_format(entries: _Entries, path: Path) -> DepthFormat | None:
         kind="relative" if kind == "relative" else "metric",
         inverse=inverse,
     )
+
+
+def _intrinsics(entries: _Entries, path: Path) -> Intrinsics | None:
+    content = entries.content.get("intrinsics")
+    if content is None:
+        return None
+    camera = _Entries(content, path, "intrinsics.")
+    camera.known("fx", "fy", "cx", "cy", "height", "width")
+    for key in ("fx", "fy", "cx", "cy", "height", "width"):
+        if key not in camera.content:
+            raise camera.fail(key, "a number of pixels", None)
+    sides = [camera.number(key, 0, 1) for key in ("height", "width")]
+    if any(int(side) != side for side in sides):
+        raise camera.fail("height", "a whole number, as is the width", sides)
+    focal = [camera.number(key, 0, 0) for key in ("fx", "fy")]
+    if not min(focal) > 0:
+        raise camera.fail("fx", "above 0, as is fy", focal)
+    centre = [camera.number(key, 0, -math.inf) for key in ("cx", "cy")]
+    return Intrinsics(*focal, *centre, int(sides[0]), int(sides[1]))
 
 
 def _palette(entries: _Entries, count: int) -> tuple[tuple[int, int, int], ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from examples.rgbd.data.geometry import to_planes
 
 SAMPLE_VOID = 255
 """Label of pixels that carry no class in the label map of a `Sample` with up to 255 classes."""
@@ -30,12 +33,15 @@ class Sample(NamedTuple):
         depth: float32 (H, W), metres along the optical axis (or levels of relative depth), 0 where
             it is missing.
         name: what to call the frame in a message or a file name.
+        geometry: uint8 (H, W, 3) maps of the depth by kind, "hha" or "normals", where they are asked
+            for; see `geometry`.
     """
 
     image: NDArray[np.uint8]
     label: NDArray[np.uint8] | NDArray[np.uint16]
     depth: NDArray[np.float32]
     name: str
+    geometry: Mapping[str, NDArray[np.uint8]] = {}
 
 
 class FrameTensors(NamedTuple):
@@ -46,12 +52,15 @@ class FrameTensors(NamedTuple):
         label: int64 (H, W) or (B, H, W), `VOID` = void.
         depth: float32 (H, W) or (B, H, W), metres, 0 = missing.
         name: the name, or the list of names.
+        geometry: float32 (3, H, W) or (B, 3, H, W) by kind: HHA in its levels, unit normals; 0 =
+            missing.
     """
 
     image: Tensor
     label: Tensor
     depth: Tensor
     name: str | list[str]
+    geometry: Mapping[str, Tensor] = {}
 
 
 class RGBDDataset(Dataset[Sample]):
@@ -113,4 +122,5 @@ def to_tensors(sample: Sample) -> FrameTensors:
         label=torch.from_numpy(label),
         depth=torch.from_numpy(np.ascontiguousarray(sample.depth, dtype=np.float32)),
         name=sample.name,
+        geometry={kind: to_planes(kind, stored) for kind, stored in sample.geometry.items()},
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,13 +40,21 @@ def surface_normals(
     return plane_normals(depth, intrinsics, radius) * smooth[:, None]
 
 
-def normal_loss(input: Tensor, target: Tensor) -> Tensor:
-    """Mean of 1 - cosine over the pixels that have a normal; 0 without any.
+def has_normal(target: Tensor) -> Tensor:
+    """Where (B, 3, H, W) unit normals are known: (B, H, W), bool."""
+    return target.square().sum(1) > 0.5
+
+
+def normal_loss(
+    input: Tensor, target: Tensor, *, reduction: Literal["mean", "sum"] = "mean"
+) -> Tensor:
+    """Average 1 - cosine over the pixels that have a normal; 0 without any.
 
     Args:
         input: (B, 3, H, W), predicted unit normals.
         target: (B, 3, H, W), as ``surface_normals`` gives them.
+        reduction: "mean", or "sum".
     """
-    known = target.square().sum(1) > 0.5
-    gap = 1 - (input * target).sum(1)
-    return torch.where(known, gap, 0).sum() / known.sum().clamp(min=1)
+    known = has_normal(target)
+    total = torch.where(known, 1 - (input * target).sum(1), 0).sum()
+    return total if reduction == "sum" else total / known.sum().clamp(min=1)

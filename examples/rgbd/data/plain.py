@@ -1,5 +1,8 @@
 """The plain folder that ``prepare`` writes of NYUDv2 and SUN RGB-D.
 
+With ``--hha`` and ``--normals`` there are ``hha/NAME.png`` and ``normals/NAME.png`` beside them, see
+`geometry`.
+
 ``dataset.json`` says what it is, ``train.txt`` and ``test.txt`` name a frame in each line, and the
 frame lies in ``image/NAME.jpg`` or ``.png`` (8-bit RGB), ``label/NAME.png`` (8-bit, classes 0 ..
 C-1, 255 void) and ``depth/NAME.png`` (16-bit, millimetres, 0 missing). The lists are written last:
@@ -12,6 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from examples.rgbd.data.dataset import Files, FrameSource, read_lines
 from examples.rgbd.data.description import MANIFEST
 from examples.rgbd.data.description import read_json as _read_json
@@ -19,6 +25,7 @@ from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.images import read_depth_png, read_image, read_indices
 from examples.rgbd.data.files.units import MILLIMETRE, check_sizes, to_classes, to_metres
 from examples.rgbd.data.frame import Sample
+from examples.rgbd.data.geometry import GEOMETRY, GeometryKind, geometry_file
 from examples.rgbd.data.nyudv2.spec import NYUDV2
 from examples.rgbd.data.spec import DatasetSpec, DepthKind, Split
 from examples.rgbd.data.sunrgbd.spec import SUNRGBD
@@ -95,6 +102,11 @@ class PlainFrames(FrameSource):
         """Where a frame lies."""
         return frame_files(self.root, self.names[index])
 
+    def geometry_files(self, index: int) -> dict[GeometryKind, Path]:
+        """Where the maps of a frame's depth lie."""
+        image = self.files(index).image
+        return {kind: geometry_file(self.root, image, kind) for kind in GEOMETRY}
+
     def read(self, index: int) -> Sample:
         """Read a frame, or raise a `DataError` that names the file."""
         files = self.files(index)
@@ -104,7 +116,8 @@ class PlainFrames(FrameSource):
             files.depth, lambda path: to_metres(read_depth_png(path), MILLIMETRE, path), label.shape
         )
         check_sizes(image, label, depth, files)
-        return Sample(image, label, depth, self.names[index])
+        geometry = read_geometry(self, index, label.shape)
+        return Sample(image, label, depth, self.names[index], geometry)
 
 
 def frame_files(root: Path, name: str) -> Files:
@@ -115,3 +128,24 @@ def frame_files(root: Path, name: str) -> Files:
         label=root / "label" / f"{name}.png",
         depth=root / "depth" / f"{name}.png",
     )
+
+
+def read_geometry(
+    frames: FrameSource, index: int, size: tuple[int, ...]
+) -> dict[str, NDArray[np.uint8]]:
+    """The maps of depth that a source is asked for, uint8 (H, W, 3).
+
+    Raises:
+        DataError: a file cannot be read, or has not the size of its frame.
+    """
+    where = frames.geometry_files(index) if frames.geometry else {}
+    found: dict[str, NDArray[np.uint8]] = {}
+    for kind in frames.geometry:
+        found[kind] = read_image(where[kind])
+        if found[kind].shape[:2] != tuple(size[:2]):
+            height, width = found[kind].shape[:2]
+            raise DataError(
+                f"Expected {kind} of the image's size {size[0]} x {size[1]} in {where[kind]}, but got "
+                f"{height} x {width}: did prepare write this file?"
+            )
+    return found

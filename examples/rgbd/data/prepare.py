@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from examples.rgbd.data.dataset import FrameSource
@@ -17,6 +18,7 @@ from examples.rgbd.data.description import MANIFEST, DepthFormat, Description, L
 from examples.rgbd.data.files.atomic import PARTS, write_bytes
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.units import steps_per_metre, to_sixteen_bits
+from examples.rgbd.data.geometry import GeometryKind, compute_geometry, geometry_file
 from examples.rgbd.data.inspect.pool import for_each_frame
 from examples.rgbd.data.plain import frame_files
 from examples.rgbd.data.spec import Split
@@ -59,7 +61,12 @@ def _store(target: Path, content: bytes, source: Path) -> None:
     write_bytes(target, content, times=(age.st_atime_ns, age.st_mtime_ns))
 
 
-def write_frame(destination: Path, dataset: FrameSource, index: int) -> bool:
+def write_frame(
+    destination: Path,
+    dataset: FrameSource,
+    index: int,
+    geometry: tuple[GeometryKind, ...] = (),
+) -> bool:
     """Write one frame, unless it is there already and its source has not changed since.
 
     A JPEG is copied as it is: to decode and store it again would only make it larger.
@@ -74,7 +81,12 @@ def write_frame(destination: Path, dataset: FrameSource, index: int) -> bool:
     source = dataset.files(index)
     # Each file is whole or absent, so that looking at it is enough.
     written = frame_files(destination, name)
-    if all(map(_is_copy_of, written, source)):
+    if source.depth is None:
+        geometry = ()
+    maps = {kind: geometry_file(destination, written.image, kind) for kind in geometry}
+    if all(map(_is_copy_of, written, source)) and all(
+        _is_copy_of(path, source.depth) for path in maps.values()
+    ):
         return False
     sample = dataset[index]
     try:
@@ -88,6 +100,8 @@ def write_frame(destination: Path, dataset: FrameSource, index: int) -> bool:
         if source.depth is not None and written.depth is not None:
             stored = to_sixteen_bits(sample.depth, _steps(dataset))
             _store(written.depth, encode_png(stored), source.depth)
+            for kind, path in maps.items():
+                _store(path, encode_png(_geometry_of(dataset, index, kind)), source.depth)
     except OSError as error:
         raise DataError(
             f"Expected to copy {source.image} to {destination}, but that failed: {error}."
@@ -95,11 +109,25 @@ def write_frame(destination: Path, dataset: FrameSource, index: int) -> bool:
     return True
 
 
+def _geometry_of(frames: FrameSource, index: int, kind: GeometryKind) -> NDArray[np.uint8]:
+    camera = frames.camera(index)
+    if camera is None:
+        raise DataError(
+            f"Expected the camera's intrinsics for --{kind}, but {MANIFEST} has none: add "
+            '"intrinsics": {"fx": ..., "fy": ..., "cx": ..., "cy": ..., "height": ..., "width": ...}.'
+        )
+    try:
+        return compute_geometry(kind, frames[index].depth, camera)
+    except DataError as error:
+        raise DataError(f"{str(error)[:-1]} (frame {frames.names[index]}).") from None
+
+
 def prepare(
     splits: Mapping[Split, FrameSource],
     destination: Path,
     workers: int = 4,
     source: Path | None = None,
+    geometry: tuple[GeometryKind, ...] = (),
 ) -> dict[Split, int]:
     """Write all frames into a plain folder. Started again, it goes on where it stopped.
 
@@ -110,6 +138,7 @@ def prepare(
         destination: the folder to write; it is made if need be.
         workers: processes; 0 works in this one.
         source: where the frames come from, remembered so that no other source is mixed in.
+        geometry: maps to compute of each frame's depth, see `geometry`.
 
     Returns:
         How many frames each split has written this time.
@@ -120,10 +149,12 @@ def prepare(
             written again.
     """
     _check_names(splits)
+    _check_geometry(splits, geometry)
     _begin(splits, destination, source)
     written: dict[Split, int] = {}
     for split, frames in splits.items():
-        done = for_each_frame(partial(write_frame, destination), frames, workers, split)
+        write = partial(write_frame, destination, geometry=geometry)
+        done = for_each_frame(write, frames, workers, split)
         written[split] = sum(done)
     for part in destination.rglob(PARTS):  # of a run that was killed
         part.unlink()
@@ -133,6 +164,20 @@ def prepare(
         if not path.exists() or path.read_bytes() != content.encode():
             write_bytes(path, content.encode())
     return written
+
+
+def _check_geometry(
+    splits: Mapping[Split, FrameSource], geometry: tuple[GeometryKind, ...]
+) -> None:
+    """See that maps can be computed, before anything is written."""
+    for frames in splits.values() if geometry else ():
+        if not frames.metric:
+            raise DataError(
+                f"Expected depth in metres for --{geometry[0]}, but that of the {frames.split} frames "
+                "is relative."
+            )
+        if frames.files(0).depth is not None:
+            _geometry_of(frames, 0, geometry[0])
 
 
 def _line(destination: Path, frames: FrameSource, index: int) -> str:
@@ -182,6 +227,7 @@ def _manifest(first: FrameSource, source: Path | None) -> dict[str, Any]:
         label=LabelFormat(0, (255 if len(spec.classes) <= 255 else 65535,)),
         depth=depth,
         palette=spec.colours,
+        intrinsics=spec.camera,
     )
     content: dict[str, Any] = json.loads(description.as_json())
     return content | origin

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from examples.rgbd.data.classes import label_palette
 from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.data.geometry import GeometryKind
+from examples.rgbd.data.intrinsics import Intrinsics
 
 if TYPE_CHECKING:
     from examples.rgbd.data.dataset import FrameSource
@@ -39,6 +41,7 @@ class DatasetSpec:
         colours: (C, 3) colours of the classes; None takes those of `label_palette`.
         metric: whether depth is in metres.
         indoor: whether all frames show rooms, so that depth and places can be judged as such.
+        camera: that of all frames, if there is one and it is known.
     """
 
     name: str
@@ -51,6 +54,7 @@ class DatasetSpec:
     colours: tuple[tuple[int, int, int], ...] | None = None
     metric: bool = True
     indoor: bool = True
+    camera: Intrinsics | None = None
 
     @property
     def palette(self) -> NDArray[np.uint8]:
@@ -66,6 +70,7 @@ class DatasetSpec:
         layout: str | None = None,
         depth: DepthKind = "inpainted",
         use_depth: DepthUse = "required",
+        geometry: tuple[GeometryKind, ...] = (),
     ) -> FrameSource:
         """Open the frames of one split.
 
@@ -75,6 +80,7 @@ class DatasetSpec:
             layout: the name of the layout; None recognises it by the files that are there.
             depth: which depth to read, where there are both kinds.
             use_depth: whether depth has to be there; see `DepthUse`.
+            geometry: maps of depth to read with each frame, from a prepared folder.
 
         Raises:
             DataError: if the layout is unknown, or the folder, a list or a file is missing or
@@ -92,4 +98,21 @@ class DatasetSpec:
             root, split, layout, depth, use_depth
         )
         frames.split, frames.depth, frames.use_depth = split, depth, use_depth
+        frames.geometry = geometry
+        _check_geometry(frames, root)
         return frames
+
+
+def _check_geometry(frames: FrameSource, root: Path) -> None:
+    """See that the maps that are asked for are there, by those of the first frame."""
+    if not frames.geometry:
+        return
+    where = frames.geometry_files(0)
+    for kind in frames.geometry:
+        if kind not in where or not where[kind].is_file():
+            title = "HHA" if kind == "hha" else "surface normals"
+            raise DataError(
+                f"Expected {title} beside the frames of {root}, but there is "
+                f"{'no ' + str(where[kind]) if where else 'none'}: prepare --{kind} writes a folder "
+                "that has it."
+            )

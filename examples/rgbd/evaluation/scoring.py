@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ from examples.rgbd.evaluation.metrics import (
     majority_scores,
     scores_of,
 )
-from examples.rgbd.networks import reads_depth, run_network
+from examples.rgbd.networks import run_network
 from examples.rgbd.networks.layers import upsample
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.pipeline import Crop
@@ -87,18 +87,19 @@ def predict(
     network: nn.Module,
     images: Tensor,
     view: View = SINGLE_SCALE,
-    metres: Tensor | None = None,
+    depth: Tensor | None = None,
 ) -> MultiTaskOutput:
     """Scores and log-depth of a batch, (B, C, H, W) and (B, H, W).
 
-    A network that reads depth is given ``metres`` (B, h, w) too, brought to the size of the image.
+    A network that reads depth is given ``depth`` too, (B, K, h, w) as ``second_input`` has it, brought
+    to the size of the image.
 
     With more than one view the scores are the logarithm of the mean probability; the log-depth is
     always that of the plain image.
     """
-    if metres is not None and reads_depth(network):
-        metres = nearest(metres, images.shape[-2:])
-    plain = MultiTaskOutput.of(run_network(network, images, metres))
+    if depth is not None:
+        depth = nearest(depth, images.shape[-2:])
+    plain = MultiTaskOutput.of(run_network(network, images, depth))
     if view == SINGLE_SCALE:
         return plain
     size = images.shape[-2:]
@@ -109,11 +110,10 @@ def predict(
         shown = (
             images if scale == 1 else F.interpolate(images, scaled, mode="bilinear", antialias=True)
         )
-        # A larger image is a closer view, here as in training.
-        depth = None if metres is None else nearest(metres, scaled) / scale
+        zoomed = None if depth is None else _zoomed(nearest(depth, scaled), scale)
         for flipped in (False, True) if view.flip else (False,):
             seen = shown.flip(-1) if flipped else shown
-            beside = depth.flip(-1) if flipped and depth is not None else depth
+            beside = zoomed.flip(-1) if flipped and zoomed is not None else zoomed
             whole = scale == 1 and not flipped
             logits = (
                 plain.logits
@@ -127,11 +127,16 @@ def predict(
     return plain._replace(logits=mean.log())
 
 
-def nearest(metres: Tensor, size: Sequence[int]) -> Tensor:
-    """Nearest neighbours of depth (B, h, w) at `size`: between two depths there is nothing."""
-    if tuple(metres.shape[-2:]) == tuple(size):
-        return metres
-    return F.interpolate(metres[:, None], tuple(size), mode="nearest-exact")[:, 0]
+def _zoomed(depth: Tensor, scale: float) -> Tensor:
+    """A larger image is a closer view: metres are divided, HHA stays, here as in training."""
+    return torch.cat([depth[:, :1] / scale, depth[:, 1:]], dim=1)
+
+
+def nearest(depth: Tensor, size: Sequence[int]) -> Tensor:
+    """Nearest neighbours of (B, K, h, w) at `size`: between two depths there is nothing."""
+    if tuple(depth.shape[-2:]) == tuple(size):
+        return depth
+    return F.interpolate(depth, tuple(size), mode="nearest-exact")
 
 
 @torch.no_grad()
@@ -148,6 +153,7 @@ def evaluate(
     view: View = SINGLE_SCALE,
     crop: Crop | None = None,
     class_weight: Tensor | None = None,
+    depth_of: Callable[[Tensor], Tensor | None] | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Run a network over a split, divided among the processes, and score it as one.
@@ -166,6 +172,8 @@ def evaluate(
         view: flip and scales.
         crop: the part of each label map that counts.
         class_weight: (C,), of the loss.
+        depth_of: what a network that reads depth is given in place of the frames' own, from the
+            images (B, 3, H, W): see ``second_input``.
         progress: show a bar.
     """
     was_training = network.training
@@ -186,11 +194,14 @@ def evaluate(
     frames: Iterable[Ragged] = batches(source)
     bar = progress_bar(frames, "evaluating", total=len(source), unit="batch", disable=not progress)
     for ragged in bar:
-        metres = None
-        if reads_depth(network):
-            shown = [nearest(frame.depth[None], image_size) for frame in ragged]
-            metres = torch.cat(shown).to(device, non_blocking=True)
-        output = predict(network, ragged.images().to(device, non_blocking=True), view, metres)
+        images = ragged.images().to(device, non_blocking=True)
+        if depth_of is not None:
+            beside = depth_of(images)
+        else:
+            found = [depth_of_frame(network, frame) for frame in ragged]
+            shown = [nearest(each, image_size) for each in found if each is not None]
+            beside = torch.cat(shown).to(device, non_blocking=True) if shown else None
+        output = predict(network, images, view, beside)
         for index, frame in enumerate(ragged):
             label = frame.label.to(device, non_blocking=True)
             depth = frame.depth.to(device, non_blocking=True)

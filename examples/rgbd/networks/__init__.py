@@ -22,7 +22,13 @@ from examples.rgbd.networks.encoder import (
 )
 from examples.rgbd.networks.fcn import FCN
 from examples.rgbd.networks.head import BoundedLogDepth, DepthOutput, LogDepthHead, MultiScaleHead
-from examples.rgbd.networks.inputs import DepthFromImage, InputKind, reads_depth, run_network
+from examples.rgbd.networks.inputs import (
+    DepthFromImage,
+    InputKind,
+    reads_depth,
+    run_network,
+    second_input,
+)
 from examples.rgbd.networks.kinds import NETWORKS, kind_of
 from examples.rgbd.networks.light_refinenet import MultiTaskLightRefineNet
 from examples.rgbd.networks.ls_deconvnet import LSDeconvNet
@@ -85,4 +91,5 @@ __all__ = [
     "parameter_groups",
     "reads_depth",
     "run_network",
+    "second_input",
 ]

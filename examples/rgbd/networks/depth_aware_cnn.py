@@ -13,9 +13,9 @@ from examples.rgbd.networks.checks import check_image
 from examples.rgbd.networks.depth_aware import ALPHA, depth_aware_avg_pool2d, depth_aware_conv2d
 from examples.rgbd.networks.encoder import ResNetEncoder
 from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput, LogDepthHead
-from examples.rgbd.networks.inputs import InputKind, check_depth, normalise_hha
+from examples.rgbd.networks.inputs import InputKind, check_depth, three_channels
 from examples.rgbd.networks.streams import stream
-from examples.rgbd.networks.vgg import VGGEncoder
+from examples.rgbd.networks.vgg import VGGEncoder, with_fully_connected
 from lwm_loss import MultiTaskOutput
 
 
@@ -79,9 +79,7 @@ class DepthAwareCNN(DenseNetwork):
         """
         check_image(image)
         depth = check_depth(depth, image, self.input)
-        seen = {"rgb": image}
-        if self.input == "rgb-hha":
-            seen["depth"] = normalise_hha(depth)
+        seen = {"rgb": image, "depth": three_channels(depth)}
         metres = depth[:, :1]
         outputs = []
         for name, head in self.heads.items():
@@ -162,11 +160,6 @@ def halve(depth: Tensor) -> Tensor:
 
 
 def _channels(encoder: nn.Module) -> int:
-    if isinstance(encoder, VGGEncoder) and hasattr(encoder, "fc7"):
-        return encoder.out_channels
     if isinstance(encoder, ResNetEncoder):
         return encoder.channels[-1]
-    raise TypeError(
-        "Expected `encoder` to be a ResNetEncoder or a VGGEncoder with `fully_connected` layers, "
-        f"but got {type(encoder).__name__}."
-    )
+    return with_fully_connected(encoder, "a ResNetEncoder or ").out_channels

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from examples.rgbd.networks.base import DenseNetwork, mean_of_streams, size_of
 from examples.rgbd.networks.checks import check_image
 from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput, LogDepthHead
-from examples.rgbd.networks.inputs import InputKind, check_depth, normalise_hha
+from examples.rgbd.networks.inputs import InputKind, check_depth, three_channels
 from examples.rgbd.networks.streams import stream
-from examples.rgbd.networks.vgg import VGGEncoder
+from examples.rgbd.networks.vgg import with_fully_connected
 from lwm_loss import MultiTaskOutput
 
 LOG_MILLIMETRES_MEAN = 7.844
@@ -80,7 +80,7 @@ class FCN(DenseNetwork):
         check_image(image)
         seen = {"rgb": image}
         if self.input == "rgb-hha":
-            seen["depth"] = normalise_hha(check_depth(depth, image, self.input))
+            seen["depth"] = three_channels(check_depth(depth, image, self.input))
         elif self.input == "rgbd":
             log_depth = centred_log_depth(check_depth(depth, image, self.input))
             seen["rgb"] = torch.cat([image, log_depth], dim=1)
@@ -102,11 +102,7 @@ class FCNHead(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        if not (isinstance(encoder, VGGEncoder) and hasattr(encoder, "fc7")):
-            raise TypeError(
-                "Expected `encoder` to be a VGGEncoder with `fully_connected` layers, but got "
-                f"{type(encoder).__name__}."
-            )
+        encoder = with_fully_connected(encoder)
         self.dropout = nn.Dropout(dropout)
         self.score = nn.Conv2d(encoder.out_channels, num_classes, 1)
         nn.init.zeros_(self.score.weight)
@@ -126,11 +122,10 @@ class FCNHead(nn.Module):
                 )
         self.depth_head = LogDepthHead(encoder.out_channels, depth) if depth.predict_depth else None
 
-    def forward(self, encoder: VGGEncoder, image: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, encoder: Any, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return scores at 1/32 or 1/16, and log-depth at 1/32."""
         maps = encoder(image)
-        feature = self.dropout(encoder.fc6(maps[-1]).relu())
-        feature = self.dropout(encoder.fc7(feature).relu())
+        feature = encoder.fully_connected(maps[-1], self.dropout)
         score = self.score(feature)
         if self.score_pool4 is not None:
             height, width = size_of(maps[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -52,9 +53,53 @@ def check_depth(depth: Tensor | None, image: Tensor, kind: InputKind) -> Tensor:
 
 
 def normalise_hha(depth: Tensor) -> Tensor:
-    """Take the normalised HHA (B, 3, H, W) from metres and HHA (B, 4, H, W)."""
+    """Take the normalised HHA (B, 3, H, W) from metres and HHA (B, 4, H, W); 0 where missing."""
     mean = depth.new_tensor(HHA_MEAN).view(3, 1, 1)
-    return (depth[:, 1:] - mean) / HHA_SCALE
+    return torch.where(depth[:, :1] > 0, (depth[:, 1:] - mean) / HHA_SCALE, 0)
+
+
+def inverse_depth(depth: Tensor) -> Tensor:
+    """(150 / metres - 66.38) / 58 of (B, 1, H, W), three times; 0 where depth is missing."""
+    known = depth > 0
+    value = (150 / torch.where(known, depth, 1) - 66.38) / HHA_SCALE
+    return torch.where(known, value, 0).expand(-1, 3, -1, -1)
+
+
+def three_channels(depth: Tensor) -> Tensor:
+    """What an encoder of three channels reads of the second input, (B, 3, H, W).
+
+    Args:
+        depth: (B, 1, H, W) metres, read as inverse depth; or (B, 4, H, W) metres and HHA, read as HHA.
+    """
+    return normalise_hha(depth) if depth.shape[1] == 4 else inverse_depth(depth)
+
+
+def second_input(
+    network: nn.Module, metres: Tensor, geometry: Mapping[str, Tensor]
+) -> Tensor | None:
+    """Put together what a network reads beside the image.
+
+    Args:
+        network: of this package, or any that reads images alone.
+        metres: depth (B, H, W), 0 = missing.
+        geometry: maps of the depth by kind; ``"hha"`` (B, 3, H, W) for a network that reads it.
+
+    Returns:
+        ``None``, (B, 1, H, W) metres, or (B, 4, H, W) metres and HHA.
+
+    Raises:
+        ValueError: the network reads HHA, and there is none.
+    """
+    if not reads_depth(network):
+        return None
+    if network.input != "rgb-hha":
+        return metres[:, None]
+    if "hha" not in geometry:
+        raise ValueError(
+            "Expected HHA beside depth for a network that reads rgb-hha, but the frames have none: "
+            "were they opened without it?"
+        )
+    return torch.cat([metres[:, None], geometry["hha"].to(metres)], dim=1)
 
 
 def reads_depth(network: nn.Module) -> bool:
@@ -62,17 +107,17 @@ def reads_depth(network: nn.Module) -> bool:
     return getattr(network, "input", "rgb") != "rgb"
 
 
-def run_network(network: nn.Module, image: Tensor, metres: Tensor | None = None) -> Any:
+def run_network(network: nn.Module, image: Tensor, depth: Tensor | None = None) -> Any:
     """Run a network on what it reads.
 
     Args:
         network: of this package, or any that reads images alone.
         image: (B, 3, H, W).
-        metres: depth (B, H, W), 0 = missing; not read by a network of images.
+        depth: see ``second_input``; not read by a network of images.
     """
-    if metres is None or not reads_depth(network):
+    if depth is None or not reads_depth(network):
         return network(image)
-    return network(image, metres)
+    return network(image, depth)
 
 
 class DepthFromImage(nn.Module):

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from examples.rgbd.networks.base import DenseNetwork, size_of
 from examples.rgbd.networks.checks import check_image
 from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput, LogDepthHead
-from examples.rgbd.networks.inputs import InputKind, check_depth, normalise_hha
+from examples.rgbd.networks.inputs import InputKind, check_depth, three_channels
 from examples.rgbd.networks.layers import upsample
-from examples.rgbd.networks.rdfnet import inverse_depth
 from examples.rgbd.networks.streams import stream
-from examples.rgbd.networks.vgg import VGGEncoder
+from examples.rgbd.networks.vgg import with_fully_connected
 from lwm_loss import MultiTaskOutput
 
 STAGES = 3
@@ -62,13 +61,7 @@ class LSDeconvNet(DenseNetwork):
         self.colour_scale = colour_scale
         self.depth_scale = depth_scale
         self.dropout = nn.Dropout(dropout)
-        rgb = stream(encoder, "rgb")
-        if not (isinstance(rgb, VGGEncoder) and hasattr(rgb, "fc7")):
-            raise TypeError(
-                "Expected two VGGEncoder with `fully_connected` layers, but got "
-                f"{type(rgb).__name__}."
-            )
-        channels = rgb.out_channels
+        channels = with_fully_connected(stream(encoder, "rgb")).out_channels
         self.scores = nn.ModuleDict(
             {name: nn.Conv2d(channels, num_classes, 1) for name in ("rgb", "depth")}
         )
@@ -97,16 +90,12 @@ class LSDeconvNet(DenseNetwork):
         """
         check_image(image)
         depth = check_depth(depth, image, self.input)
-        seen = {
-            "rgb": image,
-            "depth": normalise_hha(depth) if self.input == "rgb-hha" else inverse_depth(depth),
-        }
+        seen = {"rgb": image, "depth": three_channels(depth)}
         guides = self._guides(image, depth[:, :1])
         maps, log_depth = [], None
         for name, score in self.scores.items():
-            encoder: Any = stream(self.encoder, name)
-            feature = self.dropout(encoder.fc6(encoder(seen[name])[-1]).relu())
-            feature = self.dropout(encoder.fc7(feature).relu())
+            encoder = with_fully_connected(stream(self.encoder, name))
+            feature = encoder.fully_connected(encoder(seen[name])[-1], self.dropout)
             if name == "rgb" and self.predict_depth:
                 log_depth = self.depth_head(feature, size_of(image))
             maps.append(self._refine(score(feature), self.deconvolutions[name], guides))

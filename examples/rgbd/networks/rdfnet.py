@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from examples.rgbd.networks.base import DenseNetwork, size_of
 from examples.rgbd.networks.checks import check_image
 from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput, LogDepthHead
-from examples.rgbd.networks.inputs import HHA_SCALE, InputKind, check_depth, normalise_hha
+from examples.rgbd.networks.inputs import InputKind, check_depth, three_channels
 from examples.rgbd.networks.layers import upsample
 from examples.rgbd.networks.refinenet import (
     DecoderShape,
@@ -96,8 +95,7 @@ class RDFNet(DenseNetwork):
         depth_maps = [None] * len(maps)
         if depth is not None and self.input != "rgb":
             depth = check_depth(depth, image, self.input)
-            seen = normalise_hha(depth) if self.input == "rgb-hha" else inverse_depth(depth)
-            depth_maps = stream(self.encoder, "depth")(seen)
+            depth_maps = stream(self.encoder, "depth")(three_channels(depth))
         fused = [
             fusion(*pair) for fusion, *pair in zip(self.fusions, maps, depth_maps, strict=True)
         ]
@@ -144,10 +142,3 @@ class MultiModalFusion(nn.Module):
         total = F.relu(total)
         fused: Tensor = total + self.pooled(max_pool(total))
         return fused
-
-
-def inverse_depth(depth: Tensor) -> Tensor:
-    """(150 / metres - 66.38) / 58 of (B, 1, H, W), three times; 0 where depth is missing."""
-    known = depth > 0
-    value = (150 / torch.where(known, depth, 1) - 66.38) / HHA_SCALE
-    return torch.where(known, value, 0).expand(-1, 3, -1, -1)

@@ -145,6 +145,12 @@ class VGGEncoder(nn.Module):
         first, second, third, fourth = maps[1:]
         return first, second, third, fourth
 
+    def fully_connected(self, feature: Tensor, dropout: nn.Module) -> Tensor:
+        """Run ``fc6`` and ``fc7``, each with a ReLU and ``dropout``, on the last map."""
+        feature = dropout(self.fc6(feature).relu())
+        dropped: Tensor = dropout(self.fc7(feature).relu())
+        return dropped
+
     def _names(self) -> dict[str, str]:
         """Torchvision's names of the convolutions, where ReLUs and pools count, and those here."""
         names, position = {}, 0
@@ -154,6 +160,24 @@ class VGGEncoder(nn.Module):
                 position += 2
             position += 1
         return names
+
+
+def with_fully_connected(encoder: nn.Module, others: str = "") -> VGGEncoder:
+    """An encoder that has ``fc6`` and ``fc7``.
+
+    Args:
+        encoder: to look at.
+        others: what would fit as well, for the message.
+
+    Raises:
+        TypeError: it has none.
+    """
+    if isinstance(encoder, VGGEncoder) and hasattr(encoder, "fc7"):
+        return encoder
+    raise TypeError(
+        f"Expected `encoder` to be {others}a VGGEncoder with `fully_connected` layers, but got "
+        f"{type(encoder).__name__}."
+    )
 
 
 def _weights_path(name: str, source: str) -> Path:

@@ -26,6 +26,12 @@ class PrepareOptions:
     """How the source is laid out; recognised by itself if it is not said."""
     depth: DepthKind = "inpainted"
     """Which depth to keep, where the source has both."""
+    hha: bool = False
+    """Also compute HHA (disparity, height, angle with gravity) of the depth: hha/NAME.png, which
+    --input rgb-hha of train reads. Needs the camera's intrinsics."""
+    normals: bool = False
+    """Also compute surface normals of the depth: normals/NAME.png, which --normals of train learns
+    from. Needs the camera's intrinsics."""
     workers: Annotated[int, tyro.conf.arg(metavar="PROCESSES")] = WORKERS
     """Processes that convert frames; 0 works in one."""
 
@@ -72,6 +78,11 @@ class EvaluateOptions:
     """The scales of --multi-scale."""
     crop: bool = False
     """Also without the white frame of NYUDv2's images: a figure of its own."""
+    depth_from: Path | None = None
+    """For a network that reads depth: a run that predicts depth from images, whose prediction is read
+    in place of the measured depth (RDFNet PD of Table I)."""
+    without_depth: bool = False
+    """For rdfnet: its RGB half alone (RDFNet P of Table I, not trained any further)."""
     batch_size: int = 8
     """Images at a time."""
     workers: int = WORKERS
@@ -88,6 +99,8 @@ class EvaluateOptions:
                 f"Expected --batch-size of at least 1 and --workers of at least 0, but got "
                 f"{self.batch_size} and {self.workers}."
             )
+        if self.depth_from is not None and self.without_depth:
+            raise OptionError("Expected one of --depth-from and --without-depth, but got both.")
         if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
             raise OptionError(f"Expected --scales from 0.1 to 10, but got {self.scales}.")
 
@@ -108,6 +121,12 @@ class PredictOptions:
     depth: Path | None = None
     """Folder of the depth of each image, for a network that reads it: PNG of the same name, 16 bits
     in millimetres, 0 where it is missing."""
+    depth_from: Path | None = None
+    """In place of --depth: a run that predicts depth from images, whose prediction is read (RDFNet PD
+    of Table I)."""
+    intrinsics: tuple[float, float, float, float] | None = None
+    """fx fy cx cy of the camera in pixels of the depth maps, for a network that reads HHA, which is
+    computed from their depth. The centre of the first pixel is 0."""
     flip: bool = False
     """Average with the mirror image."""
     device: Device = "auto"

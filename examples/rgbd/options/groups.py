@@ -96,9 +96,16 @@ class NetworkOptions:
     network: NetworkName = "refinenet"
     """refinenet is the paper's, the others are those of its Table I. Side outputs, which the
     objectives full, hpm and sd+ms need, have refinenet, light_refinenet, acnet and trl."""
-    input: Literal["rgb", "rgbd"] | None = None
-    """What the network reads: images alone, or depth too (Table I, group D). By default depth where
-    the network was published with it, but for fcn. rdfnet with rgb is the form P of Table I."""
+    input: Literal["rgb", "rgbd", "rgb-hha"] | None = None
+    """What the network reads: images alone, depth too (Table I, group D), or depth and HHA, which
+    prepare --hha writes. By default depth where the network was published with it, but for fcn.
+    rdfnet with rgb is the form P of Table I."""
+    weights_from: Path | None = None
+    """Folder of a run, or a checkpoint, whose weights the network begins with. What it has and this
+    network has not, such as the depth half of rdfnet with --input rgb, is left out."""
+    normals: bool = False
+    """pap: predict surface normals too, by the mean of 1 - cosine to those that prepare --normals
+    writes (computed from depth in generated rooms)."""
     backbone: str = "resnet50"
     """The encoder: resnet18, 34, 50, 101, 152, convnext_tiny, small, base, efficientnet_lite0, 1,
     2, mobilenet_v2, vgg11 or vgg16, or timm/NAME where timm is installed. The paper reports

@@ -18,6 +18,7 @@ import lwm_loss as lwm
 import lwm_loss.functional as LF
 from examples.rgbd.data import VOID, Resized, denormalise
 from examples.rgbd.data.files.atomic import write_atomically
+from examples.rgbd.evaluation.scoring import depth_of_frame
 from examples.rgbd.networks import run_network
 from examples.rgbd.objectives import weight_module
 from examples.rgbd.options.groups import ObjectiveOptions
@@ -202,8 +203,11 @@ def _predicted(
     resized = Resized(dataset, image_size)
     for index in spread(len(resized), count):
         frame = resized[index]
+        beside = depth_of_frame(network, frame)
         output = lwm.MultiTaskOutput.of(
-            run_network(network, frame.image[None].to(device), frame.depth[None].to(device))
+            run_network(
+                network, frame.image[None].to(device), None if beside is None else beside.to(device)
+            )
         )
         log_depth = output.log_depth
         yield _Shown(

@@ -16,7 +16,7 @@ from examples.rgbd.objectives import ARMS, has_hard_term
 from examples.rgbd.options.groups import ObjectiveOptions, TrainConfig
 from examples.rgbd.splits import Frames
 
-TERMS = ("loss", "segmentation", "depth", "hard", "sides", "kept_share")
+TERMS = ("loss", "segmentation", "depth", "hard", "sides", "kept_share", "normals")
 
 
 def shown_terms(options: ObjectiveOptions, values: Mapping[str, float]) -> dict[str, str]:
@@ -29,6 +29,7 @@ def shown_terms(options: ObjectiveOptions, values: Mapping[str, float]) -> dict[
         "hard": "hard" if has_hard_term(options) else None,
         "sides": "sides" if arm.sides else None,
         "kept_share": "kept" if arm.curriculum else None,
+        "normals": "normals" if values["normals"] else None,
     }
     return {name: f"{values[key]:.3f}" for key, name in names.items() if name is not None}
 

@@ -13,6 +13,7 @@ _NAMES = {
     "depth": "L_d",
     "hard": "L_h",
     "sides": "the side outputs' loss",
+    "normals": "the loss of the normals",
     "loss": "the whole loss",
 }
 

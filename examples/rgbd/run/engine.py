@@ -17,7 +17,7 @@ import lwm_loss as lwm
 from examples.rgbd.data import Augmented, DataError
 from examples.rgbd.data.loading import StepSampler, batches, collate, loader
 from examples.rgbd.evaluation.scoring import Evaluation, evaluate
-from examples.rgbd.model import build_model
+from examples.rgbd.model import build_model, load_weights_of
 from examples.rgbd.networks import BoundedLogDepth, parameter_groups
 from examples.rgbd.objectives import build_objective, has_hard_term
 from examples.rgbd.options.as_json import to_plain
@@ -37,6 +37,7 @@ from examples.rgbd.run.folder import RunFolder
 from examples.rgbd.run.random_state import random_state, restore_random_state
 from examples.rgbd.run.schedule import Schedule, build_optimizer
 from examples.rgbd.run.step import Part, TrainingStep
+from examples.rgbd.run.trained import load_weights
 from examples.rgbd.splits import Frames, mean_log_depth, package_of
 
 
@@ -112,6 +113,13 @@ class Engine:
         )
         if load_pretrained:
             self._start_depth_at_its_mean(network)
+            if config.network.weights_from is not None:
+                source = config.network.weights_from
+                path, stored = load_weights(source)
+                surplus = load_weights_of(network, stored, path)
+                if accelerator.is_main_process:
+                    left = f", {len(surplus)} of its weights have no place" if surplus else ""
+                    print(f"weights    from {path}{left}")
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
         if options.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -207,7 +215,7 @@ class Engine:
         if accelerator.scaler is not None and state["scaler"] is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self.sums.copy_(state["sums"])
+        self.sums[: len(state["sums"])].copy_(state["sums"])  # terms may have been added since
         self.history, self.best = state["history"], state["best"]
         restore_random_state(state["random"][accelerator.process_index])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 import lwm_loss as lwm
 import lwm_loss.functional as LF
 from examples.rgbd.data import VOID, FrameTensors
-from examples.rgbd.networks import reads_depth
+from examples.rgbd.data.normals import has_normal, normal_loss
+from examples.rgbd.networks import second_input
 from examples.rgbd.objectives import Curriculum
 from examples.rgbd.report.text import TERMS
 from examples.rgbd.run.schedule import Schedule
@@ -26,13 +27,15 @@ class Part(NamedTuple):
         image: (B, 3, H, W), normalised.
         label: (B, H, W).
         depth: (B, H, W), levels: the target.
-        metres: (B, H, W): the second input of a network that reads depth, else None.
+        beside: the second input of a network that reads depth, else None; see ``second_input``.
+        normals: (B, 3, H, W), the target of a network that predicts normals, else None.
     """
 
     image: Tensor
     label: Tensor
     depth: Tensor
-    metres: Tensor | None
+    beside: Tensor | None
+    normals: Tensor | None
 
 
 class TrainingStep:
@@ -80,23 +83,27 @@ class TrainingStep:
         self.clip_norm = clip_norm
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._values_checked = False
-        self._reads_depth = reads_depth(accelerator.unwrap_model(model))
+        self._network = accelerator.unwrap_model(model)
 
     def _forward(self, part: Part) -> Any:
-        # `model` may be wrapped, so what it reads is told by `metres`.
+        # `model` may be wrapped, so what it reads is told by `beside`.
         return (
-            self.model(part.image) if part.metres is None else self.model(part.image, part.metres)
+            self.model(part.image) if part.beside is None else self.model(part.image, part.beside)
         )
 
     def prepare(self, batch: FrameTensors) -> Part:
         """Bring a part to the device, with depth in levels."""
         device = self.accelerator.device
         depth = batch.depth.to(device, non_blocking=True)
+        geometry = {
+            kind: each.to(device, non_blocking=True) for kind, each in batch.geometry.items()
+        }
         return Part(
             image=batch.image.to(device, non_blocking=True, memory_format=self._layout),
             label=batch.label.to(device, non_blocking=True),
             depth=LF.rescale_depth(depth, *self.limits),
-            metres=depth if self._reads_depth else None,
+            beside=second_input(self._network, depth, geometry),
+            normals=geometry.get("normals"),
         )
 
     def __call__(self, parts: Sequence[Part]) -> Tensor:
@@ -111,13 +118,14 @@ class TrainingStep:
         accelerator = self.accelerator
         counts = torch.stack([self._counts(part) for part in parts])
         # The true normaliser: the pixels of the whole step, wherever they are.
-        labelled, known, weighted = accelerator.reduce(counts.sum(0), "sum").unbind()
+        labelled, known, weighted, facing = accelerator.reduce(counts.sum(0), "sum").unbind()
         # DDP averages over processes and accelerate over parts, but these terms are to be summed.
         undo_mean = accelerator.num_processes * len(parts)
         total = torch.zeros(len(TERMS), dtype=torch.float64, device=accelerator.device)
         for part, (mine, *_) in zip(parts, counts, strict=True):
             with accelerator.accumulate(self.model):
-                output = lwm.MultiTaskOutput.of(self._forward(part))
+                raw = self._forward(part)
+                output = lwm.MultiTaskOutput.of(raw)
                 self._check_values_once(output, part)
                 terms = self.objective(
                     output.logits,
@@ -128,7 +136,11 @@ class TrainingStep:
                     normalizer=weighted,
                     depth_normalizer=known,
                 )
-                accelerator.backward(terms.total * undo_mean)
+                normals = output.logits.new_zeros(())
+                if part.normals is not None and isinstance(raw, Mapping):
+                    gaps = normal_loss(raw["normals"].float(), part.normals, reduction="sum")
+                    normals = gaps / facing.clamp(min=1)
+                accelerator.backward((terms.total + normals) * undo_mean)
                 if accelerator.sync_gradients and self.clip_norm:
                     accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)
                 self.optimizer.step()
@@ -136,12 +148,13 @@ class TrainingStep:
             kept = mine if self.curriculum is None else self.curriculum.pop_kept()
             total += torch.stack(
                 [
-                    terms.total.detach(),
+                    (terms.total + normals).detach(),
                     terms.segmentation,
                     terms.depth,
                     terms.hard,
                     terms.sides.sum(),
                     kept / labelled.clamp(min=1),
+                    normals.detach(),
                 ]
             )
         self.schedule.after_step()
@@ -149,13 +162,14 @@ class TrainingStep:
         return summed
 
     def _counts(self, part: Part) -> Tensor:
-        """Labelled pixels, pixels with depth, and labelled pixels by the weight of their class."""
+        """Pixels that are labelled, that have depth, labelled by class weight, with a normal."""
         labelled, known = part.label != VOID, part.depth > 0
         weight = labelled
         if self.class_weight is not None:
             label = part.label.masked_fill(~labelled, 0)
             weight = self.class_weight[label].masked_fill(~labelled, 0)
-        return torch.stack([labelled.sum(), known.sum(), weight.sum()])
+        facing = known if part.normals is None else has_normal(part.normals)
+        return torch.stack([labelled.sum(), known.sum(), weight.sum(), facing.sum()])
 
     def _check_values_once(self, output: lwm.MultiTaskOutput, part: Part) -> None:
         """Read the values of a first batch: on a GPU the losses never do."""

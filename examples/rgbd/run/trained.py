@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from examples.rgbd.data.geometry import GeometryKind
 from examples.rgbd.data.spec import DepthUse
-from examples.rgbd.model import build_model
-from examples.rgbd.networks import reads_depth
+from examples.rgbd.model import build_model, geometry_of
+from examples.rgbd.networks import RDFNet, reads_depth
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.as_json import from_plain
-from examples.rgbd.options.groups import TrainConfig
+from examples.rgbd.options.groups import OptionError, TrainConfig
 from examples.rgbd.run.checkpoint import BEST, LATEST, CheckpointError, load_checkpoint
 
 
@@ -46,11 +47,34 @@ class Trained:
     metric: bool = True
 
     @property
+    def geometry(self) -> tuple[GeometryKind, ...]:
+        """The maps of depth that the network reads."""
+        return geometry_of(self.config.network)
+
+    @property
     def use_of_depth(self) -> DepthUse:
         """What depth is wanted for in an evaluation: at most for a figure of its own."""
         if reads_depth(self.network):
             return "required"
         return "optional" if ARMS[self.config.objective.objective].depth else "none"
+
+
+def checkpoint_of(path: Path) -> Path:
+    """A checkpoint that is named by the folder of its run: the best one, or else the last."""
+    if not path.is_dir():
+        return path
+    return next((file for name in (BEST, LATEST) if (file := path / name).exists()), path / BEST)
+
+
+def load_weights(path: Path) -> tuple[Path, dict[str, Tensor]]:
+    """The checkpoint of a run and the weights in it.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    path = checkpoint_of(path)
+    weights: dict[str, Tensor] = load_checkpoint(path)["network"]
+    return path, weights
 
 
 def load_trained(path: Path) -> Trained:
@@ -63,10 +87,7 @@ def load_trained(path: Path) -> Trained:
         CheckpointError: there is none, or it cannot be read.
         OptionError: its options are not those of this version.
     """
-    if path.is_dir():
-        path = next(
-            (file for name in (BEST, LATEST) if (file := path / name).exists()), path / BEST
-        )
+    path = checkpoint_of(path)
     state = load_checkpoint(path)
     config = from_plain(TrainConfig, json.loads(state["config"]))
     dataset = state["dataset"]
@@ -90,3 +111,17 @@ def load_trained(path: Path) -> Trained:
         path=path,
         metric=dataset.get("metric", True),
     )
+
+
+def check_runs_without_depth(trained: Trained, option: str) -> None:
+    """See that a network that reads depth can do without it.
+
+    Raises:
+        OptionError: it cannot.
+    """
+    # RDFNet's RGB half is a whole network: the form "P" of Table I.
+    if reads_depth(trained.network) and not isinstance(trained.network, RDFNet):
+        raise OptionError(
+            f"Expected {option} for {trained.path}, whose network "
+            f"{type(trained.network).__name__} reads depth, but got none."
+        )

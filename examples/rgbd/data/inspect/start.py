@@ -61,6 +61,13 @@ def check_files(frames: FrameSource, quiet: bool = False) -> None:
                 )
             if path.suffix in (".mat",):
                 known.add(str(path))
+        for which, path in frames.geometry_files(index).items() if frames.geometry else ():
+            if which in frames.geometry and not path.is_file():
+                raise DataError(
+                    f"Expected {which} of {frames.split} frame {frames.names[index]} at {path}, but "
+                    f"there is no such file: was prepare --{which} interrupted? It goes on where it "
+                    "stopped."
+                )
 
 
 def check_frames(frames: FrameSource, limits: tuple[float, float]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from examples.rgbd.data.classes import NYU40
+from examples.rgbd.data.intrinsics import Intrinsics
 from examples.rgbd.data.spec import DatasetSpec
 
 NYUDV2 = DatasetSpec(
@@ -17,4 +18,8 @@ NYUDV2 = DatasetSpec(
         "plain", "mat", "sa-gate", "esanet", "nicr", "drsleep", "vainf", "gupta", "nyud-mt",
     ),
     split_sizes={"train": 795, "test": 654},
+    # The toolbox's colour camera, in whose frame the labelled depth is; its pixels count from 1.
+    camera=Intrinsics(
+        518.85790117450188, 519.46961112127485, 324.58244941119034, 252.73616633400465, 480, 640
+    ),
 )  # fmt: skip

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from examples.rgbd.data.classes import label_palette
 from examples.rgbd.data.frame import RGBDDataset, Sample, void_of
+from examples.rgbd.data.geometry import GeometryKind, compute_geometry
+from examples.rgbd.data.intrinsics import Intrinsics
 from examples.rgbd.data.rooms.furniture import build_room
 from examples.rgbd.data.rooms.paint import expose, paint, smooth_noise
 from examples.rgbd.data.rooms.raycast import Float, Hits, camera_rays, cast, thin
@@ -75,6 +77,7 @@ class GeneratedRooms(RGBDDataset):
             class; "mixed", one of the three for each room.
         size: (height, width) in pixels.
         seed: draws another set of rooms.
+        geometry: maps to compute of the sensed depth.
 
     Raises:
         ValueError: for an unknown split or world, or a size or length that is not positive.
@@ -91,6 +94,7 @@ class GeneratedRooms(RGBDDataset):
         world: World = "mixed",
         size: tuple[int, int] = (96, 128),
         seed: int = 0,
+        geometry: tuple[GeometryKind, ...] = (),
     ) -> None:
         if split not in _STREAM:
             raise ValueError(f"Expected `split` to be 'train' or 'test', but got {split!r}.")
@@ -106,6 +110,7 @@ class GeneratedRooms(RGBDDataset):
         self.world = world
         self.size = size
         self.seed = seed
+        self.geometry = geometry
 
     def __len__(self) -> int:
         return self.length
@@ -123,9 +128,14 @@ class GeneratedRooms(RGBDDataset):
         colour = paint(colours, room, fine, world)
         colour = colour.reshape(height, _OVERSAMPLING, width, _OVERSAMPLING, 3).mean((1, 3))
         hits = thin(fine, _OVERSAMPLING)
+        image, label = expose(colours, colour), annotate(sensor, room, hits)
+        depth = sense_depth(sensor, room, hits)
+        focal = room.camera.focal * width
+        camera = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, height, width)
         return Sample(
-            image=expose(colours, colour),
-            label=annotate(sensor, room, hits),
-            depth=sense_depth(sensor, room, hits),
-            name=f"room-{self.split}-{index:05d}",
+            image,
+            label,
+            depth,
+            f"room-{self.split}-{index:05d}",
+            {kind: compute_geometry(kind, depth, camera) for kind in self.geometry},
         )

@@ -10,6 +10,7 @@ from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.images import read_image
 from examples.rgbd.data.files.units import check_sizes
 from examples.rgbd.data.frame import Sample
+from examples.rgbd.data.intrinsics import Intrinsics
 from examples.rgbd.data.plain import PlainFrames
 from examples.rgbd.data.presets import way_in
 from examples.rgbd.data.spec import DepthKind, DepthUse, Split
@@ -26,6 +27,7 @@ from examples.rgbd.data.sunrgbd.scenes import (
     depth_folder,
     only_picture,
     read_all_split,
+    read_intrinsics,
     read_rotated_depth,
 )
 from examples.rgbd.data.sunrgbd.spec import SUNRGBD
@@ -92,6 +94,12 @@ class SceneFrames(FrameSource):
         if self.use_depth == "none" or (self.use_depth == "optional" and not folder.is_dir()):
             return None
         return only_picture(folder, ".png", "depth")
+
+    def camera(self, index: int) -> Intrinsics | None:
+        """The camera of a frame, which lies in its scene's folder."""
+        scene = self.scenes[index]
+        image = read_image(only_picture(scene / "image", ".jpg", "the image"))
+        return read_intrinsics(scene / "intrinsics.txt", image.shape[:2])
 
     def read(self, index: int) -> Sample:
         """Read a frame, or raise a `DataError` that names the file."""

@@ -11,6 +11,7 @@ from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.images import read_depth_png
 from examples.rgbd.data.files.matlab import load_mat
 from examples.rgbd.data.files.units import MILLIMETRE, to_metres
+from examples.rgbd.data.intrinsics import Intrinsics
 from examples.rgbd.data.spec import DepthKind, Split
 
 ARCHIVE = "SUNRGBD"
@@ -106,3 +107,30 @@ def read_rotated_depth(path: Path) -> NDArray[np.float32]:
             "its numbers cannot be that: are these plain millimetres?"
         )
     return to_metres(np.minimum(millimetres, 1000 * FARTHEST), MILLIMETRE, path)
+
+
+def read_intrinsics(path: Path, size: tuple[int, ...]) -> Intrinsics:
+    """The camera of a scene: a matrix of nine numbers, whose pixels count from 1.
+
+    Args:
+        path: the file ``intrinsics.txt`` of the scene.
+        size: (height, width) of its image.
+
+    Raises:
+        DataError: one sentence that names the file.
+    """
+    try:
+        matrix = np.array(path.read_text(encoding="utf-8").split(), dtype=np.float64).reshape(3, 3)
+    except OSError as error:
+        raise DataError(
+            f"Expected the intrinsics of a scene's camera in {path}, but reading failed: "
+            f"{error.strerror}."
+        ) from None
+    except ValueError:
+        raise DataError(
+            f"Expected nine numbers, the intrinsics of a scene's camera, in {path}, but found others."
+        ) from None
+    focal = float(matrix[0, 0]), float(matrix[1, 1])
+    if not (np.isfinite(matrix).all() and min(focal) > 0):
+        raise DataError(f"Expected positive focal lengths in {path}, but got {focal}.")
+    return Intrinsics(*focal, float(matrix[0, 2]) - 1, float(matrix[1, 2]) - 1, size[0], size[1])
