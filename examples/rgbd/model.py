@@ -57,6 +57,7 @@ def build_model(
             freeze_norm=frozen,
             fold_norm=options.fold_norm,
             output_stride=options.output_stride,
+            zero_residual=options.zero_residual,
             width=options.width,
             num_sides=sides if "num_sides" in kind.options else None,
             predict_depth=arm.depth,

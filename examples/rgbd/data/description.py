@@ -253,14 +253,14 @@ def _intrinsics(entries: _Entries, path: Path) -> Intrinsics | None:
     for key in ("fx", "fy", "cx", "cy", "height", "width"):
         if key not in camera.content:
             raise camera.fail(key, "a number of pixels", None)
-    sides = [camera.number(key, 0, 1) for key in ("height", "width")]
-    if any(int(side) != side for side in sides):
-        raise camera.fail("height", "a whole number, as is the width", sides)
-    focal = [camera.number(key, 0, 0) for key in ("fx", "fy")]
-    if not min(focal) > 0:
-        raise camera.fail("fx", "above 0, as is fy", focal)
-    centre = [camera.number(key, 0, -math.inf) for key in ("cx", "cy")]
-    return Intrinsics(*focal, *centre, int(sides[0]), int(sides[1]))
+    height, width = camera.number("height", 0, 1), camera.number("width", 0, 1)
+    if int(height) != height or int(width) != width:
+        raise camera.fail("height", "a whole number, as is the width", (height, width))
+    fx, fy = camera.number("fx", 0, 0), camera.number("fy", 0, 0)
+    if not min(fx, fy) > 0:
+        raise camera.fail("fx", "above 0, as is fy", (fx, fy))
+    cx, cy = camera.number("cx", 0, -math.inf), camera.number("cy", 0, -math.inf)
+    return Intrinsics(fx, fy, cx, cy, int(height), int(width))
 
 
 def _palette(entries: _Entries, count: int) -> tuple[tuple[int, int, int], ...] | None:

@@ -69,6 +69,7 @@ def build_encoder(
     freeze_norm: bool | None = None,
     fold_norm: bool = False,
     output_stride: int = 32,
+    zero_residual: bool = False,
     vgg: Mapping[str, Any] | None = None,
 ) -> Encoder:
     """Make an encoder by name.
@@ -79,6 +80,7 @@ def build_encoder(
         freeze_norm: freeze the batch norm; ``None`` freezes pre-trained ones only.
         fold_norm: fold the batch norm into the convolutions.
         output_stride: 32, 16 or 8 for a ResNet, 32 or 8 for VGG; the others have 32 only.
+        zero_residual: of a ResNet from scratch, see ``ResNetEncoder``; the others have none.
         vgg: further settings of ``VGGEncoder``.
 
     Raises:
@@ -115,7 +117,13 @@ def build_encoder(
         return EfficientNetLiteEncoder(name, pretrained=pretrained, **norm)
     if family == "mobilenet":
         return MobileNetV2Encoder(name, pretrained=pretrained, **norm)
-    return ResNetEncoder(name, pretrained=pretrained, output_stride=output_stride, **norm)
+    return ResNetEncoder(
+        name,
+        pretrained=pretrained,
+        output_stride=output_stride,
+        zero_residual=zero_residual,
+        **norm,
+    )
 
 
 def build_network(
@@ -127,6 +135,7 @@ def build_network(
     freeze_norm: bool | None = None,
     fold_norm: bool = False,
     output_stride: int | None = None,
+    zero_residual: bool = False,
     **options: Any,
 ) -> nn.Module:
     """Make a network by name.
@@ -142,13 +151,14 @@ def build_network(
         fold_norm: fold the encoder's batch norm into its convolutions.
         output_stride: of the encoder; ``None`` is what the network was published with (and 32 for
             an encoder that has no other).
+        zero_residual: of a ResNet from scratch: begin each block as its shortcut alone.
         **options: those of the network's class and of its shapes, such as ``num_sides``, ``width``,
             ``predict_depth``, ``input``. An option that is ``None`` is left at its default.
 
     Returns:
         A module from images (B, 3, H, W), and depth where ``input`` is not ``"rgb"``, to
         ``lwm_loss.MultiTaskOutput``, with attributes ``encoder``, ``num_classes``, ``num_sides``
-        and ``input``.
+        and, if it can read depth, ``input``.
 
     Raises:
         ValueError: an unknown network, encoder or option, or weights that cannot be used.
@@ -174,6 +184,7 @@ def build_network(
             freeze_norm=freeze_norm,
             fold_norm=fold_norm,
             output_stride=output_stride,
+            zero_residual=zero_residual,
         )
     elif (pretrained, freeze_norm, fold_norm, output_stride) != (None, None, False, None):
         raise ValueError(

@@ -76,6 +76,8 @@ class ResNetEncoder(NormEncoder):
             one, and faster.
         output_stride: 32, or 16 or 8 for an encoder whose last one or two stages are dilated in
             place of strided (DeepLabv3 and PSPNet).
+        zero_residual: begin each block as its shortcut alone: the weight of its last batch norm is 0
+            (Goyal et al., 2017, section 5.1). For random weights; pre-trained ones bring their own.
 
     Raises:
         ValueError: an unknown name or output stride; weights that cannot be loaded or that belong
@@ -90,6 +92,7 @@ class ResNetEncoder(NormEncoder):
         freeze_norm: bool = False,
         fold_norm: bool = False,
         output_stride: int = 32,
+        zero_residual: bool = False,
     ) -> None:
         super().__init__()
         architecture = _architecture(name, RESNETS)
@@ -111,6 +114,10 @@ class ResNetEncoder(NormEncoder):
         if pretrained is not None and from_file:
             load_weights_file(self, Path(pretrained), _torchvision_names(self), network=name)
         _replace_stride_with_dilation(self.stages, output_stride)
+        if zero_residual and pretrained is None:
+            for stage in self.stages:
+                for block in stage.layers:  # type: ignore[union-attr]
+                    nn.init.zeros_(block.layer[-1].normalization.weight)  # type: ignore[union-attr, index, arg-type]
         self.freeze_or_fold(freeze=freeze_norm, fold=fold_norm)
 
     def forward(self, image: Tensor) -> FourMaps:

@@ -30,6 +30,9 @@ def upsample(feature: Tensor, size: Sequence[int]) -> Tensor:
 class Bottleneck(nn.Module):
     """1x1 to a quarter of the channels, 3x3, 1x1, batch norm after each, added to the input.
 
+    It begins as its shortcut alone: the weight of the last batch norm is 0 (Goyal et al., 2017). A long
+    chain of them, as in TRL, otherwise begins with a gradient a thousand times as long as it need be.
+
     Args:
         in_channels: channels in; projected by a 1x1 convolution if they are not those out.
         channels: channels out.
@@ -51,6 +54,8 @@ class Bottleneck(nn.Module):
                 nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels)
             )
         )
+
+        nn.init.zeros_(self.residual[-1].weight)  # type: ignore[arg-type]
 
     def forward(self, feature: Tensor) -> Tensor:
         return F.relu(self.residual(feature) + self.shortcut(feature))

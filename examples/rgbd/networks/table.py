@@ -1,13 +1,15 @@
-"""The rows of the paper's Table I, counted without weights: parameters and multiply-adds."""
+"""The rows of the paper's Table I, counted without weights: parameters, multiply-adds, memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from examples.rgbd.networks.build import build_network
 from examples.rgbd.networks.inputs import InputKind
@@ -67,11 +69,15 @@ class Counts(NamedTuple):
         input: what the network reads.
         parameters: their number.
         multiply_adds: of convolutions and matrix products, for one image in evaluation.
+        training_bytes: of a training step of one image in float32: what the network keeps for its
+            backward pass, the weights, their gradients and their momentum. Computed, not measured:
+            the loss, workspaces of convolutions and the allocator's own come on top.
     """
 
     input: InputKind
     parameters: int
     multiply_adds: int
+    training_bytes: int
 
 
 def count(row: Row, num_classes: int, size: tuple[int, int] = (480, 640)) -> Counts:
@@ -89,21 +95,68 @@ def count(row: Row, num_classes: int, size: tuple[int, int] = (480, 640)) -> Cou
         seen = [torch.empty(1, 3, *size)]
         if reads != "rgb":
             seen.append(torch.empty(1, 4 if reads == "rgb-hha" else 1, *size))
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(*seen)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Counts(reads, parameters, counter.get_total_flops() // 2)
+        products = multiply_adds(network, seen)
+        kept = bytes_kept(network.train(), seen)
+    weights = list(network.parameters())
+    state = 3 * sum(each.numel() * each.element_size() for each in weights)
+    return Counts(
+        reads,
+        sum(each.numel() for each in weights),
+        products,
+        kept + state,
+    )
+
+
+def multiply_adds(network: nn.Module, seen: Sequence[Tensor]) -> int:
+    """Count the multiply-adds of convolutions and matrix products in a forward pass."""
+    with torch.no_grad(), _Products() as counter:
+        network(*seen)
+    return counter.flops // 2
+
+
+class _Products(TorchDispatchMode):
+    """Counts by torch's own formulas; ``FlopCounterMode`` hooks every module, which takes longer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def bytes_kept(network: nn.Module, seen: Sequence[Tensor]) -> int:
+    """What a forward pass in training keeps for the backward pass, without the weights."""
+    own = {each.untyped_storage()._cdata for each in network.parameters()}
+    kept: dict[int, int] = {}  # a storage that several functions keep is there once
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        # The result holds the graph, without which a storage would be freed and its place taken.
+        result = network(*seen)
+    del result
+    return sum(kept.values())
 
 
 def table(num_classes: int, size: tuple[int, int] = (480, 640)) -> str:
-    """All rows as text."""
-    head = ("network", "group", "--network", "backbone", "input", "parameters", "GMAC")
+    """All rows as text; GiB are those of a training step of one image, see `Counts`."""
+    head = ("network", "group", "--network", "backbone", "input", "parameters", "GMAC", "GiB")
     lines = [head]
     for row in ROWS:
         counts = count(row, num_classes, size)
         cost = f"{counts.multiply_adds / 1e9:.1f}"
         plain = (row.title, row.group, row.name, row.backbone, counts.input)
-        lines.append((*plain, f"{counts.parameters:,}", cost))
+        memory = f"{counts.training_bytes / 2**30:.1f}"
+        lines.append((*plain, f"{counts.parameters:,}", cost, memory))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

@@ -120,6 +120,9 @@ class NetworkOptions:
     """Keep the encoder's batch norm at its running statistics; by default only if pretrained."""
     fold_norm: bool = False
     """Fold the encoder's batch norm into its convolutions: a frozen one, and faster."""
+    zero_residual: bool = True
+    """A ResNet from scratch begins with each block as its shortcut alone (the last batch norm at 0),
+    of which the paper says nothing; pre-trained weights bring their own."""
     output_stride: int | None = None
     """Of the encoder: 32, 16 or 8; by default what the network was published with."""
     width: int | None = None
