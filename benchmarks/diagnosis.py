@@ -22,7 +22,8 @@ import matplotlib.pyplot as plt
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
-from examples.rgbd.data import VOID, Batch, NYUDv2, resize, to_tensors
+from examples.rgbd.data import NYUDV2, VOID, FrameTensors, to_tensors
+from examples.rgbd.data.augment import resize
 from examples.rgbd.data.loading import stack
 from examples.rgbd.networks import BoundedLogDepth, build_network
 from examples.rgbd.objectives import ARMS, build_objective
@@ -78,14 +79,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         predict_depth=arm.depth, num_sides=4 if arm.sides else 0,
     )  # fmt: skip
     objective, curriculum = build_objective(ObjectiveOptions(objective=args.objective), 1)
-    data = NYUDv2(args.data, "train")
+    data = NYUDV2.open(args.data, "train")
     height, width = (int(each) for each in args.image_size.split("x"))
     if args.start is not None:
         for module in network.modules():
             if isinstance(module, BoundedLogDepth):
                 module.start_at(args.start)
 
-    def batch(step: int) -> Batch:
+    def batch(step: int) -> FrameTensors:
         chosen = [7919 * (step * args.batch_size + each) % 795 for each in range(args.batch_size)]
         made = stack([to_tensors(resize(data[at], (height, width))) for at in chosen])
         return made._replace(depth=LF.rescale_depth(made.depth, *data.depth_limits))
@@ -110,7 +111,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             watch(name, getattr(network, name))
     parameters = [each for each in network.parameters() if each.requires_grad]
 
-    def backward(part: Batch) -> lwm.LossTerms:
+    def backward(part: FrameTensors) -> lwm.LossTerms:
         network.zero_grad()
         output = network(part.image)
         terms: lwm.LossTerms = objective(

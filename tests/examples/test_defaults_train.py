@@ -12,8 +12,11 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from examples.nyudv2.recipe import PIPELINE
-from examples.rgbd.data import NYUDV2, Sample, resize
-from examples.rgbd.networks import BoundedLogDepth
+from examples.rgbd.data import NYUDV2, VOID, Sample, resize, to_tensors
+from examples.rgbd.data.loading import stack
+from examples.rgbd.model import build_model
+from examples.rgbd.networks import RESNETS, BoundedLogDepth
+from examples.rgbd.networks.encoder import Architecture
 from examples.rgbd.networks.kinds import NETWORKS
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.groups import NetworkOptions, ObjectiveOptions
@@ -92,6 +95,28 @@ def test_defaults_train_every_network_and_every_objective(network, objective):
     rows, before, after = train(options, objective, [frame(seed) for seed in range(2)])
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert after < before
+
+
+@pytest.mark.parametrize(
+    ("network", "depths"), [("refinenet", (3, 4, 6, 3)), ("trl", (1, 1, 1, 1))]
+)
+def test_first_gradient_is_not_many_times_the_clipping_norm(monkeypatch, network, depths):
+    """A step is cut to a norm of 1, so that a gradient of a thousand leaves nothing of its direction."""
+    monkeypatch.setitem(RESNETS, "thin", Architecture(depths, (16, 32, 64, 128), "bottleneck"))
+    batch = stack([to_tensors(frame(seed)) for seed in range(2)])
+
+    def norm(**options):
+        torch.manual_seed(0)
+        options = NetworkOptions(network=network, backbone="thin", width=32, **options)
+        model = build_model(options, ObjectiveOptions(objective="s"), CLASSES)
+        logits = model.train()(batch.image).logits
+        torch.nn.functional.cross_entropy(logits, batch.label, ignore_index=VOID).backward()
+        gradients = [each.grad for each in model.parameters() if each.grad is not None]
+        return torch.stack([each.norm() for each in gradients]).norm().item()
+
+    assert norm() < 10
+    if network == "refinenet":
+        assert norm(zero_residual=False) > 5 * norm()
 
 
 @pytest.mark.slow
