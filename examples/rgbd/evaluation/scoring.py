@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 import lwm_loss.functional as LF
-from examples.rgbd.data import VOID, Resized, RGBDDataset
+from examples.rgbd.data import VOID, FrameTensors, Resized, RGBDDataset
 from examples.rgbd.data.loading import Ragged, batches, collate_ragged, loader
 from examples.rgbd.evaluation.metrics import (
     ImageScores,
@@ -22,7 +22,7 @@ from examples.rgbd.evaluation.metrics import (
     majority_scores,
     scores_of,
 )
-from examples.rgbd.networks import run_network
+from examples.rgbd.networks import run_network, second_input
 from examples.rgbd.networks.layers import upsample
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.pipeline import Crop
@@ -137,6 +137,12 @@ def nearest(depth: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(depth.shape[-2:]) == tuple(size):
         return depth
     return F.interpolate(depth, tuple(size), mode="nearest-exact")
+
+
+def depth_of_frame(network: nn.Module, frame: FrameTensors) -> Tensor | None:
+    """What a network reads beside the image of a frame, (1, K, h, w); see ``second_input``."""
+    maps = {kind: each[None] for kind, each in frame.geometry.items()}
+    return second_input(network, frame.depth[None], maps)
 
 
 @torch.no_grad()
