@@ -106,9 +106,9 @@ def test_a_file_that_gives_something_else_is_never_called_done() -> None:
         compare(deployed, fails, sizes)
     both = Deployed(trained(), "labels", with_depth=True).eval()
 
-    def without_depth(images: Tensor) -> list[np.ndarray]:
+    def without_depth(inputs: tuple[Tensor, ...]) -> list[np.ndarray]:
         with torch.no_grad():
-            labels, depth = both(images)
+            labels, depth = both(*inputs)
         return [labels.numpy(), np.full_like(depth.numpy(), np.nan)]
 
     with pytest.raises(OptionError, match="exported network"):

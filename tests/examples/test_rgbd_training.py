@@ -168,7 +168,7 @@ def test_rdfnet_without_depth_and_with_the_depth_of_the_mining_network(capsys):
     assert predict_image(trained, shown, depth_of=depth_of).labels.shape == (32, 64)
     for arguments, message in (
         (["mining", "--without-depth"], "Expected no --without-depth"),
-        (["D", "--depth-from", "D"], "predicts none"),
+        (["D", "--depth-from", "D"], "reads depth itself"),
         (["D", "--depth-from", "mining", "--without-depth"], "but got both"),
     ):
         with pytest.raises(SystemExit):
