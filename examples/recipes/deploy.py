@@ -44,8 +44,9 @@ def export_program(network: nn.Module, image: Tensor) -> torch.export.ExportedPr
 
 def as_onnx(program: torch.export.ExportedProgram) -> bytes:
     """Translate the program to ONNX (extra `export`)."""
-    names: dict[str, list[str]] = {"input_names": ["image"], "output_names": ["scores"]}
-    model = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+    model = torch.onnx.export(
+        program, dynamo=True, input_names=["image"], output_names=["scores"], verbose=False
+    )
     assert model is not None
     content: bytes = model.model_proto.SerializeToString()
     return content
