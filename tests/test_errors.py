@@ -666,3 +666,16 @@ def test_the_shape_that_is_expected_is_that_of_scores_or_of_labels() -> None:
     ):
         with pytest.raises(ValueError, match=re.escape(f"of shape {shape}, but got")):
             LF.depth_aware_segmentation_error(input, target, depth)
+
+
+@pytest.mark.parametrize("index", [2**63, -(2**63) - 1])
+def test_the_first_labels_that_do_not_fit_into_64_bits(index: int) -> None:
+    assert lwm.LossWeightModule(ignore_index=index - (1 if index > 0 else -1))
+    with pytest.raises(ValueError, match="`ignore_index` to fit into 64 bits"):
+        lwm.LossWeightModule(ignore_index=index)
+
+
+def test_an_unknown_task_is_named() -> None:
+    for kind in (lwm.LossWeightModule, lwm.DepthAwareSegmentationError):
+        with pytest.raises(ValueError, match="`task` to be one of"):
+            kind(task="regression")  # type: ignore[call-arg]

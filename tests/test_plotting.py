@@ -12,7 +12,13 @@ from PIL import Image
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
-from lwm_loss.plotting import DROPPED_COLOUR, MISSING_COLOUR, VOID_COLOUR, plot_weight_maps
+from lwm_loss.plotting import (
+    DROPPED_COLOUR,
+    MISSING_COLOUR,
+    VOID_COLOUR,
+    _to_colours,
+    plot_weight_maps,
+)
 from tests.support import Scene, scene
 
 
@@ -176,3 +182,19 @@ def test_the_palette_of_many_classes_stays_within_its_range() -> None:
     assert colours.max() <= 1
     assert torch.equal(colours[20:40], colours[:20] * 0.75)
     assert len({tuple(colour.tolist()) for colour in colours}) == 45
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_both_depths_share_the_limits_of_the_true_one(batch: Scene, constant: bool) -> None:
+    depth = torch.full_like(batch.target_depth, 40.0) if constant else batch.target_depth
+    figure = draw(batch._replace(target_depth=depth))
+    known = depth[0][depth[0] > 0]
+    limits = (40.0, 41.0) if constant else (known.min().item(), known.max().item())
+    for title in ("true depth", "predicted depth"):
+        assert panel(figure, title).images[0].get_clim() == pytest.approx(limits)
+
+
+def test_colours_within_0_and_1_are_shown_as_they_are() -> None:
+    image = torch.linspace(0.2, 1.0, 12).reshape(3, 2, 2)
+    assert torch.equal(_to_colours(image), image.permute(1, 2, 0))
+    assert _to_colours(10 * image).amax() == 1

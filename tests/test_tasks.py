@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -440,3 +441,15 @@ def test_the_sentence(case: str) -> None:
         call()
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("error", ["probability", "loss"])
+@pytest.mark.parametrize("options", [{"label_smoothing": 0.3}, {"weight": torch.rand(5) + 0.5}])
+def test_z_is_of_the_plain_cross_entropy_whatever_the_criterion(
+    error: Any, options: dict[str, Any]
+) -> None:
+    data = scene()
+    weighting = lwm.LossWeightModule(error=error, ignore_index=255)
+    criterion = nn.CrossEntropyLoss(ignore_index=255, reduction="none", **options)
+    terms = lwm.HardPixelMiningLoss(0, weighting=weighting, criterion=criterion)(*data)
+    torch.testing.assert_close(terms.weight, weighting(*data))
