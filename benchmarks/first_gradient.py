@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ def gradient_norms(network: nn.Module, losses: Sequence[Tensor]) -> list[tuple[f
     norms = []
     for loss in losses:
         network.zero_grad()
-        loss.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss, retain_graph=True)
         squares = {
             id(each): float(each.grad.square().sum())
             for each in network.parameters()
@@ -61,7 +62,7 @@ def main() -> None:
     ):
         for zero in (False, True):
             torch.manual_seed(options.seed)
-            width = {"width": 128} if name == "trl" else {}
+            width: dict[str, Any] = {"width": 128} if name == "trl" else {}
             network = build_network(
                 name, encoder, num_classes=40, zero_residual=zero, **width
             ).train()

@@ -105,7 +105,8 @@ def _beside(
     for kind in trained.geometry:
         if intrinsics is None:
             raise ValueError("Expected intrinsics for a network that reads HHA, but got none.")
-        camera = Intrinsics(*intrinsics, *metres.shape[:2])
+        height, width = metres.shape
+        camera = Intrinsics(*intrinsics, height, width)
         geometry[kind] = to_planes(kind, compute_geometry(kind, metres, camera))[None]
     beside = second_input(trained.network, torch.from_numpy(metres)[None], geometry)
     if beside is None:

@@ -115,9 +115,10 @@ class ResNetEncoder(NormEncoder):
             load_weights_file(self, Path(pretrained), _torchvision_names(self), network=name)
         _replace_stride_with_dilation(self.stages, output_stride)
         if zero_residual and pretrained is None:
-            for stage in self.stages:
-                for block in stage.layers:  # type: ignore[union-attr]
-                    nn.init.zeros_(block.layer[-1].normalization.weight)  # type: ignore[union-attr, index, arg-type]
+            stages: Any = self.stages
+            for stage in stages:
+                for block in stage.layers:
+                    nn.init.zeros_(block.layer[-1].normalization.weight)
         self.freeze_or_fold(freeze=freeze_norm, fold=fold_norm)
 
     def forward(self, image: Tensor) -> FourMaps:
