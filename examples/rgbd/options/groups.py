@@ -282,18 +282,18 @@ class TrainConfig:
 
 
 LAPTOP = TrainConfig(
-    data=DataOptions(image_size=(192, 256)),
+    data=DataOptions(image_size=(240, 320)),
     augmentation=Augmentation(scale=(0.9, 1.4)),
     network=NetworkOptions(
         network="light_refinenet",
-        backbone="efficientnet_lite0",
+        backbone="efficientnet_lite2",
         pretrained="pypi",
         fold_norm=True,
         width=64,
     ),
-    objective=ObjectiveOptions(objective="sd+rz", ohem_min_kept=1_600),
+    objective=ObjectiveOptions(objective="sd+rz", ohem_min_kept=2_560),
     optimisation=OptimisationOptions(
-        epochs=5,
+        epochs=8,
         optimizer="adamw",
         lr=3e-3,
         encoder_lr_factor=0.1,
