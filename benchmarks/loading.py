@@ -35,7 +35,7 @@ def write_frames(root: Path, count: int, size: tuple[int, int]) -> None:
     for folder in ("RGB", "Label", "Depth"):
         (root / folder).mkdir()
     for number in range(count):
-        image, label, depth, _ = rooms[number]
+        image, label, depth = rooms[number][:3]
         # A camera's noise: without it the JPEG would be far smaller than a photograph's.
         noisy = (image + rng.normal(0, 4, image.shape)).clip(0, 255).astype(np.uint8)
         stored = np.where(label == void_of(label), 0, label + 1).astype(np.uint8)

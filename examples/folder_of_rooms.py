@@ -27,7 +27,7 @@ def write_rooms(
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "classes.txt").write_text("".join(f"{name}\n" for name in rooms.classes))
     for index in progress_bar(range(number), "drawing rooms", unit="room"):
-        image, label, metres, _ = rooms[index]
+        image, label, metres = rooms[index][:3]
         name = f"room{index:03}.png"
         stored = np.where(label == SAMPLE_VOID, 0, label + 1).astype(np.uint8)
         Image.fromarray(image).save(folder / "rgb" / name)

@@ -15,7 +15,7 @@ from examples.rgbd.data import GeneratedRooms
 def test_rooms_are_written_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder_of_rooms.write_rooms(tmp_path, 2, size=(24, 32))
     rooms = GeneratedRooms("train", 2, size=(24, 32))
-    image, label, metres, _ = rooms[1]
+    image, label, metres = rooms[1][:3]
     assert np.array_equal(np.asarray(Image.open(tmp_path / "rgb" / "room001.png")), image)
     stored = np.asarray(Image.open(tmp_path / "seg" / "room001.png")).astype(int)
     assert np.array_equal(np.where(stored == 0, 255, stored - 1), label)

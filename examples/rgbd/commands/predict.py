@@ -101,7 +101,7 @@ def _beside(
     intrinsics: tuple[float, float, float, float] | None,
 ) -> Tensor:
     """What the network reads beside an image: see ``second_input``."""
-    geometry = {}
+    geometry: dict[str, Tensor] = {}
     for kind in trained.geometry:
         if intrinsics is None:
             raise ValueError("Expected intrinsics for a network that reads HHA, but got none.")

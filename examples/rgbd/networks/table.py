@@ -111,15 +111,15 @@ def multiply_adds(network: nn.Module, seen: Sequence[Tensor]) -> int:
     """Count the multiply-adds of convolutions and matrix products in a forward pass."""
     with torch.no_grad(), _Products() as counter:
         network(*seen)
-    return counter.flops // 2
+    return int(counter.flops) // 2
 
 
 class _Products(TorchDispatchMode):
     """Counts by torch's own formulas; ``FlopCounterMode`` hooks every module, which takes longer."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.flops = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
