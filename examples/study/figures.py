@@ -72,7 +72,10 @@ def draw_forest(table: Table) -> Figure:
         range(len(arms)), [f"{arm} ({len(table[arm])})" for arm in arms], fontsize="small"
     )
     panels[0].invert_yaxis()
-    panels[1].legend(frameon=False, fontsize="small", loc="lower right")
+    handles, labels = panels[1].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, frameon=False, fontsize="small", loc="outside lower center", ncols=2
+    )
     figure.suptitle(
         "Paired by seed; bars are 95 % t intervals, hollow marks have fewer than three pairs "
         "(number of seeds in brackets)",
