@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,10 @@ def test_what_cannot_be_exported_is_said() -> None:
     check_exportable(options, trained())
     with pytest.raises(OptionError, match="--objective s"):
         check_exportable(options, trained(objective="s"))
+    lite = trained(backbone="efficientnet_lite2")
+    with pytest.raises(OptionError, match="--fixed-size for efficientnet_lite2"):
+        check_exportable(options, lite)
+    check_exportable(dataclasses.replace(options, fixed_size=True), lite)
 
 
 @pytest.mark.slow
@@ -162,3 +167,7 @@ def test_a_program_of_torch_export(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     program = torch.export.load(path).module()
     images = 255 * torch.rand(3, 3, 50, 71)
     torch.testing.assert_close(program(images), Deployed(run, "scores")(images))
+    command.export(ExportOptions(Path("run"), path, torch=True, fixed_size=True))
+    fixed = torch.export.load(path).module()
+    images = 255 * torch.rand(5, 3, 64, 48)
+    torch.testing.assert_close(fixed(images), Deployed(run, "scores")(images))

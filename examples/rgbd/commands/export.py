@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from examples.rgbd.data import IMAGENET_MEAN, IMAGENET_STD
 from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.evaluation.predicted_depth import log_depth_in_metres
-from examples.rgbd.networks import reads_depth, run_network
+from examples.rgbd.networks import EFFICIENTNET_LITES, reads_depth, run_network
 from examples.rgbd.networks.layers import upsample
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.commands import ExportOptions
@@ -114,7 +114,7 @@ def export(options: ExportOptions) -> None:
     example = deployed.example(2, height, width)
     write = _write_program if options.torch else partial(_write_onnx, opset=options.opset)
     with _quiet():
-        content = write(deployed, example, dynamic=not options.fixed_size)
+        content = write(deployed, example, fixed=options.fixed_size)
     sizes = sizes_to_compare(height, width, options.fixed_size)
     runner = _program_runner(content) if options.torch else _onnx_runner(content)
     worst, same = compare(deployed, runner, sizes)
@@ -128,7 +128,7 @@ def export(options: ExportOptions) -> None:
         )
         print(f"input    depth (B, {example[1].shape[1]}, H, W) float32, {what}; 0 where missing")
     print(
-        f"compared {kind} with the network on {len(sizes)} batches of other sizes: largest "
+        f"compared {kind} with the network on {len(sizes)} other batches: largest "
         f"difference {worst:.2g} of the range, {same:.3%} of the labels the same"
     )
 
@@ -144,12 +144,18 @@ def check_exportable(options: ExportOptions, trained: Trained) -> None:
             f"Expected a run that predicts depth for --with-depth, but {trained.path} has "
             f"--objective {trained.config.objective.objective}."
         )
+    backbone = trained.config.network.backbone
+    if not options.fixed_size and backbone in EFFICIENTNET_LITES:
+        raise OptionError(
+            f"Expected --fixed-size for {backbone}, whose padding follows the parity of every size "
+            "and cannot be exported for all of them in bearable time, but got free sizes."
+        )
 
 
 def sizes_to_compare(height: int, width: int, fixed: bool) -> list[tuple[int, int, int]]:
     """Batches (B, H, W) that the file is run on; the example that it was made from is another."""
     if fixed:
-        return [(2, height, width)]
+        return [(1, height, width), (3, height, width)]
     less = max(height - 32, _LEAST)
     return [(1, height, width), (3, height, width), (2, less, width + 64), (1, height + 19, width)]
 
@@ -175,26 +181,23 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _dynamic_shapes(example: Inputs, dynamic: bool) -> Any:
-    dim = torch.export.Dim
-    return (
-        tuple({0: dim.DYNAMIC, 2: dim.DYNAMIC, 3: dim.DYNAMIC} for _ in example)
-        if dynamic
-        else None
-    )
+def _dynamic_shapes(example: Inputs, fixed: bool) -> Any:
+    """The batch is free in any case; height and width unless they are fixed."""
+    free = (0,) if fixed else (0, 2, 3)
+    return tuple(dict.fromkeys(free, torch.export.Dim.DYNAMIC) for _ in example)
 
 
-def _write_program(deployed: Deployed, example: Inputs, *, dynamic: bool) -> bytes:
+def _write_program(deployed: Deployed, example: Inputs, *, fixed: bool) -> bytes:
     with torch.no_grad():
         program = torch.export.export(
-            deployed, example, dynamic_shapes=_dynamic_shapes(example, dynamic), strict=False
+            deployed, example, dynamic_shapes=_dynamic_shapes(example, fixed), strict=False
         )
     stream = io.BytesIO()
     torch.export.save(program, stream)
     return stream.getvalue()
 
 
-def _write_onnx(deployed: Deployed, example: Inputs, *, dynamic: bool, opset: int) -> bytes:
+def _write_onnx(deployed: Deployed, example: Inputs, *, fixed: bool, opset: int) -> bytes:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             __import__(package)
@@ -208,7 +211,7 @@ def _write_onnx(deployed: Deployed, example: Inputs, *, dynamic: bool, opset: in
             deployed,
             example,
             dynamo=True,
-            dynamic_shapes=_dynamic_shapes(example, dynamic),
+            dynamic_shapes=_dynamic_shapes(example, fixed),
             input_names=deployed.input_names,
             output_names=deployed.names,
             opset_version=opset,

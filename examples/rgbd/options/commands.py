@@ -201,7 +201,7 @@ class ExportOptions:
     opset: int = 18
     """Version of ONNX's operators."""
     fixed_size: bool = False
-    """Only the image size of the run, for runtimes that cannot do with others."""
+    """Only the image size of the run, for runtimes that cannot do with others; the batch stays free."""
 
 
 @dataclass(frozen=True)
