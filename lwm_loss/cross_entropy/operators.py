@@ -79,7 +79,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     ctx.save_for_backward(logits, target, weight, top)
 
 
-def _backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    if grad is None:  # nobody asked for the loss's own gradient
+        return (None,) * 5
     logits, target, weight, top = ctx.saved_tensors
     settings = Settings(weight, ctx.ignore_index, ctx.label_smoothing)
     if torch.is_grad_enabled():

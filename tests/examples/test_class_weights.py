@@ -136,7 +136,7 @@ def part(images: int, seed: int) -> Part:
     label = torch.randint(0, CLASSES, (images, 8, 8), generator=generator)
     label[0, :seed] = VOID
     depth = 1 + 200 * torch.rand(images, 8, 8, generator=generator)
-    return Part(torch.randn(images, 3, 8, 8, generator=generator), label, depth, None)
+    return Part(torch.randn(images, 3, 8, 8, generator=generator), label, depth, None, None)
 
 
 WEIGHT = torch.tensor([0.2, 3.0, 1.0, 0.0, 0.7])

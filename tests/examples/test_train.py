@@ -406,7 +406,7 @@ def test_the_recipes_have_no_option_without_effect() -> None:
 def test_recipes_by_name() -> None:
     paper, laptop = (NYUDV2.options(name) for name in NAMES)
     assert (paper.network.backbone, paper.optimisation.lr) == ("resnet152", 1e-3)
-    assert (laptop.network.backbone, laptop.network.pretrained) == ("efficientnet_lite0", "pypi")
+    assert (laptop.network.backbone, laptop.network.pretrained) == ("efficientnet_lite2", "pypi")
     assert [each.run.recipe for each in (paper, laptop)] == list(NAMES)
     assert SUNRGBD.options("paper").optimisation.epochs == 60
 

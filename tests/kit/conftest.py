@@ -7,6 +7,7 @@ from hypothesis import Phase
 
 from lwm_loss.testing import search
 from lwm_loss.testing.registry import backbone_check, loss_check
+from tests.kit.leaving_out import leave_out
 
 
 @pytest.fixture
@@ -18,5 +19,5 @@ def unshrunk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def without_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the two checks that take as long as all others together."""
-    monkeypatch.delitem(backbone_check.checks, "check_torch_compile")
-    monkeypatch.delitem(loss_check.checks, "check_loss_torch_compile")
+    leave_out(monkeypatch, backbone_check, "check_torch_compile")
+    leave_out(monkeypatch, loss_check, "check_loss_torch_compile")

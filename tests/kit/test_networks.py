@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 import transformers
@@ -12,6 +14,7 @@ from examples.rgbd.networks import NETWORKS, DepthFromImage, reads_depth
 from lwm_loss.testing import ContractError, check_backbone, checks
 from lwm_loss.testing.registry import backbone_check
 from tests.examples.network_support import CHANNELS, NUM_CLASSES, make, register_tiny_encoders
+from tests.kit.leaving_out import leave_out
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +97,7 @@ def test_network_of_transformers_keeps_the_contract(name, monkeypatch):
     torch.manual_seed(0)
     model = TRANSFORMERS[name]()
     if name != "SegFormer":  # one of them will do: tracing takes most of the time
-        monkeypatch.delitem(backbone_check.checks, "check_torch_compile")
+        leave_out(monkeypatch, backbone_check, "check_torch_compile")
     report = check_backbone(model, CLASSES, SIZE, on_fail="return", max_examples=1, seed=0)
     assert not report.failed, report
     assert [result.name for result in report if result.status == "skipped"] == [
@@ -131,6 +134,9 @@ MANY_PICTURES = (
     "check_eval_is_deterministic",
     "check_no_state_between_calls",
 )
+TAKE_A_MINUTE = ("trl", "rdfnet", "acnet")
+EVERY_NETWORK = "EVERY_NETWORK" in os.environ
+MINUTE = "takes a minute: set EVERY_NETWORK=1"
 EXAMPLES = {
     "refinenet": ("tiny", {"num_sides": 1, "adapt_units": 1, "output_units": 1}),
     "light_refinenet": ("tiny_convnext", {"predict_depth": False, "dropout": 0.5}),
@@ -151,7 +157,15 @@ def test_every_network_of_the_examples_is_checked():
     assert set(EXAMPLES) == set(NETWORKS)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(not EVERY_NETWORK, reason=MINUTE))
+        if name in TAKE_A_MINUTE
+        else name
+        for name in EXAMPLES
+    ],
+)
 def test_network_of_the_examples_keeps_the_contract(name, monkeypatch):
     register_tiny_encoders(monkeypatch)
     torch.manual_seed(0)
@@ -160,8 +174,7 @@ def test_network_of_the_examples_keeps_the_contract(name, monkeypatch):
     if reads_depth(model):
         model = DepthFromImage(model)
     left_out = [] if name in COMPILED else ["check_torch_compile"]
-    for check in [*left_out, *(MANY_PICTURES if name == "trl" else ())]:
-        monkeypatch.delitem(backbone_check.checks, check)
+    leave_out(monkeypatch, backbone_check, *left_out, *(MANY_PICTURES if name == "trl" else ()))
     report = check_backbone(model, CLASSES, SMALLEST, on_fail="return", max_examples=1, seed=0)
     assert not report.failed, report
     lacking = [result.name for result in report if result.status == "skipped"]
