@@ -13,7 +13,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._checks import can_read, fail, require_same_device, require_tensor, shape_of
+from ._checks import (
+    can_read,
+    fail,
+    require_depth,
+    require_mask,
+    require_same_device,
+    require_tensor,
+    shape_of,
+)
 from ._labels import Labels, Task, check_target
 from ._pixels import depth_pixels, map_dtype
 from .cross_entropy import resize_logits
@@ -215,21 +223,9 @@ def check_depths(
     for name, depth in depths.items():
         if depth is None:
             raise TypeError(f"Expected `{name}` to be a torch.Tensor, but got None.")
-        require_tensor(depth, name)
-        if not depth.is_floating_point():
-            raise TypeError(
-                f"Expected `{name}` to be floating point, but got dtype {depth.dtype}: "
-                f"did you mean {name}.float()?"
-            )
-        given[name] = depth
+        given[name] = require_depth(depth, name)
     if depth_mask is not None:
-        require_tensor(depth_mask, "depth_mask")
-        if depth_mask.dtype != torch.bool:
-            raise TypeError(
-                f"Expected `depth_mask` to be bool, but got dtype {depth_mask.dtype}: "
-                "did you mean depth_mask.bool()?"
-            )
-        given["depth_mask"] = depth_mask
+        given["depth_mask"] = require_mask(depth_mask, "depth_mask")
     first = next(iter(given))
     require_same_device(given[first], first, **given)
     if shape is None:

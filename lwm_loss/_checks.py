@@ -119,6 +119,29 @@ def require_class_weight(weight: Any, logits: Tensor) -> None:
         )
 
 
+def require_depth(value: Any, name: str) -> Tensor:
+    """Raise unless the value is a floating point tensor."""
+    require_tensor(value, name)
+    depth: Tensor = value
+    if not depth.is_floating_point():
+        raise TypeError(
+            f"Expected `{name}` to be floating point, but got dtype {depth.dtype}: "
+            f"did you mean {name}.float()?"
+        )
+    return depth
+
+
+def require_mask(value: Any, name: str) -> Tensor:
+    """Raise unless the value is a bool tensor."""
+    require_tensor(value, name)
+    mask: Tensor = value
+    if mask.dtype != torch.bool:
+        raise TypeError(
+            f"Expected `{name}` to be bool, but got dtype {mask.dtype}: did you mean {name}.bool()?"
+        )
+    return mask
+
+
 def shape_of(tensor: Tensor) -> str:
     return str(tuple(tensor.shape))
 

@@ -15,7 +15,9 @@ from ._checks import (
     can_read,
     fail,
     require_choice,
+    require_depth,
     require_ignore_index,
+    require_mask,
     require_tensor,
     shape_of,
 )
@@ -168,15 +170,10 @@ def _listed(
 
 
 def _check_depth(depth: Tensor, mask: Tensor | None) -> None:
-    if not depth.is_floating_point():
-        raise TypeError(
-            f"Expected `target_depth` to be floating point, but got dtype {depth.dtype}: "
-            "did you mean target_depth.float()?"
-        )
+    require_depth(depth, "target_depth")
     if mask is None:
         return
-    if mask.dtype != torch.bool:
-        raise TypeError(f"Expected `depth_mask` to be bool, but got dtype {mask.dtype}.")
+    require_mask(mask, "depth_mask")
     if mask.numel() != depth.numel() or mask.shape[0] != depth.shape[0]:
         raise fail(
             f"`depth_mask` of the shape of `target_depth`, {shape_of(depth)}", shape_of(mask)

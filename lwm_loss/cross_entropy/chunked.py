@@ -32,10 +32,8 @@ def forward(logits: Tensor, target: Tensor, settings: Settings) -> tuple[Tensor,
     do: where all scores have a large offset in common, its rounding is as large. Loss, Delta and
     the probability are 0 at ignored pixels.
     """
-    if two_classes.fits(logits, target, settings):
-        result = two_classes.forward(logits, target, settings)
-        if result is not None:
-            return result
+    if (of_two := two_classes.forward(logits, target, settings)) is not None:
+        return of_two
     dtype, smoothing = map_dtype(logits), settings.label_smoothing
     label, labelled = labels(target, settings.ignore_index)
     weight = None if settings.weight is None else settings.weight.to(dtype)
@@ -87,10 +85,8 @@ def backward(
     grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, settings: Settings
 ) -> Tensor:
     """Gradient of the logits from that of the loss: g (softmax - one-hot), one block at a time."""
-    if two_classes.fits(logits, target, settings):
-        result = two_classes.backward(grad, logits, target, settings)
-        if result is not None:
-            return result
+    if (of_two := two_classes.backward(grad, logits, target, settings)) is not None:
+        return of_two
     dtype, smoothing = map_dtype(logits), settings.label_smoothing
     label, labelled = labels(target, settings.ignore_index)
     grad = grad.to(dtype, copy=True, memory_format=torch.contiguous_format)

@@ -21,13 +21,20 @@ LINEAR = {torch.float32: 20.0, torch.float64: 40.0}
 
 
 def fits(logits: Tensor, target: Tensor, settings: Settings) -> bool:
-    """Whether this form is the cross-entropy of these scores, as long as they are finite."""
+    """Whether this form is the cross-entropy of these scores, if they are finite."""
     same_size = logits.shape[2:] == target.shape[1:]
     return logits.shape[1] == 2 and same_size and settings.label_smoothing == 0
 
 
-def ahead_of_label(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """z, which labels are 1, and the sign of z in the score of class 1; None if z is not finite."""
+def ahead_of_label(
+    logits: Tensor, target: Tensor, settings: Settings
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """z, which labels are 1, and the sign of z in the score of class 1; None if it is another's work.
+
+    The general form does what this one does not fit, and scores whose z is not finite.
+    """
+    if not fits(logits, target, settings):
+        return None
     dtype = map_dtype(logits)
     ahead = logits[:, 1].to(dtype) - logits[:, 0].to(dtype)
     if not is_finite(ahead):
@@ -40,8 +47,8 @@ def ahead_of_label(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tens
 def forward(
     logits: Tensor, target: Tensor, settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Loss, Delta, and zeros in the place of what the general form keeps; None if z is not finite."""
-    found = ahead_of_label(logits, target)
+    """Loss, Delta, and zeros in the place of what the general form keeps; or None."""
+    found = ahead_of_label(logits, target, settings)
     if found is None:
         return None
     ahead, second, _ = found
@@ -57,8 +64,8 @@ def forward(
 
 
 def backward(grad: Tensor, logits: Tensor, target: Tensor, settings: Settings) -> Tensor | None:
-    """Gradient of the logits from that of the loss; None if z is not finite."""
-    found = ahead_of_label(logits, target)
+    """Gradient of the logits from that of the loss; or None."""
+    found = ahead_of_label(logits, target, settings)
     if found is None:
         return None
     ahead, second, sign = found
