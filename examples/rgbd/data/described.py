@@ -21,7 +21,7 @@ from examples.rgbd.data.files.anything import read_any_image, read_numbers
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.units import check_sizes, missing_at, to_classes, to_metres
 from examples.rgbd.data.frame import Sample
-from examples.rgbd.data.geometry import GEOMETRY, GeometryKind, geometry_file
+from examples.rgbd.data.geometry import GeometryKind, geometry_files
 from examples.rgbd.data.plain import (
     PlainFrames,
     is_prepared,
@@ -83,8 +83,7 @@ class DescribedFrames(FrameSource):
 
     def geometry_files(self, index: int) -> dict[GeometryKind, Path]:
         """Where the maps of a frame's depth lie, in a folder that ``prepare`` wrote."""
-        image = self._files[index].image
-        return {kind: geometry_file(self.root, image, kind) for kind in GEOMETRY}
+        return geometry_files(self.root, self._files[index].image)
 
     def read(self, index: int) -> Sample:
         """Read a frame, or raise a `DataError` that names the file."""

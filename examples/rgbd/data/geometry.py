@@ -73,6 +73,7 @@ def to_planes(kind: str, stored: NDArray[np.uint8]) -> Tensor:
     return torch.nn.functional.normalize(planes - _ZERO, dim=0) * known
 
 
-def geometry_file(root: Path, image: Path, kind: str) -> Path:
-    """Where a map lies in a prepared folder, beside the image of its frame."""
-    return root.joinpath(kind, *image.relative_to(root).parts[1:]).with_suffix(".png")
+def geometry_files(root: Path, image: Path) -> dict[GeometryKind, Path]:
+    """Where the maps of a frame lie in a prepared folder, beside its image."""
+    name = image.relative_to(root).parts[1:]
+    return {kind: root.joinpath(kind, *name).with_suffix(".png") for kind in GEOMETRY}

@@ -54,7 +54,3 @@ class Intrinsics:
             height,
             width,
         )
-
-    def moved(self, down: int, across: int, height: int, width: int) -> Intrinsics:
-        """The camera of a window of the image that begins at row ``down`` and column ``across``."""
-        return Intrinsics(self.fx, self.fy, self.cx - across, self.cy - down, height, width)

@@ -25,7 +25,7 @@ from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.images import read_depth_png, read_image, read_indices
 from examples.rgbd.data.files.units import MILLIMETRE, check_sizes, to_classes, to_metres
 from examples.rgbd.data.frame import Sample
-from examples.rgbd.data.geometry import GEOMETRY, GeometryKind, geometry_file
+from examples.rgbd.data.geometry import GeometryKind, geometry_files
 from examples.rgbd.data.nyudv2.spec import NYUDV2
 from examples.rgbd.data.spec import DatasetSpec, DepthKind, Split
 from examples.rgbd.data.sunrgbd.spec import SUNRGBD
@@ -104,8 +104,7 @@ class PlainFrames(FrameSource):
 
     def geometry_files(self, index: int) -> dict[GeometryKind, Path]:
         """Where the maps of a frame's depth lie."""
-        image = self.files(index).image
-        return {kind: geometry_file(self.root, image, kind) for kind in GEOMETRY}
+        return geometry_files(self.root, self.files(index).image)
 
     def read(self, index: int) -> Sample:
         """Read a frame, or raise a `DataError` that names the file."""

@@ -18,7 +18,7 @@ from examples.rgbd.data.description import MANIFEST, DepthFormat, Description, L
 from examples.rgbd.data.files.atomic import PARTS, write_bytes
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.units import steps_per_metre, to_sixteen_bits
-from examples.rgbd.data.geometry import GeometryKind, compute_geometry, geometry_file
+from examples.rgbd.data.geometry import GeometryKind, compute_geometry, geometry_files
 from examples.rgbd.data.inspect.pool import for_each_frame
 from examples.rgbd.data.plain import frame_files
 from examples.rgbd.data.spec import Split
@@ -83,7 +83,8 @@ def write_frame(
     written = frame_files(destination, name)
     if source.depth is None:
         geometry = ()
-    maps = {kind: geometry_file(destination, written.image, kind) for kind in geometry}
+    places = geometry_files(destination, written.image)
+    maps = {kind: places[kind] for kind in geometry}
     if all(map(_is_copy_of, written, source)) and all(
         _is_copy_of(path, source.depth) for path in maps.values()
     ):
@@ -101,7 +102,8 @@ def write_frame(
             stored = to_sixteen_bits(sample.depth, _steps(dataset))
             _store(written.depth, encode_png(stored), source.depth)
             for kind, path in maps.items():
-                _store(path, encode_png(_geometry_of(dataset, index, kind)), source.depth)
+                made = _geometry_of(dataset, index, kind, sample.depth)
+                _store(path, encode_png(made), source.depth)
     except OSError as error:
         raise DataError(
             f"Expected to copy {source.image} to {destination}, but that failed: {error}."
@@ -109,7 +111,9 @@ def write_frame(
     return True
 
 
-def _geometry_of(frames: FrameSource, index: int, kind: GeometryKind) -> NDArray[np.uint8]:
+def _geometry_of(
+    frames: FrameSource, index: int, kind: GeometryKind, depth: NDArray[np.float32]
+) -> NDArray[np.uint8]:
     camera = frames.camera(index)
     if camera is None:
         raise DataError(
@@ -117,7 +121,7 @@ def _geometry_of(frames: FrameSource, index: int, kind: GeometryKind) -> NDArray
             '"intrinsics": {"fx": ..., "fy": ..., "cx": ..., "cy": ..., "height": ..., "width": ...}.'
         )
     try:
-        return compute_geometry(kind, frames[index].depth, camera)
+        return compute_geometry(kind, depth, camera)
     except DataError as error:
         raise DataError(f"{str(error)[:-1]} (frame {frames.names[index]}).") from None
 
@@ -177,7 +181,7 @@ def _check_geometry(
                 "is relative."
             )
         if frames.files(0).depth is not None:
-            _geometry_of(frames, 0, geometry[0])
+            _geometry_of(frames, 0, geometry[0], frames[0].depth)
 
 
 def _line(destination: Path, frames: FrameSource, index: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from examples.rgbd.data.dataset import Files, FrameSource, read_lines
 from examples.rgbd.data.description import MANIFEST
 from examples.rgbd.data.files.errors import DataError
-from examples.rgbd.data.files.images import read_image
+from examples.rgbd.data.files.images import picture_size, read_image
 from examples.rgbd.data.files.units import check_sizes
 from examples.rgbd.data.frame import Sample
 from examples.rgbd.data.intrinsics import Intrinsics
@@ -98,8 +98,8 @@ class SceneFrames(FrameSource):
     def camera(self, index: int) -> Intrinsics | None:
         """The camera of a frame, which lies in its scene's folder."""
         scene = self.scenes[index]
-        image = read_image(only_picture(scene / "image", ".jpg", "the image"))
-        return read_intrinsics(scene / "intrinsics.txt", image.shape[:2])
+        size = picture_size(only_picture(scene / "image", ".jpg", "the image"))
+        return read_intrinsics(scene / "intrinsics.txt", size)
 
     def read(self, index: int) -> Sample:
         """Read a frame, or raise a `DataError` that names the file."""
