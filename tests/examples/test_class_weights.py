@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, nn
 
 import lwm_loss as lwm
@@ -25,6 +24,7 @@ from examples.rgbd.options.groups import ObjectiveOptions, OptimisationOptions, 
 from examples.rgbd.run.checkpoint import LATEST, load_checkpoint
 from examples.rgbd.run.schedule import Schedule, build_optimizer
 from examples.rgbd.run.step import Part, TrainingStep
+from tests.examples.accelerators import forget_accelerator
 
 CLASSES = 5
 
@@ -115,8 +115,7 @@ def test_nothing_can_be_counted_without_labels() -> None:
 @pytest.fixture
 def accelerator() -> Iterator[Accelerator]:
     yield Accelerator(cpu=True, gradient_accumulation_steps=2)
-    for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()
+    forget_accelerator()
 
 
 class Pixelwise(nn.Module):
@@ -205,11 +204,9 @@ def test_a_run_keeps_the_weights_that_it_was_begun_with(
     train([*tiny, "--output", "run"])
     begun = [1 + each / 8 for each in range(13)]
     assert json.loads(Path("run/config.json").read_text())["class_weights"] == begun
-    for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()
+    forget_accelerator()
     Path("weights.txt").unlink()
     train(["--resume", "run", "--epochs", "2"])
-    for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()
+    forget_accelerator()
     assert load_checkpoint(Path("run") / LATEST)["class_weight"].tolist() == begun
     assert json.loads(Path("run/config.json").read_text())["class_weights"] == begun

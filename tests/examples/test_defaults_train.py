@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from examples.nyudv2.recipe import PIPELINE
 from examples.rgbd.data import NYUDV2, VOID, Sample, resize, to_tensors
@@ -24,6 +23,7 @@ from examples.rgbd.report.text import TERMS
 from examples.rgbd.run.divergence import Divergence, remedy
 from examples.rgbd.run.first_steps import first_steps
 from examples.rgbd.splits import mean_log_depth
+from tests.examples.accelerators import forget_accelerator
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "nyudv2"
 LIMITS = (0.7, 10.0)
@@ -33,8 +33,7 @@ CLASSES = 40
 @pytest.fixture(autouse=True)
 def fresh_accelerator():
     yield
-    for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()
+    forget_accelerator()
 
 
 def frame(seed, size=(64, 96)):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor
 
 from examples.nyudv2.train import main as train
@@ -19,6 +18,7 @@ from examples.rgbd.data import SAMPLE_VOID, GeneratedRooms
 from examples.rgbd.data.loading import StepSampler, split_holdout
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.run.checkpoint import LATEST, load_checkpoint
+from tests.examples.accelerators import forget_accelerator
 from tests.examples.uneven_frames import uneven
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,11 +32,6 @@ BATCH = [
 ]
 TERMS = ("loss", "segmentation", "depth", "hard", "sides", "kept_share")
 MEASURES = ("val_loss", "val_pixel_accuracy", "val_mean_iou", "val_log_depth_rmse")
-
-
-def forget_accelerator() -> None:
-    for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor
 
 from examples.nyudv2.train import main as train
@@ -33,6 +32,7 @@ from examples.rgbd.run.engine import Engine
 from examples.rgbd.run.folder import RunFolder
 from examples.rgbd.run.schedule import Schedule, build_optimizer
 from examples.rgbd.run.trained import load_trained
+from tests.examples.accelerators import forget_accelerator
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -47,11 +47,6 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     yield
     forget_accelerator()
-
-
-def forget_accelerator() -> None:
-    for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()
 
 
 def start(args: Sequence[str], launcher: Sequence[str]) -> subprocess.Popen[str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from PIL import Image
 
 from examples.analysis.__main__ import main as analyse
@@ -31,17 +30,13 @@ from examples.rgbd.report.overlay import overlay
 from examples.rgbd.run.trained import Trained, load_trained
 from examples.sunrgbd.evaluate import main as evaluate_sun
 from lwm_loss import MultiTaskOutput
+from tests.examples.accelerators import forget_accelerator
 
 TINY = [
     *("--rooms", "8", "--test-rooms", "3", "--image-size", "32x64", "--width", "8"),
     *("--batch-size", "2", "--epochs", "3", "--panels", "0", "--device", "cpu"),
     *("--initialisation", "scaled"),
 ]
-
-
-def forget_accelerator() -> None:
-    for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()
 
 
 @pytest.fixture(scope="module")

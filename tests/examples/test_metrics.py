@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -39,6 +38,7 @@ from examples.rgbd.evaluation.scoring import (
     predict,
 )
 from examples.rgbd.options.groups import OptionError
+from tests.examples.accelerators import forget_accelerator
 
 
 def by_loops(predicted: np.ndarray, label: np.ndarray, classes: int) -> tuple[float, ...]:
@@ -165,8 +165,7 @@ class Threshold(torch.nn.Module):
 @pytest.fixture
 def accelerator():
     yield Accelerator(cpu=True)
-    for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()
+    forget_accelerator()
 
 
 def test_labels_are_scored_at_their_own_sizes(accelerator: Accelerator) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from PIL import Image
 
 from examples.nyudv2.recipe import PIPELINE as NYUDV2
@@ -27,6 +26,7 @@ from examples.rgbd.run.checkpoint import load_checkpoint
 from examples.rgbd.run.folder import RunFolder
 from examples.sunrgbd.recipe import PIPELINE as SUNRGBD
 from examples.sunrgbd.train import main as train_sunrgbd
+from tests.examples.accelerators import forget_accelerator
 
 TINY = [
     *("--rooms", "20", "--test-rooms", "3", "--image-size", "32x48", "--batch-size", "3"),
@@ -44,11 +44,6 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     yield
     forget_accelerator()
-
-
-def forget_accelerator() -> None:
-    for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()
 
 
 def rows_of(folder: Path) -> list[dict[str, float]]:
