@@ -22,8 +22,7 @@ import matplotlib.pyplot as plt
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
-from examples.rgbd.data import NYUDV2, VOID, FrameTensors, to_tensors
-from examples.rgbd.data.augment import resize
+from examples.rgbd.data import NYUDV2, VOID, FrameTensors, resize, to_tensors
 from examples.rgbd.data.loading import stack
 from examples.rgbd.networks import BoundedLogDepth, build_network
 from examples.rgbd.objectives import ARMS, build_objective

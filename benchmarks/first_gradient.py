@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
-from examples.rgbd.data import NYUDV2, VOID, to_tensors
-from examples.rgbd.data.augment import resize
+from examples.rgbd.data import NYUDV2, VOID, resize, to_tensors
 from examples.rgbd.data.loading import stack
 from examples.rgbd.networks import build_network
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from examples.rgbd.data import GeneratedRooms
+from examples.rgbd.data.files.units import to_sixteen_bits
 from examples.rgbd.data.frame import SAMPLE_VOID
 from examples.rgbd.progress import progress_bar
 
@@ -32,7 +33,7 @@ def write_rooms(
         stored = np.where(label == SAMPLE_VOID, 0, label + 1).astype(np.uint8)
         Image.fromarray(image).save(folder / "rgb" / name)
         Image.fromarray(stored).save(folder / "seg" / name)
-        Image.fromarray(np.rint(1000 * metres).astype(np.uint16)).save(folder / "depth" / name)
+        Image.fromarray(to_sixteen_bits(metres, 1000)).save(folder / "depth" / name)
     print(f"{number} rooms of {size[0]} x {size[1]} in {folder}: rgb/, seg/, depth/, classes.txt")
 
 

@@ -36,12 +36,8 @@ def count_errors(
     shown = Resized(dataset, trained.config.data.image_size, resize_target=False)
     for index in progress_bar(range(len(shown)), str(trained.path), unit="image"):
         frame = shown[index]
-        beside = depth_of_frame(trained.network, frame)
-        output = predict(
-            trained.network,
-            frame.image[None].to(device),
-            depth=None if beside is None else beside.to(device),
-        )
+        beside = depth_of_frame(trained.network, frame, device)
+        output = predict(trained.network, frame.image[None].to(device), depth=beside)
         if output.log_depth is None:
             raise ValueError("Expected a network that predicts depth.")
         size = frame.label.shape

@@ -47,6 +47,6 @@ def load_with_depth(path: Path) -> Trained:
         OptionError: it does not.
     """
     trained = load_trained(path)
-    if trained.config.objective.objective == "s":
+    if not trained.predicts_depth:
         raise OptionError(f"Expected a run that predicts depth, but {path} has --objective s.")
     return trained

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Subset
 
-from examples.rgbd.data import Sample, void_of
+from examples.rgbd.data import VOID, Sample, void_of
 from examples.rgbd.data.loading import as_it_is, batches, loader
 from examples.rgbd.options.groups import COUNTED_WEIGHTS, OptionError
 from examples.rgbd.progress import progress_bar
@@ -86,6 +86,19 @@ def inverse_sqrt(counts: LabelCounts) -> Tensor:
     present = counts.pixels > 0
     weight = torch.where(present, counts.pixels, 1).double().rsqrt()
     return torch.where(present, weight / weight[present].mean(), 1.0)
+
+
+def weight_of_labels(label: Tensor, weight: Tensor | None) -> Tensor:
+    """Add up the class weights of the labelled pixels; without any, count the pixels.
+
+    Args:
+        label: int64, ``VOID`` = void.
+        weight: (C,), or None.
+    """
+    labelled = label != VOID
+    if weight is None:
+        return labelled.sum()
+    return weight[label.masked_fill(~labelled, 0)].masked_fill(~labelled, 0).sum()
 
 
 def given_weights(option: str) -> Tensor | None:

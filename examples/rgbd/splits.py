@@ -13,6 +13,7 @@ from torch.utils.data import Subset
 
 import lwm_loss.functional as LF
 from examples.rgbd.data import FrameSource, GeneratedRooms, RGBDDataset, Sample
+from examples.rgbd.data.description import TAKEN_NAMES
 from examples.rgbd.data.geometry import GeometryKind
 from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
 from examples.rgbd.data.loading import Preloaded, split_holdout
@@ -26,7 +27,6 @@ __all__ = [
 ]  # fmt: skip
 
 _ROOMS_A_WORKER = 32
-_OWN = ("nyudv2", "sunrgbd", "rooms")  # names of what is no described folder
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def check_pipeline(name: str, pipeline: Pipeline, checkpoint: Path, data: Path |
     Raises:
         OptionError: the command is that of another data set.
     """
-    own = name in _OWN
+    own = name in TAKEN_NAMES
     fits = name in ("rooms", pipeline.spec.name) or (pipeline.any_folder and not own)
     if data is None and not fits:
         raise OptionError(

@@ -20,7 +20,6 @@ from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.evaluation.predicted_depth import log_depth_in_metres
 from examples.rgbd.networks import EFFICIENTNET_LITES, reads_depth, run_network
 from examples.rgbd.networks.layers import upsample
-from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.commands import ExportOptions
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.run.trained import Trained, load_trained
@@ -134,12 +133,12 @@ def export(options: ExportOptions) -> None:
 
 
 def check_exportable(options: ExportOptions, trained: Trained) -> None:
-    """See that the network has the outputs that are asked for.
+    """See that the network has the outputs and takes the sizes that are asked for.
 
     Raises:
-        OptionError: it is not.
+        OptionError: it has or does not.
     """
-    if options.with_depth and not ARMS[trained.config.objective.objective].depth:
+    if options.with_depth and not trained.predicts_depth:
         raise OptionError(
             f"Expected a run that predicts depth for --with-depth, but {trained.path} has "
             f"--objective {trained.config.objective.objective}."

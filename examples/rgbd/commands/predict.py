@@ -28,7 +28,6 @@ from examples.rgbd.evaluation.scoring import predict as scores_of
 from examples.rgbd.model import input_of
 from examples.rgbd.networks import reads_depth, second_input
 from examples.rgbd.networks.layers import upsample
-from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.commands import PredictOptions
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.progress import progress_bar
@@ -198,7 +197,7 @@ def predict(options: PredictOptions) -> None:
             path = options.output / f"{name}-{suffix}.png"
             write_atomically(path, partial(picture.save, format="PNG"))
     print(f"{len(files) - refused} images predicted, see {options.output}/")
-    if ARMS[trained.config.objective.objective].depth:
+    if trained.predicts_depth:
         steps, unit = _steps(trained)
         print(f"NAME-depth.png has {steps} steps to a {unit}")
     if refused:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 import lwm_loss.functional as LF
+from examples.rgbd.class_weights import weight_of_labels
 from examples.rgbd.data import VOID, FrameTensors, Resized, RGBDDataset
 from examples.rgbd.data.loading import Ragged, batches, collate_ragged, loader
 from examples.rgbd.evaluation.metrics import (
@@ -139,10 +140,12 @@ def nearest(depth: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(depth, tuple(size), mode="nearest-exact")
 
 
-def depth_of_frame(network: nn.Module, frame: FrameTensors) -> Tensor | None:
+def depth_of_frame(
+    network: nn.Module, frame: FrameTensors, device: torch.device | str = "cpu"
+) -> Tensor | None:
     """What a network reads beside the image of a frame, (1, K, h, w); see ``second_input``."""
-    maps = {kind: each[None] for kind, each in frame.geometry.items()}
-    return second_input(network, frame.depth[None], maps)
+    maps = {kind: each[None].to(device) for kind, each in frame.geometry.items()}
+    return second_input(network, frame.depth[None].to(device), maps)
 
 
 @torch.no_grad()
@@ -219,9 +222,7 @@ def evaluate(
             metrics.update(logits.argmax(1)[0], label)
             loss = F.cross_entropy(logits, label[None], weight, ignore_index=VOID, reduction="sum")
             sums[0] += loss
-            labelled = label != VOID
-            of_class = None if weight is None else weight[label.masked_fill(~labelled, 0)]
-            sums[1] += (labelled if of_class is None else of_class * labelled).sum()
+            sums[1] += weight_of_labels(label, weight)
             if output.log_depth is not None:
                 log_depth = upsample(output.log_depth[index, None, None].float(), label.shape)[:, 0]
                 levels = LF.rescale_depth(depth, *limits)[None]

@@ -79,7 +79,9 @@ class DepthAwareCNN(DenseNetwork):
         """
         check_image(image)
         depth = check_depth(depth, image, self.input)
-        seen = {"rgb": image, "depth": three_channels(depth)}
+        seen = {"rgb": image}
+        if "depth" in self.heads:
+            seen["depth"] = three_channels(depth)
         metres = depth[:, :1]
         outputs = []
         for name, head in self.heads.items():

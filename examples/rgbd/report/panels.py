@@ -203,12 +203,8 @@ def _predicted(
     resized = Resized(dataset, image_size)
     for index in spread(len(resized), count):
         frame = resized[index]
-        beside = depth_of_frame(network, frame)
-        output = lwm.MultiTaskOutput.of(
-            run_network(
-                network, frame.image[None].to(device), None if beside is None else beside.to(device)
-            )
-        )
+        beside = depth_of_frame(network, frame, device)
+        output = lwm.MultiTaskOutput.of(run_network(network, frame.image[None].to(device), beside))
         log_depth = output.log_depth
         yield _Shown(
             name=str(frame.name).replace("/", "-"),

@@ -69,7 +69,7 @@ def first_steps(
     model, optimizer = accelerator.prepare(model, optimizer)
     step = TrainingStep(
         model, objective, curriculum, optimizer, schedule, accelerator, limits=limits,
-        class_weight=weights,         clip_norm=options.clip_norm, channels_last=options.channels_last,
+        class_weight=weights, clip_norm=options.clip_norm, channels_last=options.channels_last,
     )  # fmt: skip
     samples = [to_tensors(frame) for frame in frames]
     whole = step.prepare(stack(samples))

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
+from examples.rgbd.class_weights import weight_of_labels
 from examples.rgbd.data import VOID, FrameTensors
 from examples.rgbd.data.normals import has_normal, normal_loss
 from examples.rgbd.networks import second_input
@@ -163,13 +164,11 @@ class TrainingStep:
 
     def _counts(self, part: Part) -> Tensor:
         """Pixels that are labelled, that have depth, labelled by class weight, with a normal."""
-        labelled, known = part.label != VOID, part.depth > 0
-        weight = labelled
-        if self.class_weight is not None:
-            label = part.label.masked_fill(~labelled, 0)
-            weight = self.class_weight[label].masked_fill(~labelled, 0)
+        known = part.depth > 0
         facing = known if part.normals is None else has_normal(part.normals)
-        return torch.stack([labelled.sum(), known.sum(), weight.sum(), facing.sum()])
+        labelled = weight_of_labels(part.label, None)
+        weighted = weight_of_labels(part.label, self.class_weight)
+        return torch.stack([labelled, known.sum(), weighted, facing.sum()])
 
     def _check_values_once(self, output: lwm.MultiTaskOutput, part: Part) -> None:
         """Read the values of a first batch: on a GPU the losses never do."""

@@ -52,11 +52,16 @@ class Trained:
         return geometry_of(self.config.network)
 
     @property
+    def predicts_depth(self) -> bool:
+        """Whether it was trained with a depth branch."""
+        return ARMS[self.config.objective.objective].depth
+
+    @property
     def use_of_depth(self) -> DepthUse:
         """What depth is wanted for in an evaluation: at most for a figure of its own."""
         if reads_depth(self.network):
             return "required"
-        return "optional" if ARMS[self.config.objective.objective].depth else "none"
+        return "optional" if self.predicts_depth else "none"
 
 
 def checkpoint_of(path: Path) -> Path:
