@@ -22,13 +22,26 @@ NUM_CLASSES = 5
 SIZE = (64, 80)
 
 
+TINY = (
+    (RESNETS, "tiny", Architecture((1, 1, 1, 1), CHANNELS, "basic")),
+    # A quarter of the width of resnet18: enough to learn something in twenty steps.
+    (RESNETS, "narrow", Architecture((2, 2, 2, 2), (16, 32, 64, 128), "basic")),
+    (RESNETS, "tiny_bottleneck", Architecture((2, 2, 2, 2), CHANNELS, "bottleneck")),
+    (CONVNEXTS, "tiny_convnext", Architecture((1, 1, 1, 1), CHANNELS)),
+    (VGGS, "tiny_vgg", VGGArchitecture((1, 1, 1, 2, 1), (6, *CHANNELS))),
+)
+
+
 def register_tiny_encoders(monkeypatch):
-    """Make "tiny", "tiny_bottleneck", "tiny_convnext" and "tiny_vgg" names of encoders."""
-    monkeypatch.setitem(RESNETS, "tiny", Architecture((1, 1, 1, 1), CHANNELS, "basic"))
-    bottleneck = Architecture((2, 2, 2, 2), CHANNELS, "bottleneck")
-    monkeypatch.setitem(RESNETS, "tiny_bottleneck", bottleneck)
-    monkeypatch.setitem(CONVNEXTS, "tiny_convnext", Architecture((1, 1, 1, 1), CHANNELS))
-    monkeypatch.setitem(VGGS, "tiny_vgg", VGGArchitecture((1, 1, 1, 2, 1), (6, *CHANNELS)))
+    """Make "tiny", "narrow", "tiny_bottleneck", "tiny_convnext" and "tiny_vgg" names of encoders."""
+    for family, name, architecture in TINY:
+        monkeypatch.setitem(family, name, architecture)
+
+
+def add_tiny_encoders():
+    """Do the same in a process that ends with the test."""
+    for family, name, architecture in TINY:
+        family[name] = architecture
 
 
 def make(name="refinenet", backbone="tiny", **options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -22,10 +22,12 @@ from tests.examples.accelerators import forget_accelerator
 from tests.examples.uneven_frames import uneven
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("tiny_encoders", "workspace")
 # Batch norm has to be frozen: its statistics are those of the part that it sees.
 BATCH = [
     *("--rooms", "20", "--holdout", "0.2", "--test-rooms", "1", "--image-size", "32x48"),
-    *("--width", "8", "--device", "cpu", "--panels", "0", "--workers", "0", "--epochs", "1"),
+    *("--backbone", "tiny", "--width", "8", "--device", "cpu", "--panels", "0"),
+    *("--workers", "0", "--epochs", "1"),
     *("--optimizer", "sgd", "--schedule", "constant", "--lr", "0.1", "--clip-norm", "1"),
     *("--batch-size", "8", "--freeze-norm", "True", "--scale", "1.0", "1.0"),
     *("--class-weights", "inverse-sqrt"),
@@ -35,12 +37,8 @@ MEASURES = ("val_loss", "val_pixel_accuracy", "val_mean_iou", "val_log_depth_rms
 
 
 @pytest.fixture(autouse=True)
-def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Uneven frames, an empty working directory, and no accelerator of an earlier run."""
-    monkeypatch.chdir(tmp_path)
+def uneven_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GeneratedRooms, "__getitem__", uneven)
-    yield
-    forget_accelerator()
 
 
 def weights_of(run: Path) -> tuple[Tensor, dict[str, float]]:

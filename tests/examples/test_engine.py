@@ -35,18 +35,12 @@ from examples.rgbd.run.trained import load_trained
 from tests.examples.accelerators import forget_accelerator
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("tiny_encoders", "workspace")
 TINY = [
     *("--image-size", "32x48", "--test-rooms", "1", "--width", "8", "--device", "cpu"),
+    *("--backbone", "tiny"),
     *("--panels", "0", "--holdout", "0", "--optimizer", "sgd", "--lr", "0.01", "--workers", "0"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An empty working directory, and no accelerator that an earlier run has set up."""
-    monkeypatch.chdir(tmp_path)
-    yield
-    forget_accelerator()
 
 
 def start(args: Sequence[str], launcher: Sequence[str]) -> subprocess.Popen[str]:
@@ -104,6 +98,7 @@ KILLED_IN_A_STEP = """
 import os, signal, sys
 from examples.nyudv2.train import main
 from examples.rgbd.run.step import TrainingStep
+from tests.examples.network_support import add_tiny_encoders
 
 steps, take_step = [], TrainingStep.__call__
 
@@ -114,6 +109,7 @@ def killed(self, parts):
     return take_step(self, parts)
 
 TrainingStep.__call__ = killed
+add_tiny_encoders()
 main(sys.argv[1:])
 """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,27 +31,21 @@ from examples.sunrgbd.evaluate import main as evaluate_sun
 from lwm_loss import MultiTaskOutput
 from tests.examples.accelerators import forget_accelerator
 
+pytestmark = pytest.mark.usefixtures("tiny_encoders", "workspace")
 TINY = [
-    *("--rooms", "8", "--test-rooms", "3", "--image-size", "32x64", "--width", "8"),
-    *("--batch-size", "2", "--epochs", "3", "--panels", "0", "--device", "cpu"),
-    *("--initialisation", "scaled"),
+    *("--rooms", "20", "--test-rooms", "3", "--image-size", "32x64", "--width", "8"),
+    *("--batch-size", "3", "--epochs", "3", "--panels", "0", "--device", "cpu"),
+    *("--initialisation", "scaled", "--backbone", "narrow"),
 ]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tiny_encoders: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was trained for long enough to tell some pixels from others."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     train([*TINY, "--output", str(folder)])
     forget_accelerator()
     return folder
-
-
-@pytest.fixture(autouse=True)
-def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    yield
-    forget_accelerator()
 
 
 def refusal(capsys: pytest.CaptureFixture[str], command, args: list[str]) -> str:

@@ -24,10 +24,10 @@ from examples.rgbd.model import geometry_of, load_weights_of
 from examples.rgbd.networks import parameter_groups, second_input
 from examples.rgbd.options.groups import NetworkOptions, OptionError
 from examples.rgbd.run.trained import load_trained
-from tests.examples.network_support import make, register_tiny_encoders
-from tests.examples.test_train import fresh, refusal, rows_of
+from tests.examples.network_support import make
+from tests.examples.test_train import refusal, rows_of
 
-__all__ = ["fresh"]  # a fixture: an empty folder and a fresh accelerator
+pytestmark = pytest.mark.usefixtures("tiny_encoders", "workspace")
 
 SHORT = [
     *("--rooms", "5", "--test-rooms", "1", "--image-size", "32x64", "--batch-size", "2"),
@@ -51,11 +51,6 @@ CASES = {
     "ls_deconvnet": ("ls_deconvnet", ["--input", "rgb-hha"]),
     "cfn": ("cfn", []),
 }
-
-
-@pytest.fixture(autouse=True)
-def tiny_encoders(monkeypatch):
-    register_tiny_encoders(monkeypatch)
 
 
 def options_of(case):

@@ -28,22 +28,15 @@ from examples.sunrgbd.recipe import PIPELINE as SUNRGBD
 from examples.sunrgbd.train import main as train_sunrgbd
 from tests.examples.accelerators import forget_accelerator
 
+pytestmark = pytest.mark.usefixtures("tiny_encoders", "workspace")
 TINY = [
     *("--rooms", "20", "--test-rooms", "3", "--image-size", "32x48", "--batch-size", "3"),
     *("--epochs", "3", "--width", "8", "--initialisation", "scaled", "--panels", "1"),
-    *("--panels-every", "3", "--device", "cpu"),
+    *("--panels-every", "3", "--device", "cpu", "--backbone", "tiny"),
 ]
 NAMES = ("paper", "laptop")
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data" / "nyudv2"
-
-
-@pytest.fixture(autouse=True)
-def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An empty working directory, and no accelerator that an earlier run has set up."""
-    monkeypatch.chdir(tmp_path)
-    yield
-    forget_accelerator()
 
 
 def rows_of(folder: Path) -> list[dict[str, float]]:
@@ -88,7 +81,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 SMALL = [
-    *("--backbone", "resnet18", "--width", "8", "--image-size", "32x48", "--batch-size", "2"),
+    *("--backbone", "tiny", "--width", "8", "--image-size", "32x48", "--batch-size", "2"),
     *("--epochs", "1", "--workers", "0", "--panels", "0", "--holdout", "0.25"),
 ]
 
@@ -102,7 +95,7 @@ def test_a_run_on_generated_rooms_learns_and_leaves_everything_behind(
     monkeypatch.setattr(
         Augmented, "set_epoch", lambda self, epoch: (varied.append(epoch), original(self, epoch))
     )
-    train_nyudv2(TINY)
+    train_nyudv2([*TINY, "--backbone", "narrow"])
     assert varied == [0, 1, 2]
     run = Path("runs/rooms-full")
     rows = rows_of(run)

@@ -14,6 +14,7 @@ import numpy as np
 from examples.nyudv2.train import main
 from examples.rgbd.data import GeneratedRooms, Sample, void_of
 from examples.rgbd.run.engine import Engine
+from tests.examples.network_support import add_tiny_encoders
 
 SIZE = (32, 48)
 PATIENCE = 200  # seconds before a process that does not get on shows where it stands
@@ -40,6 +41,7 @@ def drift_apart(engine: Engine, result: dict[str, float]) -> dict[str, float]:
 
 if __name__ == "__main__":
     faulthandler.dump_traceback_later(PATIENCE, repeat=True)
+    add_tiny_encoders()
     train_epoch = Engine._train_epoch
     GeneratedRooms.__getitem__ = uneven  # type: ignore[method-assign]
     Engine._train_epoch = lambda self: drift_apart(self, train_epoch(self))  # type: ignore[method-assign]
