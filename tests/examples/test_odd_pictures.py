@@ -12,8 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from examples.rgbd.data.files.anything import read_any_image, read_numbers
 from examples.rgbd.data.files.errors import DataError
-from examples.rgbd.data.files.images import read_depth_png, read_image, read_indices
+from examples.rgbd.data.files.images import (
+    FORMATS,
+    picture_size,
+    read_depth_png,
+    read_image,
+    read_indices,
+)
+from examples.rgbd.data.files.units import to_metres
 from tests.examples.layout_writers import refusal
 
 READERS = {"image": read_image, "label": read_indices, "depth": read_depth_png}
@@ -182,3 +190,46 @@ def test_a_picture_is_read_as_what_it_holds_or_refused(tmp_path: Path, seed: int
             pytest.fail(f"{name}: {error}")
         assert read.shape == wanted.shape, name
         assert np.abs(read.astype(float) - wanted).max() <= tolerance, name
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, "MPO"])
+@pytest.mark.parametrize("orientation_tag", [1, 6, 7])
+def test_a_folder_of_ones_own_may_hold_pictures_of_every_kind(
+    tmp_path: Path, kind: str, orientation_tag: int
+) -> None:
+    """Pillow is asked for one kind after the other; none may stand in the way of the next."""
+    array = np.random.default_rng(0).integers(0, 256, (11, 17, 3), dtype=np.uint8)
+    options: dict = {"WEBP": {"lossless": True}, "MPO": {"save_all": True}}.get(kind, {})
+    if orientation_tag != 1 and kind not in ("BMP", "PPM", "GIF"):  # which have no EXIF data
+        options["exif"] = orientation(orientation_tag)
+        array_seen = turned(array, orientation_tag)
+    else:
+        array_seen = array
+    (tmp_path / "x").write_bytes(saved(Image.fromarray(array), kind, **options))
+    read = read_any_image(tmp_path / "x")
+    assert read.shape == array_seen.shape
+    assert picture_size(tmp_path / "x") == array_seen.shape[:2]
+    if kind not in ("JPEG", "MPO"):
+        np.testing.assert_array_equal(read, array_seen)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "big-endian TIFF", "PPM", "npy", "big-endian npy"])
+def test_sixteen_bits_are_the_same_numbers_from_every_kind_of_file(
+    tmp_path: Path, kind: str
+) -> None:
+    numbers = np.random.default_rng(0).integers(1, 65535, (11, 17)).astype(np.uint16)
+    numbers[0, 0] = 65535  # a hole, if these are millimetres
+    path = tmp_path / ("x.npy" if "npy" in kind else "x")
+    swapped = numbers.astype(">u2")
+    if "npy" in kind:
+        np.save(path, swapped if "big" in kind else numbers)
+    elif "big" in kind:
+        picture = Image.frombytes("I;16B", (17, 11), swapped.tobytes())
+        path.write_bytes(saved(picture, "TIFF"))
+    else:
+        path.write_bytes(saved(Image.fromarray(numbers), kind))
+    stored = read_numbers(path, "a depth map")
+    np.testing.assert_array_equal(stored, numbers)
+    metres = to_metres(stored, 0.001, path, plausible=None)
+    expected = np.where(numbers == 65535, 0, numbers / 1000)
+    np.testing.assert_allclose(metres, expected, rtol=1e-6)

@@ -57,7 +57,7 @@ def read_numbers(path: Path, kind: str, whole: bool = False) -> NDArray[Any]:
         whole: only whole numbers will do, as for labels.
 
     Returns:
-        (H, W), integers or floating-point numbers.
+        (H, W), integers or floating-point numbers in the machine's own order of bytes.
 
     Raises:
         DataError: one sentence that names the file.
@@ -80,7 +80,10 @@ def read_numbers(path: Path, kind: str, whole: bool = False) -> NDArray[Any]:
                 "network's scores?"
             )
         array = array.astype(np.int64)
-    return array.astype(np.uint8) if array.dtype.kind == "b" else array
+    # In this machine's order of bytes: what compares the dtype with 16 bits need not know of others.
+    return array.astype(
+        np.uint8 if array.dtype.kind == "b" else array.dtype.newbyteorder("="), copy=False
+    )
 
 
 def _read_picture(path: Path, kind: str) -> NDArray[Any]:
@@ -107,6 +110,6 @@ def _read_picture(path: Path, kind: str) -> NDArray[Any]:
             "coloured copy?"
         )
     array = np.array(image)
-    if image.mode == "I" and content.startswith(b"\x89PNG"):  # 16 bits, in older Pillows
+    if image.mode == "I" and image.format in ("PNG", "PPM"):  # which have no more than 16 bits
         array = array.astype(np.uint16)
     return array

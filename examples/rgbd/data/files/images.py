@@ -23,8 +23,8 @@ from examples.rgbd.data.files.errors import DataError
 MAX_PIXELS = 50_000_000
 """Larger pictures are refused before they are decompressed."""
 
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP", "TIFF", "PPM", "GIF")
-"""What Pillow reads of the pictures that people keep."""
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "GIF")
+"""What Pillow reads of the pictures that people keep; MPO, of two lenses, is among its JPEGs."""
 
 _COLOUR_MODES = {"RGB", "RGBA", "1", "L", "LA", "P", "PA", "CMYK", "YCbCr"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -237,10 +237,11 @@ def picture_size(path: Path) -> tuple[int, int]:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
+                turned = image.format == "TIFF"  # which Pillow turns by itself
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise DataError(f"Expected an image in {path}, but it cannot be read ({reason}).") from None
-    return (width, height) if orientation(path) > 4 else (height, width)
+    return (width, height) if not turned and orientation(path) > 4 else (height, width)
 
 
 def read_image(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> NDArray[np.uint8]:
