@@ -26,6 +26,7 @@ DROPPED_COLOUR = (0.36, 0.60, 0.72)
 _ROWS, _COLUMNS = 3, 3
 _PANEL_WIDTH = 3.5  # inches
 _LEGEND_WIDTH = 1.7
+_LEGEND_ROW = 0.19  # of a small font
 
 
 class _Frame(NamedTuple):
@@ -122,7 +123,7 @@ def plot_weight_maps(
     _show_depths(axes[3:5], frame, metres, weighting.regions.depth_range)
     _show_weights(axes[5:], frame, weighting.fusion)
     figure.legend(
-        handles=_legend(frame, colours, class_names),
+        handles=_legend(frame, colours, class_names, figure.get_figheight()),
         loc="outside right upper",
         frameon=False,
         fontsize="small",
@@ -281,7 +282,7 @@ def _show_depths(
 def _show_weights(axes: Sequence[Axes], frame: _Frame, fusion: str) -> None:
     missing, void = (~frame.known, MISSING_COLOUR), (~frame.labelled, VOID_COLOUR)
     # R and Z share the scale [0, 1]; M is shown up to its maximum, for it seldom reaches 2.
-    top = max(float(frame.weight.max()), 1e-6)
+    top = float(frame.weight.max()) or 1.0
     formula = {"sum": "R + Z", "product": "R · Z", "max": "max(R, Z)", "dpe": "R", "dse": "Z"}
     maps = [
         (frame.dpe, "R: error of the depth", 1.0, [missing]),
@@ -302,22 +303,43 @@ def _show_weights(axes: Sequence[Axes], frame: _Frame, fusion: str) -> None:
         _show_map(panel, values, name, cmap="magma", low=0.0, high=high, masked=masked)
 
 
-def _legend(frame: _Frame, colours: Tensor, class_names: Sequence[str] | None) -> list[Any]:
-    """List the classes that occur, most frequent first, and the colours of the masks."""
+def _legend(
+    frame: _Frame, colours: Tensor, class_names: Sequence[str] | None, height: float
+) -> list[Any]:
+    """List the classes that occur and the colours of the masks, as many as `height` inches hold."""
     from matplotlib.patches import Patch
 
+    masks = []
+    if not bool(frame.labelled.all()):
+        masks.append(Patch(facecolor=VOID_COLOUR, label="void (no label)"))
+    if not bool(frame.known.all()):
+        masks.append(Patch(facecolor=MISSING_COLOUR, label="no depth"))
+    if frame.kept is not None and bool((frame.kept != frame.weight).any()):
+        masks.append(Patch(facecolor=DROPPED_COLOUR, label="left out for now"))
     both = torch.cat([frame.target[frame.labelled], frame.predicted.flatten()]).long()
     counts = torch.bincount(both, minlength=len(colours))
-    present = [int(index) for index in counts.argsort(descending=True) if counts[index]]
-    names = [str(index) if class_names is None else class_names[index] for index in present]
-    entries = [
-        Patch(facecolor=tuple(colours[index].tolist()), label=name)
-        for index, name in zip(present, names)
-    ]
-    if not bool(frame.labelled.all()):
-        entries.append(Patch(facecolor=VOID_COLOUR, label="void (no label)"))
-    if not bool(frame.known.all()):
-        entries.append(Patch(facecolor=MISSING_COLOUR, label="no depth"))
-    if frame.kept is not None and bool((frame.kept != frame.weight).any()):
-        entries.append(Patch(facecolor=DROPPED_COLOUR, label="left out for now"))
-    return entries
+    names = [str(index) for index in range(len(colours))] if class_names is None else class_names
+    return legend_of_classes(counts, colours.tolist(), names, masks, height)
+
+
+def legend_of_classes(
+    counts: Tensor,
+    colours: Sequence[Any],
+    names: Sequence[str],
+    masks: Sequence[Any],
+    height: float,
+) -> list[Any]:
+    """List the classes that occur, most frequent first, and behind them the `masks`.
+
+    Classes that a figure of `height` inches has no room for are counted in place of the last one.
+    """
+    from matplotlib.patches import Patch
+
+    present = [index for index in counts.argsort(descending=True).tolist() if counts[index]]
+    room = max(int(height / _LEGEND_ROW) - len(masks), 2)
+    shown = present if len(present) <= room else present[: room - 1]
+    entries = [Patch(facecolor=tuple(colours[index]), label=names[index]) for index in shown]
+    if len(shown) < len(present):
+        others = f"and {len(present) - len(shown)} classes more"
+        entries.append(Patch(facecolor="none", edgecolor="none", label=others))
+    return [*entries, *masks]

@@ -117,6 +117,29 @@ def test_labels_have_their_colours_and_the_legend_names_those_that_occur(batch: 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_legend_of_many_classes_stays_within_the_figure() -> None:
+    """What does not fit is counted; the masks, without which a map cannot be read, are named."""
+    classes, size = 300, (24, 32)
+    target = torch.arange(24 * 32).reshape(1, *size) % classes
+    logits = torch.nn.functional.one_hot(target, classes).movedim(-1, 1).float()
+    target[0, 0, 0] = -100
+    depth = torch.full((1, *size), 9.0)
+    depth[0, 1, 1] = 0
+    weighting = lwm.LossWeightModule()
+    figure = plot_weight_maps(
+        torch.rand(1, 3, *size), target, logits, torch.zeros(1, *size), depth, weighting
+    )
+    figure.savefig(io.BytesIO(), format="png", dpi=50)
+    legend = figure.legends[0]
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts[-2:] == ["void (no label)", "no depth"]
+    assert texts[-3] == f"and {classes - (len(texts) - 3)} classes more"
+    box = legend.get_window_extent()
+    assert box.y0 >= 0
+    assert box.y1 <= figure.bbox.y1
+
+
 def test_depth_is_shown_in_metres_on_demand() -> None:
     metres = torch.rand(1, 24, 32) * 6 + 1
     levels = LF.rescale_depth(metres, 0.5, 8.0)

@@ -14,6 +14,7 @@ from examples.rgbd import launch
 from examples.rgbd.data import NYUDV2, SUNRGBD, VOID, DataError, to_tensors
 from examples.rgbd.data.described import frame_names
 from examples.rgbd.data.description import parse_description
+from examples.rgbd.data.inspect.facts import frame_facts
 from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
 from examples.rgbd.data.pairing import pair
 from examples.rgbd.options.groups import DataOptions
@@ -168,6 +169,7 @@ def test_relative_depth_becomes_levels_of_each_image(tmp_path: Path) -> None:
 
 WRONG = {
     "a misspelt entry": ({"clases": ["a", "b"]}, "'clases'"),
+    "a name twice": ({"classes": ["a", "b", "a"]}, "'a' stands there 2 times"),
     "no classes": ({"classes": []}, "'classes'"),
     "void among the classes": ({"label": {"first_class": 0, "void": [1]}}, "void"),
     "a palette too short": ({"palette": [[1, 2, 3]]}, "palette"),
@@ -371,6 +373,10 @@ MISUSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
          "--far", "3"),
         ("--near < --far",),
     ),
+    "a class name twice": (
+        ("--images", "rgb/*.*", "--labels", "seg/*.png", "--classes", "{root}/names.txt"),
+        ("names.txt", "'wall'", "2 times"),
+    ),
     "a group that is in no name": (
         ("--images", "rgb/*.*", "--labels", "seg/*.png", "--group", "room"), ("--group", "room")
     ),
@@ -383,8 +389,9 @@ def test_a_wrong_use_of_init_ends_in_a_sentence_that_helps(
 ) -> None:
     args, parts = MISUSES[case]
     root = write(tmp_path / "office")
+    (root / "names.txt").write_text("wall\nfloor\nwall\n")
     with pytest.raises(SystemExit):
-        launch.init([str(root), *args])
+        launch.init([str(root), *(arg.format(root=root) for arg in args)])
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert message.startswith("error: Expected ")
     for part in parts:
@@ -406,6 +413,20 @@ def test_a_wrong_unit_is_said_before_a_run(tmp_path: Path, stored_per_metre: int
         check_frames(frames, frames.depth_limits)
     else:
         refusal(lambda: check_frames(frames, frames.depth_limits), "another unit", "outside")
+
+
+def test_depth_at_near_and_at_far_is_not_beyond_them(tmp_path: Path) -> None:
+    """7500 thousandths are more than 7.5 in single precision."""
+    root = write(tmp_path / "office", depth=False)
+    for path in (root / "seg").iterdir():
+        stored = np.full(SIZE, 7500, np.uint16)
+        stored[0] = 700
+        Image.fromarray(stored).save(root / "metres" / path.name)
+    limits = ("--near", "0.7", "--far", "7.5")
+    describe(root, "--depth", "metres/*.png", "--depth-per-metre", "1000", *limits)
+    frames = ANY_FOLDER.spec.open(root, "train")
+    facts = [frame_facts(frames, index) for index in range(len(frames))]
+    assert {each.outside for each in facts} == {0.0}
 
 
 def test_a_folder_may_be_called_as_a_data_set_of_its_own_kind(tmp_path: Path) -> None:

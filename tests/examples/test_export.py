@@ -144,6 +144,7 @@ def test_an_onnx_file_takes_any_batch_and_size(
     command.export(ExportOptions(Path("run"), path, outputs=outputs, with_depth=True))
     assert "the labels the same" in capsys.readouterr().out
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == ["batch", 3, "height", "width"]
     assert [output.name for output in session.get_outputs()] == [outputs, "depth"]
     for shape in ((1, 3, 64, 48), (2, 3, 33, 97)):
         images = (255 * np.random.default_rng(1).random(shape)).astype(np.float32)

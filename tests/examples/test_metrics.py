@@ -108,9 +108,18 @@ def test_an_absent_class_does_not_count_and_a_class_only_predicted_has_iou_0() -
     assert scores.mean_iou == pytest.approx(0.775)
     predicted_only = torch.tensor([[3, 4, 0, 0], [5, 4, 0, 0], [3, 5, 1, 0]])
     assert scores_of(predicted_only).mean_iou == pytest.approx((3 / 5 + 4 / 5 + 0) / 3)
-    table = score_table(scores, ("wall", "floor", "box", "lamp"))
+    table = score_table(scores, ("wall", "floor", "box", "lamp"), "a file has all")
     assert "wall" in table
     assert table.splitlines()[3].endswith("-")
+    assert "a file" not in table
+
+
+def test_a_table_of_300_classes_shows_the_most_frequent_and_says_where_the_others_are() -> None:
+    share = torch.arange(300).flip(0)
+    names = tuple(f"class {number}" for number in range(300))
+    lines = score_table(scores_of(torch.stack([share] * 3)), names, "a file has all").splitlines()
+    assert [line.split()[1] for line in lines[1:-2]] == [str(number) for number in range(40)]
+    assert lines[-2] == "... and 260 less frequent classes: a file has all"
 
 
 def test_a_split_without_labels_has_no_scores() -> None:

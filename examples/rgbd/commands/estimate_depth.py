@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def estimate_depth(options: EstimateDepthOptions) -> None:
     else:
         relative = "" if options.predicts == "metres" else " --relative"
         print(
-            f"next     python -m examples.rgbd.init {root} --images {options.images!r} --labels "
+            f"next     python -m examples.rgbd.init {shlex.quote(str(root))} --images "
+            f"{options.images!r} --labels "
             f"PATTERN --depth '{options.output}/**/*.png'{relative}"
         )
 

@@ -85,7 +85,7 @@ def evaluate(pipeline: Pipeline, options: EvaluateOptions) -> None:
         f"{trained.path}, weights of epoch {trained.epoch}, {options.split} split, "
         f"{first.images} images, single scale:"
     )
-    print(score_table(first.scores, trained.classes))
+    print(score_table(first.scores, trained.classes, "--output FILE.json has all"))
     print(image_summary(first.of_images))
     if first.log_depth_rmse == first.log_depth_rmse:
         print(f"root mean squared error of log-depth {first.log_depth_rmse:.4f}")

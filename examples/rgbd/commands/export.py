@@ -180,16 +180,16 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _dynamic_shapes(example: Inputs, fixed: bool) -> Any:
-    """The batch is free in any case; height and width unless they are fixed."""
-    free = (0,) if fixed else (0, 2, 3)
-    return tuple(dict.fromkeys(free, torch.export.Dim.DYNAMIC) for _ in example)
+def _free_sizes(fixed: bool) -> dict[int, str]:
+    """The dimensions of an image that are free, by name: the batch, and the sides unless fixed."""
+    return {0: "batch"} if fixed else {0: "batch", 2: "height", 3: "width"}
 
 
 def _write_program(deployed: Deployed, example: Inputs, *, fixed: bool) -> bytes:
+    free = dict.fromkeys(_free_sizes(fixed), torch.export.Dim.DYNAMIC)
     with torch.no_grad():
         program = torch.export.export(
-            deployed, example, dynamic_shapes=_dynamic_shapes(example, fixed), strict=False
+            deployed, example, dynamic_shapes=(free,) * len(example), strict=False
         )
     stream = io.BytesIO()
     torch.export.save(program, stream)
@@ -210,7 +210,7 @@ def _write_onnx(deployed: Deployed, example: Inputs, *, fixed: bool, opset: int)
             deployed,
             example,
             dynamo=True,
-            dynamic_shapes=_dynamic_shapes(example, fixed),
+            dynamic_shapes=(_free_sizes(fixed),) * len(example),
             input_names=deployed.input_names,
             output_names=deployed.names,
             opset_version=opset,

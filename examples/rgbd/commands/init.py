@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def init(options: InitOptions) -> None:
         write_bytes(root / f"{split}.txt", lines.encode())
     write_bytes(root / MANIFEST, description.as_json().encode())
     print(f"written  {root / MANIFEST}, train.txt ({len(train)} frames), test.txt ({len(test)})")
-    print(f"next     python -m examples.rgbd.verify {root}")
+    print(f"next     python -m examples.rgbd.verify {shlex.quote(str(root))}")
 
 
 def _default_name(root: Path) -> str:

@@ -153,7 +153,7 @@ def _run(
     if main:
         best = engine.epoch if engine.best is None else engine.best["epoch"]
         print(f"\nTest split, {result.images} images, weights of epoch {best}:")
-        print(score_table(result.scores, frames.classes))
+        print(score_table(result.scores, frames.classes, "results.json has all"))
         print(image_summary(result.of_images))
         print(f"(the most frequent class everywhere: {summary(result.baseline)})")
         print(f"{time.perf_counter() - began:.0f} s in all; everything is in {folder.path}/")

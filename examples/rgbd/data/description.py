@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -181,6 +182,7 @@ def parse_description(content: Any, path: Path) -> Description:
         raise entries.fail("classes", "a list of class names", classes)
     if not 2 <= len(classes) <= MOST_CLASSES:
         raise entries.fail("classes", f"2 to {MOST_CLASSES} names", len(classes))
+    check_names(classes, path)
     label = _Entries(entries.content.get("label", {}), path, "label.")
     label.known("first_class", "void")
     first = label.number("first_class", 0, 0)
@@ -214,6 +216,20 @@ def parse_description(content: Any, path: Path) -> Description:
         palette=_palette(entries, len(classes)),
         intrinsics=_intrinsics(entries, path),
     )
+
+
+def check_names(classes: Sequence[str], path: Path) -> None:
+    """See that no two classes have one name, under which the figures of one would be lost.
+
+    Raises:
+        DataError: two have.
+    """
+    repeated = [name for name, count in Counter(classes).items() if count > 1]
+    if repeated:
+        raise DataError(
+            f"Expected a name of its own for each class in {path}, but {repeated[0]!r} stands there "
+            f"{list(classes).count(repeated[0])} times: tell them apart by a number."
+        )
 
 
 def _depth_format(entries: _Entries, path: Path) -> DepthFormat | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,13 +72,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 def way_in(root: Path) -> str:
     """The command that describes a folder which is in no layout; the end of a question."""
+    init = f"python -m examples.rgbd.init {shlex.quote(str(root))}"
     for name, preset in PRESETS.items():
         patterns = [preset.get(kind) for kind in ("images", "labels", "depth")]
         if None not in patterns and all(next(root.glob(str(p)), None) for p in patterns):
-            return f"python -m examples.rgbd.init {root} --preset {name}, which knows these files"
+            return f"{init} --preset {name}, which knows these files"
     if next(root.rglob("*.parquet"), None) is not None:
         return (
             "python -m examples.rgbd.init on a folder to which the images of its .parquet tables "
             "are saved (datasets.load_dataset, then image.save)"
         )
-    return f"python -m examples.rgbd.init {root}, which describes a folder of any kind"
+    return f"{init}, which describes a folder of any kind"

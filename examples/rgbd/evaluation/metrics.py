@@ -9,6 +9,8 @@ from torch import Tensor
 
 from examples.rgbd.data import VOID
 
+_MANY, _FREQUENT = 60, 40  # classes from which a table shows the most frequent ones, and how many
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -135,13 +137,22 @@ def image_scores(of_images: Tensor) -> ImageScores:
     return ImageScores(accuracy / images, iou / images, int(images))
 
 
-def score_table(scores: Scores, classes: tuple[str, ...]) -> str:
-    """Per-class IoU and the three means, in percent, as text."""
-    width = max(len(name) for name in classes)
+def score_table(scores: Scores, classes: tuple[str, ...], all_in: str) -> str:
+    """Per-class IoU and the three means, in percent, as text.
+
+    Of more classes than a screen holds it has the most frequent ones, and says that `all_in` has
+    the others.
+    """
+    rows = list(zip(classes, scores.class_share, scores.class_iou, strict=True))
+    if len(rows) > _MANY:
+        rows = sorted(rows, key=lambda row: -row[1])[:_FREQUENT]
+    width = max(len(name) for name, _, _ in rows)
     lines = [f"{'class':<{width}}  share %    IoU %"]
-    for name, share, iou in zip(classes, scores.class_share, scores.class_iou, strict=True):
+    for name, share, iou in rows:
         shown = "      -" if iou != iou else f"{100 * iou:7.2f}"
         lines.append(f"{name:<{width}}  {100 * share:7.2f}  {shown}")
+    if len(rows) < len(classes):
+        lines.append(f"... and {len(classes) - len(rows)} less frequent classes: {all_in}")
     lines.append(summary(scores))
     return "\n".join(lines)
 

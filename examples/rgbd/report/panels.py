@@ -22,7 +22,12 @@ from examples.rgbd.evaluation.scoring import depth_of_frame
 from examples.rgbd.networks import run_network
 from examples.rgbd.objectives import weight_module
 from examples.rgbd.options.groups import ObjectiveOptions
-from lwm_loss.plotting import DROPPED_COLOUR, VOID_COLOUR, plot_weight_maps
+from lwm_loss.plotting import (
+    DROPPED_COLOUR,
+    VOID_COLOUR,
+    legend_of_classes,
+    plot_weight_maps,
+)
 
 _DPI = 110
 
@@ -145,7 +150,7 @@ def draw_curriculum(
         panels = figure.subplots(1, columns)
         panels[0].imshow(shown.image[0].permute(1, 2, 0).numpy())
         panels[0].set_title("image", fontsize="medium")
-        top = max(float(maps.weight.max()), 1e-6)
+        top = float(maps.weight.max()) or 1.0
         for panel, epoch in zip(panels[1:], epochs):
             curriculum = lwm.SelfPacedCurriculum(length)
             curriculum.epoch.fill_(epoch)
@@ -242,10 +247,10 @@ def _plot_labels(shown: _Shown, classes: Sequence[str], palette: Any, title: str
     counts = np.bincount(
         np.concatenate([label[labelled], predicted.ravel()]), minlength=len(classes)
     )
-    present = [index for index in np.argsort(-counts, kind="stable") if counts[index]]
-    handles = [Patch(facecolor=colours[index], label=classes[index]) for index in present]
-    if not labelled.all():
-        handles.append(Patch(facecolor=VOID_COLOUR, label="void (no label)"))
+    void = [] if labelled.all() else [Patch(facecolor=VOID_COLOUR, label="void (no label)")]
+    handles = legend_of_classes(
+        torch.from_numpy(counts), colours.tolist(), classes, void, figure.get_figheight()
+    )
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small")
     figure.suptitle(title)
     return figure

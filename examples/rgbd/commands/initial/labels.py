@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from examples.rgbd.commands.initial.frames import Frame, spread
-from examples.rgbd.data.description import MOST_CLASSES, LabelFormat
+from examples.rgbd.data.description import MOST_CLASSES, LabelFormat, check_names
 from examples.rgbd.data.files.anything import read_numbers
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.options.commands import InitOptions
@@ -121,6 +121,7 @@ def _read_names(path: Path) -> tuple[str, ...]:
     names = tuple(line.strip() for line in lines if line.strip())
     if len(names) < 2:
         raise OptionError(f"Expected at least 2 class names in {path}, but got {len(names)}.")
+    check_names(names, path)
     return names
 
 

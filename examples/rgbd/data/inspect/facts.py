@@ -19,6 +19,7 @@ TOO_NEAR = 0.3
 """Metres; hardly anything in a room is nearer to the camera."""
 _STRIDE = 2
 _FRAME = 8  # pixels at the border (after striding) that are left out: the white frame of NYUDv2
+_ROUNDING = 1e-6  # of far: what a depth in steps may exceed it by in float32
 _FEWEST = 300  # border pixels of labels below which nothing can be told
 
 
@@ -78,6 +79,8 @@ def frame_facts(dataset: FrameSource, index: int) -> FrameFacts | str:
     middle = float(np.median(seen)) if seen.size else 1.0
     log_depth = np.log(np.where(sample.depth > 0, sample.depth, middle))
     near, far = dataset.depth_limits
+    rounding = _ROUNDING * far
+    outside = (seen < near - rounding) | (seen > far + rounding)
     quarter = -(-height // 4)
     return FrameFacts(
         name=sample.name,
@@ -88,7 +91,7 @@ def frame_facts(dataset: FrameSource, index: int) -> FrameFacts | str:
         depth=(float(seen.min()), middle, float(seen.max())) if seen.size else (math.nan,) * 3,
         missing=1 - seen.size / label.size,
         near=float((seen < TOO_NEAR).mean()) if seen.size else 0.0,
-        outside=float(((seen < near) | (seen > far)).mean()) if seen.size else 0.0,
+        outside=float(outside.mean()) if seen.size else 0.0,
         recession=float(log_depth[-quarter:].mean() - log_depth[height // 4 :][:quarter].mean()),
         image_fit=fit(grey, label),
         depth_fit=fit(log_depth, label),
