@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import tyro
-
-from benchmarks.loading import table_6
-from benchmarks.losses import NotMeasuredError
-from benchmarks.report import Table, load, machine, save
-from benchmarks.tables import Setting, table_1, table_2, table_3, table_4
-from benchmarks.training_step import table_5
-
-TABLES: dict[int, Callable[[Setting], list[Table]]] = {
-    1: table_1,
-    2: table_2,
-    3: table_3,
-    4: table_4,
-    5: table_5,
-    6: table_6,
-}
 
 
 @dataclass(frozen=True)
@@ -41,8 +25,17 @@ class Options:
     """Tiny sizes and few turns: to see that all of it runs. Not for figures."""
 
 
-def main(options: Options) -> None:
+def measure(options: Options) -> None:
     """Measures, prints and maybe saves."""
+    import torch
+
+    from benchmarks.loading import table_6
+    from benchmarks.losses import NotMeasuredError
+    from benchmarks.report import load, machine, save
+    from benchmarks.tables import Setting, table_1, table_2, table_3, table_4
+    from benchmarks.training_step import table_5
+
+    tables = (table_1, table_2, table_3, table_4, table_5, table_6)
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -56,7 +49,7 @@ def main(options: Options) -> None:
     print("\n\n".join(head), flush=True)
     for number in options.tables:
         try:
-            sections = [str(table) for table in TABLES[number](setting)]
+            sections = [str(table) for table in tables[number - 1](setting)]
         except NotMeasuredError as reason:
             sections = [str(reason)]
         parts += sections
@@ -68,5 +61,10 @@ def main(options: Options) -> None:
         print(f"\nwritten to {path}")
 
 
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command. What it needs is imported once its line is parsed."""
+    measure(tyro.cli(Options, prog="python -m benchmarks", args=args))
+
+
 if __name__ == "__main__":
-    main(tyro.cli(Options, prog="python -m benchmarks"))
+    main()

@@ -10,19 +10,19 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from examples.rgbd.data import GeneratedRooms
-from examples.rgbd.data.files.units import to_sixteen_bits
-from examples.rgbd.data.frame import SAMPLE_VOID
-from examples.rgbd.progress import progress_bar
-
 
 def write_rooms(
     folder: Path, number: int, *, seed: int = 0, size: tuple[int, int] = (96, 128)
 ) -> None:
     """Write `number` rooms below `folder`, and the names of their classes to `classes.txt`."""
+    # Here and not above, so that --help does not wait for torch.
+    import numpy as np
+    from PIL import Image
+
+    from examples.rgbd.data import SAMPLE_VOID, GeneratedRooms
+    from examples.rgbd.data.files.units import to_sixteen_bits
+    from examples.rgbd.progress import progress_bar
+
     rooms = GeneratedRooms("train", number, size=size, seed=seed)
     for name in ("rgb", "seg", "depth"):
         (folder / name).mkdir(parents=True, exist_ok=True)

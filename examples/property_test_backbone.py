@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,8 +42,9 @@ class LeakyNetwork(SmallNetwork):
         return super().forward(image - image.mean())
 
 
-def main() -> None:
-    """A report for each network, and what the first failure says in full."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Report on each network, and say in full what the first failure is."""
+    argparse.ArgumentParser(description=main.__doc__).parse_args(argv)  # there are no options
     torch.manual_seed(0)
     for network in (SmallNetwork(num_classes=5), LeakyNetwork(num_classes=5)):
         report = check_backbone(network, num_classes=5, image_size=(40, 56), on_fail="return")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -62,6 +63,9 @@ def guarded(command: Callable[[], None]) -> None:
         command()
     except (DataError, OptionError) as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except BrokenPipeError:  # `| head` has seen enough; nor is there anywhere to flush to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except OSError as error:
         where = f" {error.filename}" if error.filename else " files"

