@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 import lwm_loss as lwm
+from tests.processes import start
 from tests.support import Scene, scene
 
 WEIGHT = [0.5, 1.0, 3.0, 0.2, 2.0]
@@ -103,7 +103,7 @@ def _worker(rank: int, borders: list[int], accumulate: bool, folder: str) -> Non
 def test_processes_give_the_gradient_of_one(
     borders: list[int], accumulate: bool, tmp_path: Path
 ) -> None:
-    mp.spawn(_worker, (borders, accumulate, str(tmp_path)), nprocs=len(borders) - 1)
+    start(_worker, (borders, accumulate, str(tmp_path)), len(borders) - 1)
     grads = torch.load(tmp_path / "grads.pt")
     for ours, whole in zip(grads, one_batch(), strict=True):
         torch.testing.assert_close(ours, whole, rtol=1e-4, atol=1e-6)

@@ -84,13 +84,14 @@ PAIRS += [
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("tiny_encoders")
 @pytest.mark.parametrize(("network", "objective"), PAIRS)
 def test_defaults_train_every_network_and_every_objective(network, objective):
     kind = NETWORKS[network]
     narrow = 32 if network == "trl" else 8  # TRL divides it by up to 32
     width = narrow if "width" in kind.options else None
-    backbone = "resnet18" if not kind.families or "resnet" in kind.families else None
-    options = NetworkOptions(network=network, backbone=backbone or kind.backbone, width=width)
+    backbone = "narrow" if not kind.families or "resnet" in kind.families else "tiny_vgg"
+    options = NetworkOptions(network=network, backbone=backbone, width=width)
     rows, before, after = train(options, objective, [frame(seed) for seed in range(2)])
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert after < before

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,9 +16,9 @@ from examples.rgbd.data.loading import StepSampler, split_holdout
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.run.checkpoint import LATEST, load_checkpoint
 from tests.examples.accelerators import forget_accelerator
-from tests.examples.uneven_frames import uneven
+from tests.examples.uneven_frames import train_apart, uneven
+from tests.processes import start_group
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("tiny_encoders", "workspace")
 # Batch norm has to be frozen: its statistics are those of the part that it sees.
 BATCH = [
@@ -53,47 +50,14 @@ def weights_after(args: Sequence[str], name: str) -> tuple[Tensor, dict[str, flo
     return weights_of(Path(name))
 
 
-def start_two_processes(args: Sequence[str], said: Path) -> subprocess.Popen[bytes]:
-    """Start the same run in two processes; what they say goes to a file, which never fills up."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PYTHONWARNINGS": "ignore",
-        "OMP_NUM_THREADS": "1",
-    }
-    if sys.platform == "linux":
-        # Otherwise the address that the name of the machine stands for, reachable or not.
-        environment["GLOO_SOCKET_IFNAME"] = "lo"
-    launcher = ["torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    job = ["--nproc-per-node", "2", "-m", "tests.examples.uneven_frames", *args]
-    with said.open("wb") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", *launcher, *job],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-
-
 @pytest.mark.slow
-def test_parts_and_processes_make_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
-    said = tmp_path / "said.txt"
-    process = start_two_processes([*BATCH, "--output", "two"], said)
-    try:
-        whole, row = weights_after([], "whole")
-        parts, parts_row = weights_after(["--accumulation", "2"], "parts")
-        begun, _ = weights_after(["--lr", "0"], "begun")
-        # A machine with ten jobs for each core needs minutes for what else takes seconds.
-        process.wait(timeout=300)
-    except subprocess.TimeoutExpired:
-        pytest.fail(f"two processes did not end:\n{said.read_text()}")
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0, said.read_text()
+def test_parts_and_processes_make_the_gradient_of_the_whole_batch() -> None:
+    said = start_group(train_apart, [*BATCH, "--output", "two"], 2)
+    whole, row = weights_after([], "whole")
+    parts, parts_row = weights_after(["--accumulation", "2"], "parts")
+    begun, _ = weights_after(["--lr", "0"], "begun")
     two, two_row = weights_of(Path("two"))
-    assert "8 images a step = 4 x 1 accumulated x 2 processes" in said.read_text()
+    assert "8 images a step = 4 x 1 accumulated x 2 processes" in said
     assert len(load_checkpoint(Path("two") / LATEST)["random"]) == 2
 
     moved = (whole - begun).abs().max()

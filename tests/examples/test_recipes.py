@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import lwm_loss as lwm
+from tests.processes import start_group
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "examples" / "recipes"
@@ -90,26 +89,15 @@ def test_lightning_sets_the_curriculum(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--fsdp"]], ids=["ddp", "fsdp2"])
-def test_two_processes_print_one_loss(options):
+def test_two_processes_print_one_loss(options, tmp_path, monkeypatch):
     if options and importlib.util.find_spec("torch.distributed.fsdp._fully_shard") is None:
         pytest.skip("FSDP2 needs torch 2.6 or later")
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    run = subprocess.run(
-        [*command, "-m", "examples.recipes.distributed", "--epochs", "1", *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert "on 2 processes" in run.stdout
+    from examples.recipes.distributed import main
+
+    monkeypatch.chdir(tmp_path)
+    said = start_group(main, ["--epochs", "1", *options], 2)
+    assert said.startswith("epoch 1: loss ")
+    assert "on 2 processes" in said
 
 
 @pytest.mark.slow

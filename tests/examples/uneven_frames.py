@@ -1,12 +1,8 @@
-"""Frames whose numbers of labels and depths differ widely; as a program, a process that trains.
-
-`python -m tests.examples.uneven_frames ARGS` is `python -m examples.nyudv2.train ARGS` on them.
-"""
+"""Frames whose numbers of labels and depths differ widely, and training on them in a process."""
 
 from __future__ import annotations
 
-import faulthandler
-import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +13,6 @@ from examples.rgbd.run.engine import Engine
 from tests.examples.network_support import add_tiny_encoders
 
 SIZE = (32, 48)
-PATIENCE = 200  # seconds before a process that does not get on shows where it stands
 
 
 def uneven(self: Any, index: int) -> Sample:
@@ -39,11 +34,10 @@ def drift_apart(engine: Engine, result: dict[str, float]) -> dict[str, float]:
     return result
 
 
-if __name__ == "__main__":
-    faulthandler.dump_traceback_later(PATIENCE, repeat=True)
+def train_apart(args: Sequence[str]) -> None:
+    """Train on uneven frames, in a process that ends with it."""
     add_tiny_encoders()
     train_epoch = Engine._train_epoch
     GeneratedRooms.__getitem__ = uneven  # type: ignore[method-assign]
     Engine._train_epoch = lambda self: drift_apart(self, train_epoch(self))  # type: ignore[method-assign]
-    main(sys.argv[1:])
-    faulthandler.cancel_dump_traceback_later()
+    main(args)

@@ -185,9 +185,7 @@ def test_healthy_network_passes(make):
     with pytest.MonkeyPatch.context() as patch:
         if make not in COMPILED:
             leave_out(patch, backbone_check, "check_torch_compile")
-        report = check_backbone(
-            make(), zoo.CLASSES, SIZE, on_fail="return", max_examples=2, seed=1
-        )
+        report = check_backbone(make(), zoo.CLASSES, SIZE, on_fail="return", max_examples=2, seed=1)
     assert not report.failed, report
     assert [result.name for result in report if result.status == "passed"]
 
