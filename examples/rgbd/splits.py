@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,26 @@ class Frames:
     def metric(self) -> bool:
         """Whether depth is in metres."""
         return self.test.metric
+
+    @property
+    def counts(self) -> list[int]:
+        """How many frames there are to train on, and how many are held out."""
+        return [len(self.train), 0 if self.held is None else len(self.held)]
+
+    def check_begun(self, dataset: Mapping[str, Any], counts: Sequence[int]) -> None:
+        """See that a run goes on with the frames that it was begun with, as its checkpoint tells.
+
+        Raises:
+            OptionError: they are others.
+        """
+        begun = (dataset["name"], len(dataset["classes"]), *counts)
+        now = (self.name, len(self.classes), *self.counts)
+        if begun != now:
+            raise OptionError(
+                "Expected the frames that the run was begun with, {} with {} classes, {} to train "
+                "on and {} held out, but got {} with {} classes, {} and {}: did you mean another "
+                "--data?".format(*begun, *now)
+            )
 
 
 def open_split(

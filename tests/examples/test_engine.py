@@ -255,10 +255,10 @@ def test_a_failed_evaluation_says_what_finishes_the_job(
     )
     save_checkpoint(tmp_path / BEST, {"network": network.state_dict(), "epoch": 1})
 
-    def evaluate(dataset: object) -> None:
+    def score(network: torch.nn.Module, dataset: object) -> None:
         raise fault
 
-    engine.evaluate = evaluate
+    engine.outcome = SimpleNamespace(score=score)
     with pytest.raises(type(fault)) as caught:
         engine._finish()
     said = str(caught.value) + capsys.readouterr().err

@@ -147,7 +147,7 @@ def _run(
     if main:
         place = f", resumed at epoch {engine.epoch + 1}, step {engine.step + 1}" if state else ""
         print(f"{'run':<10} {folder.path}{place}")
-        print(describe_run(config, frames, accelerator, engine.parameters, engine.sampler.steps))
+        print(describe_run(config, frames, accelerator, engine.parameters, engine.batches.steps))
         sys.stdout.flush()
     result = engine.fit()
     if main:

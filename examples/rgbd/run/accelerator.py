@@ -97,3 +97,14 @@ def make_accelerator(config: TrainConfig, folder: RunFolder) -> Accelerator:
             "Expected a GPU for fp16 mixed precision, but got a CPU: did you mean bf16?"
         )
     return accelerator
+
+
+def leave_processes(accelerator: Accelerator) -> None:
+    """End the process group, once the wrapper that averages gradients has gone.
+
+    DDP that outlives the group holds the last reference to it, and destroys it while holding
+    Python's lock, for which the group's own thread may be waiting: neither would ever end
+    (https://github.com/pytorch/pytorch/issues/56297).
+    """
+    accelerator.free_memory()
+    accelerator.end_training()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
-from examples.rgbd.options.groups import TrainConfig
+from examples.rgbd.options.groups import OptionError, TrainConfig
 from examples.rgbd.report.text import TERMS
 
 _NAMES = {
@@ -16,6 +18,10 @@ _NAMES = {
     "normals": "the loss of the normals",
     "loss": "the whole loss",
 }
+
+
+class TrainingError(OptionError):
+    """Training that cannot go on, told in one sentence."""
 
 
 class Divergence:
@@ -47,6 +53,21 @@ class Divergence:
         weights = [each for each in network.parameters() if each.is_floating_point()]
         whole = torch.stack([each.detach().isfinite().all() for each in weights]).all()
         return None if bool(whole) else "the weights are not finite after the last step"
+
+    def check(self, network: nn.Module, config: TrainConfig, epoch: int, kept: Path | None) -> None:
+        """Refuse to go on with terms or weights that are not finite; ``kept`` holds earlier ones.
+
+        Raises:
+            TrainingError: a term or a weight is not finite.
+        """
+        diverged = self.describe(network)
+        if diverged is None:
+            return
+        untouched = "" if kept is None else f"; what {kept} holds from before is untouched"
+        raise TrainingError(
+            f"Expected a finite loss, but {diverged} in epoch {epoch}{untouched}: did you mean "
+            f"{remedy(config)}?"
+        )
 
 
 def remedy(config: TrainConfig) -> str:

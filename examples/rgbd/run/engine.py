@@ -10,39 +10,29 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, gather_object, set_seed
+from accelerate.utils import gather_object, set_seed
 from torch import Tensor, nn
 
-import lwm_loss as lwm
-from examples.rgbd.data import Augmented, DataError
-from examples.rgbd.data.loading import StepSampler, batches, collate, loader
-from examples.rgbd.evaluation.scoring import Evaluation, evaluate
-from examples.rgbd.model import build_model, load_weights_of
-from examples.rgbd.networks import BoundedLogDepth, parameter_groups
+from examples.rgbd.data import DataError
+from examples.rgbd.evaluation.scoring import Evaluation
+from examples.rgbd.model import build_model
+from examples.rgbd.networks import parameter_groups
 from examples.rgbd.objectives import build_objective, has_hard_term
 from examples.rgbd.options.as_json import to_plain
 from examples.rgbd.options.groups import OptionError, TrainConfig
 from examples.rgbd.progress import progress_bar
-from examples.rgbd.report.panels import draw_panels
-from examples.rgbd.report.text import (
-    TERMS,
-    describe_epoch,
-    figures_of,
-    peak_memory,
-    shown_terms,
-)
+from examples.rgbd.report.text import TERMS, peak_memory, shown_terms
+from examples.rgbd.run.accelerator import leave_processes
+from examples.rgbd.run.batches import TrainingBatches
 from examples.rgbd.run.checkpoint import BEST, LATEST, load_checkpoint, save_checkpoint
-from examples.rgbd.run.divergence import Divergence, remedy
+from examples.rgbd.run.divergence import Divergence
 from examples.rgbd.run.folder import RunFolder
+from examples.rgbd.run.network import first_network
+from examples.rgbd.run.outcome import Outcome
 from examples.rgbd.run.random_state import random_state, restore_random_state
 from examples.rgbd.run.schedule import Schedule, build_optimizer
 from examples.rgbd.run.step import Part, TrainingStep
-from examples.rgbd.run.trained import load_weights
-from examples.rgbd.splits import Frames, mean_log_depth, package_of
-
-
-class TrainingError(OptionError):
-    """Training that cannot go on, told in one sentence."""
+from examples.rgbd.splits import Frames, package_of
 
 
 class Engine:
@@ -78,48 +68,22 @@ class Engine:
         self.folder = folder
         self.accelerator = accelerator
         self.class_weight = class_weight
+        self.outcome = Outcome(config, frames, folder, accelerator, class_weight)
         self.device = accelerator.device
         options = config.optimisation
-        self.augmented = Augmented(
-            frames.train,
-            config.data.image_size,
-            config.run.seed,
-            config.augmentation,
-            frames.metric,
-        )
-        self.sampler = StepSampler(
-            len(frames.train),
-            options.batch_size,
-            parts=options.accumulation,
-            seed=config.run.seed,
-            process=accelerator.process_index,
-            processes=accelerator.num_processes,
-        )
-        self.loader = loader(
-            self.augmented,
-            workers=config.data.workers,
-            pin=self.device.type == "cuda",
-            passes=True,
-            batch_sampler=self.sampler,
-            collate_fn=collate,
-        )
+        self.batches = TrainingBatches(config, frames, accelerator)
         self.objective, self.curriculum = build_objective(
             config.objective, options.epochs, class_weight
         )
         self.objective.to(self.device)
         set_seed(config.run.seed)
-        network = build_model(
-            config.network, config.objective, len(frames.classes), load_pretrained=load_pretrained
+        network = (
+            first_network(config, frames, quiet=not accelerator.is_main_process)
+            if load_pretrained
+            else build_model(
+                config.network, config.objective, len(frames.classes), load_pretrained=False
+            )
         )
-        if load_pretrained:
-            self._start_depth_at_its_mean(network)
-            if config.network.weights_from is not None:
-                source = config.network.weights_from
-                path, stored = load_weights(source)
-                surplus = load_weights_of(network, stored, path)
-                if accelerator.is_main_process:
-                    left = f", {len(surplus)} of its weights have no place" if surplus else ""
-                    print(f"weights    from {path}{left}")
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
         if options.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -127,7 +91,7 @@ class Engine:
             network.compile()
         groups = parameter_groups(network, options.lr, encoder_factor=options.encoder_lr_factor)
         optimizer = build_optimizer(groups, options)
-        self.schedule = Schedule(optimizer, options, self.sampler.steps * options.epochs)
+        self.schedule = Schedule(optimizer, options, self.batches.steps * options.epochs)
         self.model, self.optimizer = accelerator.prepare(network, optimizer)
         self.take_step = TrainingStep(
             self.model, self.objective, self.curriculum, self.optimizer, self.schedule, accelerator,
@@ -142,14 +106,6 @@ class Engine:
         self.divergence = Divergence(self.device)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
-
-    def _start_depth_at_its_mean(self, network: nn.Module) -> None:
-        """A wrong first guess is an error that all pixels share: the steepest way of all."""
-        outputs = [each for each in network.modules() if isinstance(each, BoundedLogDepth)]
-        mean = mean_log_depth(self.frames.train, self.frames.limits) if outputs else None
-        for output in outputs:
-            if mean is not None and output.log_low < mean < output.log_high:
-                output.start_at(mean)
 
     @property
     def network(self) -> nn.Module:
@@ -191,7 +147,7 @@ class Engine:
             "random": gather_object([random_state()]),
             "history": self.history,
             "best": self.best,
-            "frames": self._frame_counts(),
+            "frames": self.frames.counts,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -200,7 +156,7 @@ class Engine:
         Raises:
             OptionError: the run was begun with other frames or another number of processes.
         """
-        self._check_frames(state)
+        self.frames.check_begun(state["dataset"], state["frames"])
         accelerator = self.accelerator
         begun, now = len(state["random"]), accelerator.num_processes
         if begun != now:
@@ -219,22 +175,6 @@ class Engine:
         self.history, self.best = state["history"], state["best"]
         restore_random_state(state["random"][accelerator.process_index])
 
-    def _frame_counts(self) -> list[int]:
-        """How many frames there are to train on, and how many are held out."""
-        held = self.frames.held
-        return [len(self.frames.train), 0 if held is None else len(held)]
-
-    def _check_frames(self, state: dict[str, Any]) -> None:
-        dataset = state["dataset"]
-        begun = (dataset["name"], len(dataset["classes"]), *state["frames"])
-        now = (self.frames.name, len(self.frames.classes), *self._frame_counts())
-        if begun != now:
-            raise OptionError(
-                "Expected the frames that the run was begun with, {} with {} classes, {} to train "
-                "on and {} held out, but got {} with {} classes, {} and {}: did you mean another "
-                "--data?".format(*begun, *now)
-            )
-
     # --- the loop -------------------------------------------------------------------------------
 
     def fit(self) -> Evaluation:
@@ -247,31 +187,29 @@ class Engine:
         """
         while self.epoch < self.config.optimisation.epochs:
             row = self._train_epoch()
-            row |= self._validate()
-            self._draw_held_out()
+            row |= self.outcome.of_held_out(self.network)
+            self.outcome.draw_epoch(self.network, self.epoch + 1, self.curriculum)
             self.history.append(row)
             self._move_on(row)
             self.save()
-            self._report(row)
+            self.outcome.report_epoch(row, self.history)
         return self._finish()
 
     def _train_epoch(self) -> dict[str, float]:
         self.model.train()
-        self.augmented.set_epoch(self.epoch)
         first = self.step
-        self.sampler.start(self.epoch, first)
         every = self.config.run.checkpoint_every
         parts: list[Part] = []
         began = time.perf_counter()
         bar = progress_bar(
-            total=self.sampler.steps,
+            total=self.batches.steps,
             initial=first,
             description=f"epoch {self.epoch + 1}/{self.config.optimisation.epochs}",
             unit="step",
             disable=not self.accelerator.is_main_process,
         )
         with bar:
-            for batch in batches(self.loader):
+            for batch in self.batches.of_epoch(self.epoch, first):
                 parts.append(self.take_step.prepare(batch))
                 if len(parts) < self.config.optimisation.accumulation:
                     continue
@@ -281,13 +219,13 @@ class Engine:
                 self.step += 1
                 self.divergence.watch(terms, self.step)
                 self._show(bar, terms)
-                if every and self.step % every == 0 and self.step < self.sampler.steps:
+                if every and self.step % every == 0 and self.step < self.batches.steps:
                     self._check_finite()
                     self.save()
         seconds = time.perf_counter() - began
-        means = (self.sums / self.sampler.steps).tolist()
+        means = (self.sums / self.batches.steps).tolist()
         self._check_finite()
-        seen = (self.sampler.steps - first) * self.config.optimisation.batch_size
+        seen = (self.batches.steps - first) * self.config.optimisation.batch_size
         return {
             "epoch": self.epoch + 1,
             **dict(zip(TERMS, means)),
@@ -309,51 +247,10 @@ class Engine:
         bar.update()
 
     def _check_finite(self) -> None:
-        """Raise before weights that are no longer finite are scored or saved."""
-        diverged = self.divergence.describe(self.network)
-        if diverged is None:
-            return
-        kept = (
-            f"; what {self.folder.path} holds from before is untouched"
-            if self.folder.has_checkpoint
-            else ""
-        )
-        raise TrainingError(
-            f"Expected a finite loss, but {diverged} in epoch {self.epoch + 1}{kept}: did you mean "
-            f"{remedy(self.config)}?"
-        )
+        kept = self.folder.path if self.folder.has_checkpoint else None
+        self.divergence.check(self.network, self.config, self.epoch + 1, kept)
 
     # --- between epochs -------------------------------------------------------------------------
-
-    def evaluate(self, dataset: Any) -> Evaluation:
-        """Score the network on a split at a single scale."""
-        if self.accelerator.num_processes > 1:
-            # Each process has moved its own running statistics on; those of the first are saved.
-            for buffer in self.network.buffers():
-                broadcast(buffer)
-        return evaluate(
-            self.network,
-            dataset,
-            num_classes=len(self.frames.classes),
-            image_size=self.config.data.image_size,
-            limits=self.frames.limits,
-            accelerator=self.accelerator,
-            batch_size=self.config.optimisation.batch_size,
-            workers=self.config.data.workers,
-            class_weight=self.class_weight,
-            progress=self.accelerator.is_main_process,
-        )
-
-    def _validate(self) -> dict[str, float]:
-        result = None if self.frames.held is None else self.evaluate(self.frames.held)
-        scores = None if result is None else result.scores
-        return {
-            "val_loss": math.nan if result is None else result.loss,
-            "val_pixel_accuracy": math.nan if scores is None else scores.pixel_accuracy,
-            "val_mean_accuracy": math.nan if scores is None else scores.mean_accuracy,
-            "val_mean_iou": math.nan if scores is None else scores.mean_iou,
-            "val_log_depth_rmse": math.nan if result is None else result.log_depth_rmse,
-        }
 
     def _move_on(self, row: dict[str, float]) -> None:
         """Move schedule and curriculum on, keep the best weights, and go to the next epoch."""
@@ -371,57 +268,12 @@ class Engine:
             if self.accelerator.is_main_process:
                 save_checkpoint(self.folder.path / BEST, self.portable_state_dict())
 
-    def _draw_held_out(self) -> None:
-        epoch, every = self.epoch + 1, self.config.run.panels_every
-        if every and epoch % every == 0:
-            held = self.frames.held
-            dataset, kind = (
-                (self.frames.train, "trained on") if held is None else (held, "held out")
-            )
-            caption = f"{kind}, after epoch {epoch}"
-            # A copy: the curriculum itself counts what it keeps, and panels are no training.
-            shown = self.curriculum and self.curriculum.copy()
-            self._draw(dataset, f"epoch-{epoch:03d}", caption, shown)
-
-    def _draw(
-        self,
-        dataset: Any,
-        prefix: str,
-        caption: str,
-        curriculum: lwm.SelfPacedCurriculum | None = None,
-    ) -> None:
-        if not self.accelerator.is_main_process or not self.config.run.panels:
-            return
-        draw_panels(
-            self.network,
-            dataset,
-            self.folder.panels,
-            prefix,
-            caption,
-            count=self.config.run.panels,
-            image_size=self.config.data.image_size,
-            limits=self.frames.limits,
-            objective=self.config.objective,
-            classes=self.frames.classes,
-            palette=self.frames.test.palette,
-            metric=self.frames.metric,
-            curriculum=curriculum,
-            device=self.device,
-        )
-
-    def _report(self, row: dict[str, float]) -> None:
-        if self.config.run.tensorboard:
-            self.accelerator.log(row, step=self.epoch)
-        if self.accelerator.is_main_process:
-            self.folder.write_metrics(self.history)
-            print(describe_epoch(self.config, row), flush=True)
-
     def _finish(self) -> Evaluation:
         self.accelerator.wait_for_everyone()
         state = load_checkpoint(self.folder.path / BEST)
         self.network.load_state_dict(state["network"])
         try:
-            result = self.evaluate(self.frames.test)
+            result = self.outcome.score(self.network, self.frames.test)
         except Exception as error:
             ready = (
                 "The run is trained: once that is mended, python -m "
@@ -432,26 +284,10 @@ class Engine:
             if self.accelerator.is_main_process:
                 print(ready, file=sys.stderr)
             raise
-        if self.accelerator.is_main_process:
-            self.folder.write_metrics(self.history)
-            figures = figures_of(result, self.frames.classes)
-            self.folder.write_json(
-                "results.json", {"split": "test", "epoch": state["epoch"], **figures}
-            )
-        self._draw(self.frames.test, "test", f"test split, weights of epoch {state['epoch']}")
-        self._leave_processes()
+        self.outcome.report_test(self.network, result, state["epoch"], self.history)
+        self.model = self.take_step.model = self.network  # or DDP would outlive its group
+        leave_processes(self.accelerator)
         return result
-
-    def _leave_processes(self) -> None:
-        """End the process group, after the wrapper that averages gradients has gone.
-
-        DDP that outlives the group holds the last reference to it, and destroys it while holding
-        Python's lock, for which the group's own thread may be waiting: neither would ever end
-        (https://github.com/pytorch/pytorch/issues/56297).
-        """
-        self.model = self.take_step.model = self.network
-        self.accelerator.free_memory()
-        self.accelerator.end_training()
 
     def save(self) -> None:
         """Write the whole state to the folder of the run, keeping the checkpoint before.

@@ -14,13 +14,13 @@ from examples.rgbd.class_weights import class_weights
 from examples.rgbd.data import VOID, Sample, to_tensors
 from examples.rgbd.data.loading import stack
 from examples.rgbd.model import build_model
-from examples.rgbd.networks import BoundedLogDepth, parameter_groups
+from examples.rgbd.networks import parameter_groups
 from examples.rgbd.objectives import build_objective
 from examples.rgbd.options.groups import TrainConfig
 from examples.rgbd.report.text import TERMS
+from examples.rgbd.run.network import start_depth_at_its_mean
 from examples.rgbd.run.schedule import Schedule, build_optimizer
 from examples.rgbd.run.step import TrainingStep
-from examples.rgbd.splits import mean_log_depth
 
 
 class FirstSteps(NamedTuple):
@@ -56,10 +56,7 @@ def first_steps(
     options = config.optimisation
     torch.manual_seed(config.run.seed)
     model = build_model(config.network, config.objective, num_classes)
-    mean = mean_log_depth(frames, limits)
-    for output in model.modules():
-        if isinstance(output, BoundedLogDepth) and mean is not None:
-            output.start_at(mean)
+    start_depth_at_its_mean(model, frames, limits)
     weights = class_weights(config.objective.class_weights, frames, num_classes)
     objective, curriculum = build_objective(config.objective, 2, weights)
     accelerator = Accelerator(cpu=True, mixed_precision=options.mixed_precision)
