@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import lwm_loss as lwm
-from examples.study.arms import ARMS, CANDIDATES, MAIN, Objective
+from examples.study.arms import ARMS, CANDIDATES, MAIN
 from examples.study.features import Material, Regions, Split
+from examples.study.objective import Objective
 from examples.study.recipe import Recipe, held_out
 from examples.study.trial import Run, Trial, run_trial
 from examples.study.weightings import Setting, Visit, part_of
