@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ._checks import fail, require_tensor, shape_of
-from ._pixels import depth_pixels
+from ._checks import fail, shape_of
+from ._frame_maps import FrameMaps, select_frame
 from .curriculum import SelfPacedCurriculum
 from .weighting import LossWeightModule
 
@@ -27,22 +27,6 @@ _ROWS, _COLUMNS = 3, 3
 _PANEL_WIDTH = 3.5  # inches
 _LEGEND_WIDTH = 1.7
 _LEGEND_ROW = 0.19  # of a small font
-
-
-class _Frame(NamedTuple):
-    """Tensors of one image of a batch, on the CPU."""
-
-    image: Tensor
-    target: Tensor
-    labelled: Tensor
-    predicted: Tensor
-    depth: Tensor
-    pred_depth: Tensor
-    known: Tensor
-    dpe: Tensor
-    dse: Tensor
-    weight: Tensor
-    kept: Tensor | None
 
 
 def plot_weight_maps(
@@ -106,7 +90,9 @@ def plot_weight_maps(
             "Expected matplotlib to draw with, but it is not installed: did you mean "
             'pip install "lwm-loss[plot]"?'
         ) from error
-    frame = _select(image, target, logits, pred_depth, target_depth, weighting, index, curriculum)
+    frame = select_frame(
+        image, target, logits, pred_depth, target_depth, weighting, index, curriculum
+    )
     colours = _palette(logits.shape[1], palette)
     height, width = frame.target.shape
     figure = Figure(
@@ -133,62 +119,6 @@ def plot_weight_maps(
     return figure
 
 
-def _select(
-    image: Tensor,
-    target: Tensor,
-    logits: Tensor,
-    pred_depth: Tensor,
-    target_depth: Tensor,
-    weighting: LossWeightModule,
-    index: int,
-    curriculum: SelfPacedCurriculum | None,
-) -> _Frame:
-    """Select one image of the batch and compute its maps."""
-    require_tensor(image, "image")
-    require_tensor(logits, "logits")
-    if image.ndim != 4 or image.shape[1] != 3:
-        raise fail("`image` of shape (B, 3, H, W)", shape_of(image))
-    if not 0 <= index < len(image):
-        raise fail(f"`index` in [0, {len(image)})", repr(index))
-    # One image is enough: all maps are made image by image.
-    one = slice(index, index + 1)
-    target, logits = target[one].cpu(), logits[one].detach().cpu()
-    pred_depth, target_depth = pred_depth[one].detach().cpu(), target_depth[one].cpu()
-    maps = weighting.maps(logits, target, pred_depth, target_depth)
-    labelled = target != weighting.ignore_index
-    kept = None
-    if curriculum is not None:
-        kept = curriculum(
-            maps.weight.to(curriculum.epoch.device), labelled.to(curriculum.epoch.device)
-        )
-    target_depth = target_depth.reshape(target.shape).float()
-    pred_depth = pred_depth.reshape(target.shape).float()
-    return _Frame(
-        image=_to_colours(image[index].detach().cpu()),
-        target=target[0],
-        labelled=labelled[0],
-        predicted=logits.argmax(1)[0],
-        depth=target_depth[0],
-        pred_depth=(pred_depth.exp() if weighting.log_input else pred_depth)[0],
-        known=depth_pixels(target_depth)[0],
-        dpe=maps.dpe[0],
-        dse=maps.dse[0],
-        weight=maps.weight[0],
-        kept=None if kept is None else kept[0].cpu(),
-    )
-
-
-def _to_colours(image: Tensor) -> Tensor:
-    """Convert an image (3, H, W), uint8 or floating point, to colours (H, W, 3) in [0, 1]."""
-    if not image.is_floating_point():
-        return image.permute(1, 2, 0).float() / 255
-    colours = image.permute(1, 2, 0).float()
-    low, high = colours.min(), colours.max()
-    if low < 0 or high > 1:
-        colours = (colours - low) / (high - low)
-    return colours
-
-
 def _palette(num_classes: int, palette: Any) -> Tensor:
     """Return the colour of every class, (C, 3) in [0, 1]."""
     if palette is not None:
@@ -210,7 +140,7 @@ def _paint(classes: Tensor, shown: Tensor, colours: Tensor) -> Tensor:
     return torch.where(shown[..., None], painted, torch.tensor(VOID_COLOUR))
 
 
-def _show_labels(axes: Sequence[Axes], frame: _Frame, colours: Tensor) -> None:
+def _show_labels(axes: Sequence[Axes], frame: FrameMaps, colours: Tensor) -> None:
     everywhere = torch.ones_like(frame.labelled)
     right = ((frame.predicted == frame.target) & frame.labelled).sum() / frame.labelled.sum().clamp(
         min=1
@@ -257,7 +187,7 @@ def _show_map(
 
 def _show_depths(
     axes: Sequence[Axes],
-    frame: _Frame,
+    frame: FrameMaps,
     metres: tuple[float, float] | None,
     depth_range: tuple[float, float],
 ) -> None:
@@ -279,7 +209,7 @@ def _show_depths(
         _show_map(panel, values, name, cmap="viridis", low=low, high=high, masked=masked, unit=unit)
 
 
-def _show_weights(axes: Sequence[Axes], frame: _Frame, fusion: str) -> None:
+def _show_weights(axes: Sequence[Axes], frame: FrameMaps, fusion: str) -> None:
     missing, void = (~frame.known, MISSING_COLOUR), (~frame.labelled, VOID_COLOUR)
     # R and Z share the scale [0, 1]; M is shown up to its maximum, for it seldom reaches 2.
     top = float(frame.weight.max()) or 1.0
@@ -304,7 +234,7 @@ def _show_weights(axes: Sequence[Axes], frame: _Frame, fusion: str) -> None:
 
 
 def _legend(
-    frame: _Frame, colours: Tensor, class_names: Sequence[str] | None, height: float
+    frame: FrameMaps, colours: Tensor, class_names: Sequence[str] | None, height: float
 ) -> list[Any]:
     """List the classes that occur and the colours of the masks, as many as `height` inches hold."""
     from matplotlib.patches import Patch

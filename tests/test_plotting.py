@@ -12,11 +12,11 @@ from PIL import Image
 
 import lwm_loss as lwm
 import lwm_loss.functional as LF
+from lwm_loss._frame_maps import to_colours
 from lwm_loss.plotting import (
     DROPPED_COLOUR,
     MISSING_COLOUR,
     VOID_COLOUR,
-    _to_colours,
     plot_weight_maps,
 )
 from tests.support import Scene, scene
@@ -219,5 +219,5 @@ def test_both_depths_share_the_limits_of_the_true_one(batch: Scene, constant: bo
 
 def test_colours_within_0_and_1_are_shown_as_they_are() -> None:
     image = torch.linspace(0.2, 1.0, 12).reshape(3, 2, 2)
-    assert torch.equal(_to_colours(image), image.permute(1, 2, 0))
-    assert _to_colours(10 * image).amax() == 1
+    assert torch.equal(to_colours(image), image.permute(1, 2, 0))
+    assert to_colours(10 * image).amax() == 1

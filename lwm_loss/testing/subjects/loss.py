@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from .signature import (
     declared_logs,
     declared_task,
     num_sides,
+    places_of_value,
 )
 
 KINDS = ("auto", "criterion", "weighting", "curriculum")
@@ -114,7 +115,7 @@ class LossProbe:
             self.kind = "curriculum"
         batch = self.scene(ignored=0.0, missing=0.0)["batch"]
         self._use("", "")
-        value_of, weight_of = _places(self.call(batch))
+        value_of, weight_of = places_of_value(self.call(batch))
         self._use(value_of, weight_of)
         self.ignored = self._ignored_labels(ignore_index)
         if self.kind == "auto":
@@ -300,24 +301,3 @@ class LossProbe:
                 continue
             taken.append(label)
         return tuple(taken)
-
-
-def _places(raw: Any) -> tuple[str, str]:
-    """Where the value and the weights are in what a loss returned, as code."""
-    if isinstance(raw, Tensor):
-        return "", ""
-    if isinstance(raw, Mapping):
-        for key in ("total", "loss"):
-            if isinstance(raw.get(key), Tensor):
-                weight = '["weight"]' if isinstance(raw.get("weight"), Tensor) else ""
-                return f'["{key}"]', weight
-    for name in ("total", "loss"):
-        if isinstance(getattr(raw, name, None), Tensor):
-            weight = ".weight" if isinstance(getattr(raw, "weight", None), Tensor) else ""
-            return f".{name}", weight
-    if isinstance(raw, tuple) and raw and isinstance(raw[0], Tensor):
-        return "[0]", ""
-    raise TypeError(
-        "Expected a loss to return a tensor, or its terms with the `total` among them, but got "
-        f"{type(raw).__name__}."
-    )

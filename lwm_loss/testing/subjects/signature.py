@@ -1,4 +1,4 @@
-"""How a loss is called, and what it says of itself."""
+"""How a loss is called, what it says of itself, and where its value is in what it returns."""
 
 from __future__ import annotations
 
@@ -183,3 +183,24 @@ def num_sides(criterion: Any, roles: Mapping[str, str | None]) -> int:
         return 0
     declared = getattr(criterion, "num_sides", None)
     return declared if isinstance(declared, int) else 1
+
+
+def places_of_value(raw: Any) -> tuple[str, str]:
+    """Where the value and the weights are in what a loss returned, as code."""
+    if isinstance(raw, Tensor):
+        return "", ""
+    if isinstance(raw, Mapping):
+        for key in ("total", "loss"):
+            if isinstance(raw.get(key), Tensor):
+                weight = '["weight"]' if isinstance(raw.get("weight"), Tensor) else ""
+                return f'["{key}"]', weight
+    for name in ("total", "loss"):
+        if isinstance(getattr(raw, name, None), Tensor):
+            weight = ".weight" if isinstance(getattr(raw, "weight", None), Tensor) else ""
+            return f".{name}", weight
+    if isinstance(raw, tuple) and raw and isinstance(raw[0], Tensor):
+        return "[0]", ""
+    raise TypeError(
+        "Expected a loss to return a tensor, or its terms with the `total` among them, but got "
+        f"{type(raw).__name__}."
+    )
