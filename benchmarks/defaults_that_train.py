@@ -25,16 +25,17 @@ from examples.rgbd.run.first_steps import first_steps
 
 
 def combinations(width: int | None) -> list[TrainConfig]:
-    """Networks that read the image alone, with every objective, from scratch and pre-trained."""
+    """Every network with every objective that it has outputs for, from scratch and pre-trained."""
     recipe = PIPELINE.recipe
     made = []
     for pretrained in (None, "pypi"):
         for objective in ARMS:
             for name, kind in NETWORKS.items():
                 sides = "num_sides" in kind.options or not ARMS[objective].sides
-                if kind.input != "rgb" or not sides or (pretrained and kind.families):
+                resnet = not kind.families or "resnet" in kind.families
+                if not sides or (pretrained and kind.families):
                     continue
-                scratch = kind.backbone if kind.families else "resnet18"
+                scratch = "resnet18" if resnet else kind.backbone
                 network = dataclasses.replace(
                     recipe.network, network=cast(NetworkName, name), pretrained=pretrained,
                     backbone="efficientnet_lite0" if pretrained else scratch,

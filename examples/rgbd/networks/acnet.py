@@ -84,7 +84,9 @@ class ACNet(DenseNetwork):
         if depth.predict_depth:
             self.depth_head = LogDepthHead(width, depth)
         for name, module in self.named_children():
-            if name != "encoder":
+            # By its one output, He's fan would draw the depth head from N(0, sqrt(2)): the
+            # prediction would begin several nats off.
+            if name not in ("encoder", "depth_head"):
                 initialise(module)
 
     def forward(
@@ -179,9 +181,9 @@ class TransposedBlock(nn.Module):
             )
         else:
             second = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
-        self.residual = nn.Sequential(
-            conv_norm_relu(in_channels, in_channels, 3), second, nn.BatchNorm2d(out_channels)
-        )
+        last = nn.BatchNorm2d(out_channels)
+        nn.init.zeros_(last.weight)  # the block begins as its shortcut alone
+        self.residual = nn.Sequential(conv_norm_relu(in_channels, in_channels, 3), second, last)
         self.shortcut = shortcut
 
     def forward(self, feature: Tensor) -> Tensor:

@@ -204,6 +204,10 @@ class BoundedLogDepth(nn.Module):
 class LogDepthHead(nn.Conv2d):
     """A 1x1 convolution that predicts bounded log-depth: the depth branch of Table V.
 
+    Its weights are drawn from N(0, 0.01), so that the prediction begins near the depth that it
+    starts at, whatever the scale of the features, and the first steps of the encoder are not those
+    of L_d alone.
+
     Args:
         channels: channels of the map that it reads.
         depth: range and bound of the prediction.
@@ -211,6 +215,8 @@ class LogDepthHead(nn.Conv2d):
 
     def __init__(self, channels: int, depth: DepthOutput) -> None:
         super().__init__(channels, 1, kernel_size=1)
+        nn.init.normal_(self.weight, std=0.01)
+        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
         self.bound_log_depth = depth.bound()
 
     def forward(self, input: Tensor, size: tuple[int, int] | None = None) -> Tensor:

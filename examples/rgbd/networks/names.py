@@ -30,12 +30,12 @@ from examples.rgbd.networks.inputs import (
     second_input,
 )
 from examples.rgbd.networks.kinds import NETWORKS, kind_of
+from examples.rgbd.networks.learning_rates import parameter_groups
 from examples.rgbd.networks.light_refinenet import MultiTaskLightRefineNet
 from examples.rgbd.networks.ls_deconvnet import LSDeconvNet
 from examples.rgbd.networks.mobilenet import MOBILENETS, MobileNetV2Encoder
 from examples.rgbd.networks.multitask import MultiTaskRefineNet
 from examples.rgbd.networks.pap import PAP
-from examples.rgbd.networks.parameter_groups import parameter_groups
 from examples.rgbd.networks.pspnet import MultiTaskPSPNet
 from examples.rgbd.networks.rdfnet import RDFNet
 from examples.rgbd.networks.refinenet import DecoderShape, RefineNetDecoder

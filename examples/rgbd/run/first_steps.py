@@ -73,7 +73,7 @@ def first_steps(
 
     def cross_entropy() -> float:
         with torch.no_grad():
-            logits = lwm.MultiTaskOutput.of(model(whole.image)).logits.float()
+            logits = lwm.MultiTaskOutput.of(step.forward(whole)).logits.float()
         return F.cross_entropy(logits, whole.label, ignore_index=VOID).item()
 
     model.train()

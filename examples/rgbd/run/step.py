@@ -86,7 +86,8 @@ class TrainingStep:
         self._values_checked = False
         self._network = accelerator.unwrap_model(model)
 
-    def _forward(self, part: Part) -> Any:
+    def forward(self, part: Part) -> Any:
+        """Call the network with what it reads of a part."""
         # `model` may be wrapped, so what it reads is told by `beside`.
         return (
             self.model(part.image) if part.beside is None else self.model(part.image, part.beside)
@@ -125,7 +126,7 @@ class TrainingStep:
         total = torch.zeros(len(TERMS), dtype=torch.float64, device=accelerator.device)
         for part, (mine, *_) in zip(parts, counts, strict=True):
             with accelerator.accumulate(self.model):
-                raw = self._forward(part)
+                raw = self.forward(part)
                 output = lwm.MultiTaskOutput.of(raw)
                 self._check_values_once(output, part)
                 terms = self.objective(
