@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from examples.rgbd.networks import FAMILIES, NETWORKS
+from examples.rgbd import networks
+from examples.rgbd.networks import FAMILIES, NETWORKS, names
 from examples.rgbd.options import backbones
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,10 +63,17 @@ def test_help_of_every_command_imports_nothing_heavy() -> None:
     assert said.stdout.split() == ["loaded"], said.stdout
 
 
+def test_no_file_of_the_networks_is_called_as_one_of_their_names() -> None:
+    """Which come late: the file would stand in the name's place."""
+    files = {path.stem for path in (ROOT / "examples/rgbd/networks").iterdir()}
+    assert not files & {*names.__all__}
+    assert all(getattr(networks, name) is getattr(names, name) for name in names.__all__)
+
+
 def test_names_of_encoders_are_those_that_the_networks_have() -> None:
     """The command line knows them without torch: the two places have to agree."""
-    for family, names in backbones.FAMILIES.items():
-        assert tuple(FAMILIES[family]) == names
+    for family, known in backbones.FAMILIES.items():
+        assert tuple(FAMILIES[family]) == known
     bound = {
         name: (kind.families, kind.backbone) for name, kind in NETWORKS.items() if kind.families
     }
