@@ -218,6 +218,7 @@ def awkward(tensor: Tensor) -> Tensor:
     return view.transpose(-1, -2).contiguous().transpose(-1, -2)[:]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(batches())
 def test_views_are_as_good_as_tensors(batch: Batch) -> None:

@@ -60,6 +60,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
+@pytest.mark.slow
 @given(case=cases(), block=st.sampled_from([ONE_ROW, 40, 100, chunked.BLOCK_ELEMENTS]))
 @example(case=Case(size=(1, 1), images=1, classes=1), block=ONE_ROW)
 @example(case=Case(size=(7, 5), classes=2), block=30)  # blocks of 3 rows: 3 + 3 + 1

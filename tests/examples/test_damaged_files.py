@@ -261,6 +261,7 @@ def test_damaged_arrays(tmp_path: Path, kind: str) -> None:
     assert all(str(path) in message and "\n" not in message for message in messages)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -122,6 +122,7 @@ def test_defaults_train_on_real_frames(real_frames, network, objective):
     assert after < before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "depths"), [("refinenet", (3, 4, 6, 3)), ("trl", (1, 1, 1, 1))]
 )

@@ -250,6 +250,7 @@ def test_maps_are_drawn_at_the_epochs_asked_for(run: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_epochs_beyond_the_curriculum_are_refused(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

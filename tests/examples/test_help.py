@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,9 @@ def test_names_of_encoders_are_those_that_the_networks_have() -> None:
         name: (kind.families, kind.backbone) for name, kind in NETWORKS.items() if kind.families
     }
     assert dict(backbones.BOUND) == bound
+
+
+def test_no_module_of_the_networks_has_the_name_of_what_they_export() -> None:
+    """Once it is imported, the module would stand in the place of the function of that name."""
+    modules = {module.name for module in pkgutil.iter_modules(networks.__path__)}
+    assert not modules & set(names.__all__)

@@ -21,6 +21,7 @@ from tests.examples.network_support import (
 )
 
 
+@pytest.mark.slow
 @given(
     scales=st.lists(
         st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7)), min_size=1, max_size=4

@@ -51,6 +51,7 @@ def test_multiply_adds_of_products_and_transposed_convolutions():
     assert found == 8 * 8 * 3 * 5 * 4 + 5 * 5 * 256 + 64 * 4 * 3 * 9
 
 
+@pytest.mark.slow
 def test_shared_light_refinenet_and_acnet_cost_what_is_published():
     light = count(row_of("light_refinenet", "mobilenet_v2"), 40)
     assert light.parameters == 3_070_057

@@ -226,6 +226,7 @@ def test_prepare_killed_at_each_change_of_the_disk_goes_on(
     assert step >= 4 + 2 * len(whole)
 
 
+@pytest.mark.slow
 def test_a_finished_folder_is_not_written_again(tmp_path: Path, rooms: list[Sample]) -> None:
     source = write(tmp_path / "source", rooms)
     target = tmp_path / "target"
@@ -324,6 +325,7 @@ def test_workers_end_with_the_process_that_started_them(
     pytest.fail("the worker went on waiting")
 
 
+@pytest.mark.slow
 def test_prepare_does_not_mix_sources(tmp_path: Path, rooms: list[Sample]) -> None:
     source = write(tmp_path / "source", rooms)
     prepare(splits(source), tmp_path / "target", 0)

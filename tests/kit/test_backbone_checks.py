@@ -199,6 +199,7 @@ def test_class_that_pickle_cannot_find_is_no_fault_of_the_network():
         checks.check_pickle(names["Pasted"](), zoo.CLASSES, SIZE)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_compilation")
 def test_what_is_lacking_is_skipped_with_the_reason():
     report = check_backbone(zoo.LogitsAlone(), zoo.CLASSES, SIZE, on_fail="return", seed=0)
@@ -280,6 +281,7 @@ def test_network_of_square_images_is_told_so():
     checks.check_depth_not_needed_at_test_time(Square(), zoo.CLASSES, (24, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_compilation")
 def test_batch_norm_of_a_pooled_feature_is_a_remark():
     class Pooled(zoo.LogitsAlone):
@@ -310,6 +312,7 @@ def test_failure_is_shrunk_to_the_smallest_image():
     assert f"(1, 3, {SIZE[0]}, {SIZE[1] + 3})" in caught.value.finding
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_compilation")
 def test_unused_parameters_of_a_library_are_a_remark(monkeypatch):
     """A library's unused layer is excused, our own beside it is not."""

@@ -430,6 +430,7 @@ def test_sum_may_overflow_but_a_mean_may_not():
         checks.check_low_precision(nn.CrossEntropyLoss(), CLASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_compilation")
 def test_class_weights_that_need_the_dtype_of_the_scores_are_a_remark():
     criterion = HEALTHY["CrossEntropyLoss-sum"]()

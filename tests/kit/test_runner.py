@@ -52,6 +52,7 @@ def test_failure_is_raised_by_default():
         check_backbone(dropout_left_on(), 5, **FAST)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_compilation")
 def test_failure_is_returned_on_demand():
     report = check_backbone(dropout_left_on(), 5, on_fail="return", **FAST)
@@ -68,6 +69,7 @@ def test_failure_is_returned_on_demand():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_compilation")
 def test_expected_failures_are_told_apart():
     reasons = {
