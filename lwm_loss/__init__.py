@@ -6,6 +6,7 @@ and weights its loss by them (Gu, Niu, Zhao, Zhang, arXiv 1906.11437).
 
 from . import functional
 from .curriculum import SelfPacedCurriculum
+from .depth_edges import DepthEdgeWeighting
 from .depth_error import DepthPredictionError, LogDepthMSELoss
 from .fusion import Fusion
 from .hard_pixel_loss import HardPixelLoss
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BatchReport",
     "DepthAwareSegmentationError",
+    "DepthEdgeWeighting",
     "DepthPredictionError",
     "DepthWarning",
     "FocalWeighting",

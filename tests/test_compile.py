@@ -49,6 +49,9 @@ SUBJECTS: dict[str, Callable[[], nn.Module]] = {
     "ohem": lambda: lwm.HardPixelLoss(
         cross_entropy(), lwm.OHEMWeighting(min_kept=20, ignore_index=255)
     ),
+    "depth edges": lambda: lwm.HardPixelLoss(
+        cross_entropy(), lwm.DepthEdgeWeighting(radius=2, ignore_index=255)
+    ),
     "focal": lambda: lwm.HardPixelLoss(cross_entropy(), lwm.FocalWeighting(ignore_index=255)),
     "loss max-pooling": lambda: lwm.HardPixelLoss(
         cross_entropy(), lwm.LossMaxPoolingWeighting(ignore_index=255)

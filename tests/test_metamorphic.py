@@ -278,7 +278,8 @@ def test_inputs_are_not_written_to(batch: Batch) -> None:
     before = [tensor.clone() for tensor in batch[:4]]
     sides = [batch.logits.clone()]
     objective_of(batch, 1, lwm.SelfPacedCurriculum(2))(*batch[:4], side_logits=sides)
-    for rival in (lwm.OHEMWeighting, lwm.FocalWeighting, lwm.LossMaxPoolingWeighting):
+    others = (lwm.OHEMWeighting, lwm.FocalWeighting, lwm.LossMaxPoolingWeighting)
+    for rival in (*others, lwm.DepthEdgeWeighting):
         rival(ignore_index=batch.ignore_index)(*batch[:4])
     for tensor, copy in zip([*batch[:4], *sides], [*before, before[0]], strict=True):
         assert torch.equal(tensor.nan_to_num(7.5), copy.nan_to_num(7.5))

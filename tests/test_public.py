@@ -19,6 +19,7 @@ from tests.support import scene
 NAMES = {
     "DepthAwareSegmentationError",
     "BatchReport",
+    "DepthEdgeWeighting",
     "DepthPredictionError",
     "DepthWarning",
     "FocalWeighting",
@@ -41,6 +42,7 @@ FUNCTIONS = {
     "curriculum_threshold",
     "depth_aware_regions",
     "depth_aware_segmentation_error",
+    "depth_edges",
     "depth_prediction_error",
     "fuse",
     "log_depth_mse_loss",
@@ -143,6 +145,10 @@ SIGNATURES: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (lwm.OHEMWeighting, {"threshold": 0.7, "min_kept": 10_000, "ignore_index": -100}),
     (lwm.FocalWeighting, {"gamma": 2.0, "ignore_index": -100}),
     (lwm.LossMaxPoolingWeighting, {"ratio": 0.3, "p": 1.7, "ignore_index": -100}),
+    (
+        lwm.DepthEdgeWeighting,
+        {"threshold": 0.15, "radius": 8, "scale": 1.0, "ignore_index": -100, "task": "multiclass"},
+    ),
     (lwm.MultiTaskOutput, {"logits": NOTHING, "log_depth": None, "side_logits": ()}),
     (
         lwm.validate,
@@ -167,6 +173,7 @@ MODULES: list[Callable[[], nn.Module]] = [
     lwm.OHEMWeighting,
     lwm.FocalWeighting,
     lwm.LossMaxPoolingWeighting,
+    lwm.DepthEdgeWeighting,
     lambda: lwm.HardPixelLoss(nn.CrossEntropyLoss(reduction="none"), lwm.LossWeightModule()),
 ]
 
@@ -198,7 +205,10 @@ def test_signature(thing: Callable[..., Any], parameters: dict[str, Any]) -> Non
     assert all(given[name].default is not NOTHING for name in given if name not in parameters)
 
 
-@pytest.mark.parametrize("weighting", [lwm.LossWeightModule, lwm.OHEMWeighting, lwm.FocalWeighting])
+@pytest.mark.parametrize(
+    "weighting",
+    [lwm.LossWeightModule, lwm.DepthEdgeWeighting, lwm.OHEMWeighting, lwm.FocalWeighting],
+)
 def test_weightings_share_a_signature(weighting: type[nn.Module]) -> None:
     names = list(inspect.signature(weighting.forward).parameters)
     assert names[:5] == ["self", "logits", "target", "pred_depth", "target_depth"]

@@ -61,6 +61,8 @@ SEE_ALSO: dict[str, str] = {
     " /coming_from",
     "lwm_loss.LossMaxPoolingWeighting": "OHEMWeighting FocalWeighting"
     " reference.loss_max_pooling_weight /coming_from",
+    "lwm_loss.DepthEdgeWeighting": "functional.depth_edges LossWeightModule HardPixelLoss /study",
+    "lwm_loss.functional.depth_edges": "DepthEdgeWeighting functional.rescale_depth",
     "lwm_loss.DepthPredictionError": "functional.depth_prediction_error LossWeightModule"
     " reference.depth_prediction_error",
     "lwm_loss.DepthAwareSegmentationError": "functional.depth_aware_segmentation_error"

@@ -81,18 +81,9 @@ def label_boundaries(label: Tensor) -> Tensor:
     return near(found)
 
 
-def depth_edges(depth: Tensor, ratio: float = EDGE_RATIO) -> Tensor:
-    """Pixels (B, h, w) at a jump of the true log-depth above `ratio`, and their neighbours."""
-    known = (depth > 0) & depth.isfinite()
-    log = torch.where(known, depth, 1).log()
-    found = torch.zeros_like(known)
-    for axis in (1, 2):
-        size = depth.shape[axis] - 1
-        jump = (log.narrow(axis, 1, size) - log.narrow(axis, 0, size)).abs() > ratio
-        jump = jump & known.narrow(axis, 0, size) & known.narrow(axis, 1, size)
-        found.narrow(axis, 0, size).logical_or_(jump)
-        found.narrow(axis, 1, size).logical_or_(jump)
-    return near(found)
+def depth_edges(depth: Tensor) -> Tensor:
+    """Pixels (B, h, w) at a jump of the true log-depth between neighbours, and their neighbours."""
+    return LF.depth_edges(depth, threshold=EDGE_RATIO, radius=1)
 
 
 def mixed_flat_regions(label: Tensor, depth: Tensor, num_classes: int) -> Tensor:

@@ -232,6 +232,7 @@ HEALTHY = {
     "ErrorInMetres": zoo.ErrorInMetres,
     "NearCountsMore": zoo.NearCountsMore,
     "dpe": lambda: lwm.LossWeightModule(fusion="dpe", ignore_index=IGNORED),
+    "DepthEdgeWeighting": lambda: lwm.DepthEdgeWeighting(radius=1),
     "OHEMWeighting": lambda: lwm.OHEMWeighting(min_kept=5),
     "LossMaxPoolingWeighting": lambda: lwm.LossMaxPoolingWeighting(ignore_index=IGNORED),
     "HardPixelLoss": lambda: mined(lwm.LossWeightModule(ignore_index=IGNORED)),
