@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +13,7 @@ from examples.rgbd.data import DataError
 from examples.study.arms import ARMS, BASELINE, CONTROL
 from examples.study.figures import draw_all
 from examples.study.options import ReportOptions
-from examples.study.runs import read_rows, write_whole
+from examples.study.runs import read_rows, rows_as_csv, write_whole
 from examples.study.statistics import (
     Difference,
     holm,
@@ -121,15 +119,7 @@ def _columns(name: str, found: Difference, corrected: float) -> dict[str, Any]:
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
     """Rows as text, four decimals; what is not known is empty."""
-    columns: dict[str, None] = {}
-    for row in rows:
-        columns.update(dict.fromkeys(row))
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_shown(row.get(column)) for column in columns])
-    return text.getvalue()
+    return rows_as_csv(rows, _shown)
 
 
 def _shown(value: Any, digits: int = 4) -> str:

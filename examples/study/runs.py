@@ -84,8 +84,16 @@ class Results:
         write_whole(self.folder / "results.csv", rows_as_csv(rows))
 
 
-def rows_as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as text; lists of numbers stand in one cell, with spaces."""
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_cell, value))
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else f"{value:.6g}"
+    return str(value)
+
+
+def rows_as_csv(rows: Sequence[dict[str, Any]], cell: Callable[[Any], str] = _cell) -> str:
+    """Rows as text, with the columns of all of them; lists of numbers stand in one cell."""
     columns: dict[str, None] = {}
     for row in rows:
         columns.update(dict.fromkeys(row))
@@ -93,16 +101,8 @@ def rows_as_csv(rows: Sequence[dict[str, Any]]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([_cell(row.get(column, "")) for column in columns])
+        writer.writerow([cell(row.get(column, "")) for column in columns])
     return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(map(_cell, value))
-    if isinstance(value, float):
-        return "nan" if math.isnan(value) else f"{value:.6g}"
-    return str(value)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

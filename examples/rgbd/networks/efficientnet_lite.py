@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from examples.rgbd.networks.encoder import FourMaps
 from examples.rgbd.networks.norm import NormEncoder
-from examples.rgbd.networks.weights import is_weights_file, load_weights_file
+from examples.rgbd.networks.weights import is_weights_file, load_weights_file, names_of_parts
 
 PYPI = "pypi"
 _CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
@@ -244,7 +244,7 @@ class EfficientNetLiteEncoder(NormEncoder):
 
     def _names(self) -> dict[str, str]:
         """The published names of all layers, and the names here."""
-        pairs = [("_conv_stem", "_bn0", "stem")]
+        layers = [("_conv_stem", "_bn0", "stem")]
         blocks: Iterator[tuple[str, InvertedResidual]] = (  # type: ignore[var-annotated]
             (f"stages.{stage}.{index}", block)
             for stage, blocks in enumerate(self.stages)
@@ -253,14 +253,10 @@ class EfficientNetLiteEncoder(NormEncoder):
         for number, (here, block) in enumerate(blocks):
             there = f"_blocks.{number}"
             if block.expand is not None:
-                pairs.append((f"{there}._expand_conv", f"{there}._bn0", f"{here}.expand"))
-            pairs.append((f"{there}._depthwise_conv", f"{there}._bn1", f"{here}.depthwise"))
-            pairs.append((f"{there}._project_conv", f"{there}._bn2", f"{here}.project"))
-        return {
-            name: f"{layer}.{part}"
-            for convolution, norm, layer in pairs
-            for name, part in ((convolution, "convolution"), (norm, "normalization"))
-        }
+                layers.append((f"{there}._expand_conv", f"{there}._bn0", f"{here}.expand"))
+            layers.append((f"{there}._depthwise_conv", f"{there}._bn1", f"{here}.depthwise"))
+            layers.append((f"{there}._project_conv", f"{there}._bn2", f"{here}.project"))
+        return names_of_parts(layers)
 
 
 def _weights_path(name: str, pretrained: str) -> Path:

@@ -13,7 +13,7 @@ from transformers import ConvNextConfig, ConvNextModel, ResNetBackbone, ResNetCo
 from transformers.models.convnext.modeling_convnext import ConvNextLayerNorm
 
 from examples.rgbd.networks.norm import NormEncoder
-from examples.rgbd.networks.weights import is_weights_file, load_weights_file
+from examples.rgbd.networks.weights import is_weights_file, load_weights_file, names_of_parts
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
@@ -248,11 +248,7 @@ def _torchvision_names(encoder: ResNetEncoder) -> dict[str, str]:
             if hasattr(block.shortcut, "convolution"):
                 shortcut = f"{there}.downsample"
                 layers.append((f"{shortcut}.0", f"{shortcut}.1", f"{here}.shortcut"))
-    return {
-        name: f"{layer}.{part}"
-        for convolution, norm, layer in layers
-        for name, part in ((convolution, "convolution"), (norm, "normalization"))
-    }
+    return names_of_parts(layers)
 
 
 def _replace_stride_with_dilation(stages: Any, output_stride: int) -> None:

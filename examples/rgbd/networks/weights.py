@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,19 @@ def load_weights_file(
     if said:
         _log.warning("%s: %d weights placed%s.", path, len(placed), _not_placed(said))
     return unplaced
+
+
+def names_of_parts(layers: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """Map published names of convolutions and batch norms to those within the layers here.
+
+    Args:
+        layers: for each layer the names of its convolution and of its norm, and its own name.
+    """
+    return {
+        name: f"{layer}.{part}"
+        for convolution, norm, layer in layers
+        for name, part in ((convolution, "convolution"), (norm, "normalization"))
+    }
 
 
 def _not_placed(keys: list[str], most: int = 12) -> str:
