@@ -149,7 +149,7 @@ def draw_depth_bins(table: Table) -> Figure:
         axes.set_xlabel("error of the predicted log-depth, |log D - log D*|; the last bin is open")
         axes.set_xticks(_GAP * np.arange(11))
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize="small", loc="best" if axes is left else "upper left")
+        axes.legend(frameon=False, fontsize="small", loc="best" if axes is left else "lower left")
     return figure
 
 
