@@ -76,9 +76,15 @@ def loss_of(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 @BOTH
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_opcheck(case: Case, dtype: torch.dtype, layout: str) -> None:
+@pytest.mark.parametrize(
+    ("layout", "dtype"),
+    [
+        *((layout, torch.float64) for layout in LAYOUTS),
+        *(("channels_last", dtype) for dtype in (torch.float32, torch.bfloat16)),
+    ],
+    ids=str,
+)
+def test_opcheck(case: Case, layout: str, dtype: torch.dtype) -> None:
     options = {**vars(case), "dtype": dtype, "layout": layout}
     problem = build(Case(**options))
     logits = problem.logits.requires_grad_()

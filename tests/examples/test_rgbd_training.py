@@ -64,7 +64,9 @@ def options_of(case):
 @pytest.mark.parametrize("case", CASES)
 def test_a_network_trains_an_epoch_and_serves_every_command(case, capsys):
     """One run a network; the objective without mining differs in no code of the network's."""
-    train([*SHORT, *options_of(case), "--objective", "sd+rz", "--output", "run"])
+    panels = "1" if case in ("refinenet", "rdfnet-hha") else "0"  # of an image alone, of three maps
+    options = [*options_of(case), "--panels", panels]
+    train([*SHORT, *options, "--objective", "sd+rz", "--output", "run"])
     (row,) = rows_of(Path("run"))
     assert np.isfinite(row["loss"])
     assert row["hard"] > 0
