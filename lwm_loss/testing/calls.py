@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from lwm_loss import MultiTaskOutput
 
+from .copying import deep_copy
 from .isolation import global_settings, restore_settings, seed_all
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ T = TypeVar("T")
 def copied(subject: T) -> T:
     """Copy a subject; return the subject itself if it cannot be copied."""
     try:
-        return copy.deepcopy(subject)
+        return deep_copy(subject)
     except Exception:
         return subject
 

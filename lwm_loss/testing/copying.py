@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from .expect import difference
+
+T = TypeVar("T")
+
+
+def deep_copy(subject: T) -> T:
+    """Copy a subject as ``copy.deepcopy`` does; of a module in half the time.
+
+    A module has a dozen dictionaries of hooks, nearly all of them empty, which are most of what a deep
+    copy looks into. The copy gets empty ones of its own.
+    """
+    memo: dict[int, Any] = {}
+    if isinstance(subject, nn.Module):
+        memo = {
+            id(value): OrderedDict()
+            for module in subject.modules()
+            for value in vars(module).values()
+            if type(value) is OrderedDict and not value
+        }
+    return copy.deepcopy(subject, memo)
 
 
 def copy_fault(original: nn.Module, twin: nn.Module) -> str | None:

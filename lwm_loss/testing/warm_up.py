@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lwm_loss import MultiTaskOutput
 
+from .copying import deep_copy
 from .isolation import isolated
 from .scenes import Picture, Scene
 
@@ -31,7 +30,7 @@ def warm_up(model: nn.Module, image_size: tuple[int, int] = (48, 64)) -> nn.Modu
         >>> bool(warm_up(norm).running_mean.any()), bool(norm.running_mean.any())
         (True, False)
     """
-    ready = copy.deepcopy(model)
+    ready = deep_copy(model)
     try:
         with isolated(), torch.no_grad():
             images = [
@@ -39,7 +38,7 @@ def warm_up(model: nn.Module, image_size: tuple[int, int] = (48, 64)) -> nn.Modu
                 for seed in (101, 102)
             ]
             # On another copy, so that nothing else that a forward leaves behind comes along.
-            rehearsal = copy.deepcopy(model)
+            rehearsal = deep_copy(model)
             _calibrate(rehearsal, images)
             buffers = dict(rehearsal.named_buffers())
             for path, norm in _unseen(ready):
@@ -51,7 +50,7 @@ def warm_up(model: nn.Module, image_size: tuple[int, int] = (48, 64)) -> nn.Modu
                 stir(ready)
     except Exception:
         # It does not run, or not twice: the checks say so of the network as it is.
-        ready = copy.deepcopy(model)
+        ready = deep_copy(model)
     return ready.train(model.training)
 
 

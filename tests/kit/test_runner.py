@@ -25,6 +25,7 @@ from lwm_loss.testing import (
     checks,
     parametrize_with_checks,
 )
+from lwm_loss.testing.copying import deep_copy
 from lwm_loss.testing.expect import Breach
 from lwm_loss.testing.registry import backbone_check, loss_check
 from lwm_loss.testing.runner import is_backbone
@@ -355,6 +356,20 @@ def test_without_pytest_one_sentence_names_the_extra(monkeypatch):
         "Expected pytest to be installed for parametrize_with_checks, but it is not: "
         "did you mean `pip install lwm-loss[testing]`?"
     )
+
+
+def test_a_copy_of_a_module_has_hooks_of_its_own():
+    calls = []
+    model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.ReLU())
+    model[0].register_forward_hook(lambda *_: calls.append("model"))
+    twin = deep_copy(model)
+    twin[1].register_forward_hook(lambda *_: calls.append("twin"))
+    model(torch.ones(1))
+    assert calls == ["model"]
+    twin(torch.ones(1))
+    assert calls == ["model", "model", "twin"]
+    empty = [value for layer in twin for value in vars(layer).values() if value == {}]
+    assert len({id(value) for value in empty}) == len(empty)
 
 
 def test_public_names_are_there_and_no_others():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ from torch import nn
 from lwm_loss import MultiTaskOutput
 
 from ..calls import parts, run
-from ..copying import is_tied
+from ..copying import deep_copy, is_tied
 from ..isolation import isolated
 from ..report import CheckSkipped
 from ..reproduction import perform
@@ -62,7 +61,7 @@ class BackboneProbe:
         self._saved: _Snapshot | None = None
         with isolated(small=self.small):
             try:
-                self._pristine = copy.deepcopy(model)
+                self._pristine = deep_copy(model)
                 copied = not self._tied()
             except Exception:
                 copied = False
@@ -75,7 +74,7 @@ class BackboneProbe:
 
     def _tied(self) -> bool:
         """Tell whether a copy still runs parameters of the network, so that it is no copy."""
-        twin = copy.deepcopy(self._pristine).eval()
+        twin = deep_copy(self._pristine).eval()
         try:
             found = parts(run(twin, self.image()["image"]))
         except Exception:
@@ -130,7 +129,7 @@ class BackboneProbe:
         self.restore()
         model = self.model
         if self.copyable:
-            model = copy.deepcopy(self._warm if warm else self._pristine)
+            model = deep_copy(self._warm if warm else self._pristine)
         for parameter in model.parameters():
             parameter.grad = None
         return model.train(train)
