@@ -24,7 +24,7 @@ from examples.rgbd.networks import (
 from examples.rgbd.networks.cfn import depth_layers
 from examples.rgbd.networks.fcn import centred_log_depth
 from examples.rgbd.networks.inputs import inverse_depth, normalise_hha
-from examples.rgbd.networks.ls_deconvnet import average_pool, unpool
+from examples.rgbd.networks.ls_deconvnet import affinities, average_pool, unpool
 from examples.rgbd.networks.pap import affinity, diffuse
 from examples.rgbd.networks.superpixels import superpixels
 from examples.rgbd.networks.trl import TaskAttention
@@ -439,7 +439,7 @@ def test_task_attention_balances_two_states():
 
 def test_locality_sensitive_pooling_is_the_looped_one():
     score, guide = torch.randn(1, 2, 6, 7).double(), torch.rand(1, 3, 6, 7).double()
-    ours = average_pool(score, guide, 3)
+    ours = average_pool(score, affinities(guide, 3))
     for y, x in ((0, 0), (2, 3), (5, 6)):
         total, norm = torch.zeros(2).double(), 0.0
         for i in range(max(y - 1, 0), min(y + 2, 6)):
@@ -448,7 +448,7 @@ def test_locality_sensitive_pooling_is_the_looped_one():
                 total, norm = total + near * score[0, :, i, j], norm + near
         torch.testing.assert_close(ours[0, :, y, x], total / norm)
     plain = F.avg_pool2d(score, 3, 1, 1, count_include_pad=False)
-    torch.testing.assert_close(average_pool(score, torch.zeros_like(guide), 3), plain)
+    torch.testing.assert_close(average_pool(score, affinities(torch.zeros_like(guide), 3)), plain)
 
 
 @pytest.mark.parametrize("size", [(6, 8), (5, 7)])

@@ -1,4 +1,4 @@
-"""Every network of Table I goes its way: trained with and without mining, scored, shown, exported."""
+"""Every network of Table I goes its way: trained with and without mining, scored and shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from examples.rgbd.data.loading import stack
 from examples.rgbd.evaluation.predicted_depth import PredictedDepth
 from examples.rgbd.evaluation.scoring import View
 from examples.rgbd.evaluation.scoring import predict as scores_of
-from examples.rgbd.export import main as export
 from examples.rgbd.model import geometry_of, load_weights_of
 from examples.rgbd.networks import parameter_groups, second_input
 from examples.rgbd.options.groups import NetworkOptions, OptionError
@@ -171,19 +170,6 @@ def test_rdfnet_without_depth_and_with_the_depth_of_the_mining_network(capsys):
         with pytest.raises(SystemExit):
             evaluate([*arguments, "--device", "cpu"])
         assert message in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("ending", [".onnx", ".pt2"])
-def test_a_network_that_reads_depth_is_exported_with_two_inputs(ending, capsys):
-    if ending == ".onnx":
-        pytest.importorskip("onnxruntime")
-        pytest.importorskip("onnxscript")
-    network = ["--network", "rdfnet", "--backbone", "tiny", "--width", "8"]
-    train([*SHORT, *network, "--objective", "s", "--output", "run", "--panels", "0"])
-    options = ["--torch"] if ending == ".pt2" else []
-    export(["run", f"network{ending}", "--fixed-size", *options])
-    assert "depth (B, 1, H, W) float32, metres" in capsys.readouterr().out
 
 
 def test_a_second_input_is_zoomed_and_mirrored_with_its_image():

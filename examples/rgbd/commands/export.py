@@ -79,8 +79,10 @@ class Deployed(nn.Module):
 
     @property
     def names(self) -> list[str]:
-        """What the outputs are called."""
-        return [self.outputs, "depth"] if self.with_depth else [self.outputs]
+        """What the outputs are called; no output has the name of an input, which ONNX refuses."""
+        if not self.with_depth:
+            return [self.outputs]
+        return [self.outputs, "predicted_depth" if reads_depth(self.network) else "depth"]
 
     def forward(self, image: Tensor, depth: Tensor | None = None) -> Outputs:
         """Labels or scores, and depth, of images (B, 3, H, W) at their own size.

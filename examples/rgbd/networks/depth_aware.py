@@ -51,16 +51,18 @@ def depth_aware_conv2d(
         >>> torch.allclose(depth_aware_conv2d(x, flat, w), F.conv2d(x, w), atol=1e-5)
         True
     """
-    taps = _similarities(depth, weight.shape[-1], stride, padding, dilation, alpha)
+    size = weight.shape[-1]
+    similarities = _similarities(depth, size, stride, padding, dilation, alpha)
     padded = F.pad(input, (padding,) * 4)
-    reach = dilation * (weight.shape[-1] - 1)
+    reach = dilation * (size - 1)
     height, width = padded.shape[-2] - reach, padded.shape[-1] - reach
-    total = None
-    for y, x, similarity in taps:
+    total: Tensor | None = None
+    for tap in range(size**2):
+        y, x = divmod(tap, size)
         top, left = y * dilation, x * dilation
         shifted = padded[..., top : top + height, left : left + width]
         mixed = F.conv2d(shifted, weight[:, :, y, x, None, None], stride=stride)
-        part = mixed * similarity.to(mixed.dtype)
+        part = mixed * similarities[:, tap, None].to(mixed.dtype)
         total = part if total is None else total + part
     assert total is not None  # a kernel has at least one tap
     return total if bias is None else total + bias.to(total.dtype).view(-1, 1, 1)
@@ -92,37 +94,42 @@ def depth_aware_avg_pool2d(
     Returns:
         (B, C, h, w), as ``F.avg_pool2d``.
     """
-    taps = _similarities(depth, kernel_size, stride, padding, 1, alpha)
+    similarities = _similarities(depth, kernel_size, stride, padding, 1, alpha).to(input.dtype)
     padded = F.pad(input, (padding,) * 4)
     inside = F.pad(torch.ones_like(depth, dtype=input.dtype), (padding,) * 4)
+    weights = similarities * _windows(inside, kernel_size, stride)
+    total = torch.zeros((), dtype=input.dtype, device=input.device)
     height, width = padded.shape[-2] - kernel_size + 1, padded.shape[-1] - kernel_size + 1
-    total = norm = torch.zeros((), dtype=input.dtype, device=input.device)
-    for y, x, similarity in taps:
-        window = (..., slice(y, y + height, stride), slice(x, x + width, stride))
-        weight = similarity.to(input.dtype) * inside[window]
-        total = total + padded[window] * weight
-        norm = norm + weight
-    return total / norm
+    for tap in range(kernel_size**2):
+        y, x = divmod(tap, kernel_size)
+        window = padded[..., y : y + height : stride, x : x + width : stride]
+        total = total + window * weights[:, tap, None]
+    return total / weights.sum(1, keepdim=True)
 
 
 def _similarities(
     depth: Tensor, kernel_size: int, stride: int, padding: int, dilation: int, alpha: float
-) -> list[tuple[int, int, Tensor]]:
-    """List (row, column, F_D) of each tap, F_D (B, 1, h, w) in float32 at least."""
+) -> Tensor:
+    """F_D of every tap, row by row: (B, kernel_size^2, h, w), in float32 at least."""
     with torch.no_grad():
         depth = depth.float() if depth.dtype in (torch.float16, torch.bfloat16) else depth
         padded = F.pad(depth, (padding,) * 4, mode="replicate") if padding else depth
-        reach = dilation * (kernel_size - 1)
-        height, width = padded.shape[-2] - reach, padded.shape[-1] - reach
+        taps = _windows(padded, kernel_size, stride, dilation)
+        middle = (kernel_size // 2) * (kernel_size + 1)
+        return torch.exp(-alpha * (taps - taps[:, middle, None]).abs())
 
-        def shifted(y: int, x: int) -> Tensor:
-            return padded[..., y : y + height : stride, x : x + width : stride]
 
-        middle = dilation * (kernel_size // 2)
-        centre = shifted(middle, middle)
-        # A list, not a generator: that would leave its `no_grad` on while the caller computes.
-        return [
-            (y, x, torch.exp(-alpha * (shifted(y * dilation, x * dilation) - centre).abs()))
-            for y in range(kernel_size)
-            for x in range(kernel_size)
-        ]
+def _windows(values: Tensor, kernel_size: int, stride: int, dilation: int = 1) -> Tensor:
+    """What each tap sees of (B, 1, H, W), row by row: (B, kernel_size^2, h, w)."""
+    reach = dilation * (kernel_size - 1)
+    height, width = values.shape[-2] - reach, values.shape[-1] - reach
+    # Slices, where `F.unfold` could do: torch.export follows them through any size.
+    shifts = [dilation * step for step in range(kernel_size)]
+    return torch.cat(
+        [
+            values[..., y : y + height : stride, x : x + width : stride]
+            for y in shifts
+            for x in shifts
+        ],
+        dim=1,
+    )

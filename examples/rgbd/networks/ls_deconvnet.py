@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -98,7 +99,8 @@ class LSDeconvNet(DenseNetwork):
             feature = encoder.fully_connected(encoder(seen[name])[-1], self.dropout)
             if name == "rgb" and self.predict_depth:
                 log_depth = self.depth_head(feature, size_of(image))
-            maps.append(self._refine(score(feature), self.deconvolutions[name], guides))
+            maps.append(score(feature))
+        maps = self._refine(maps, guides)
         gate = self.gate(torch.cat(maps, 1)).sigmoid()
         return MultiTaskOutput(gate * maps[0] + (1 - gate) * maps[1], log_depth)
 
@@ -112,13 +114,19 @@ class LSDeconvNet(DenseNetwork):
                 guides.append(F.avg_pool2d(guides[-1], 2, ceil_mode=True))
         return guides[::-1]
 
-    def _refine(self, score: Tensor, deconvolutions: Any, guides: list[Tensor]) -> Tensor:
-        for index, (deconvolution, guide) in enumerate(zip(deconvolutions, guides, strict=True)):
-            score = deconvolution(unpool(score, guide))
+    def _refine(self, scores: list[Tensor], guides: list[Tensor]) -> list[Tensor]:
+        """Bring the scores of both streams from 1/8 to the full size."""
+        streams: list[Any] = list(self.deconvolutions.values())
+        for index, guide in enumerate(guides):
+            weights = affinities(guide)
+            scores = [
+                layers[index](unpool(score, guide))
+                for layers, score in zip(streams, scores, strict=True)
+            ]
             if index < STAGES - 1:
-                score = score.relu()
-            score = average_pool(score, guide)
-        return score
+                scores = [score.relu() for score in scores]
+            scores = list(average_pool(torch.cat(scores, 1), weights).chunk(2, 1))
+        return scores
 
 
 def unpool(score: Tensor, guide: Tensor) -> Tensor:
@@ -143,25 +151,41 @@ def unpool(score: Tensor, guide: Tensor) -> Tensor:
     return spread(score) * similarity
 
 
-def average_pool(score: Tensor, guide: Tensor, size: int = 5) -> Tensor:
+def affinities(guide: Tensor, size: int = 5) -> Tensor:
+    """Affinity of each pixel with those of the window around it, A_i(j) = exp(-|g_i - g_j|^2).
+
+    Args:
+        guide: (B, G, H, W).
+        size: side length of the window.
+
+    Returns:
+        (B, size^2, H, W), row by row; 0 for a pixel outside the map.
+    """
+    reach = size // 2
+    height, width = size_of(guide)
+    shown = F.pad(guide, (reach,) * 4)
+    inside = F.pad(torch.ones_like(guide[:, :1]), (reach,) * 4)
+    gaps, known = [], []
+    for tap in range(size**2):
+        y, x = divmod(tap, size)
+        window = (..., slice(y, y + height), slice(x, x + width))
+        gaps.append((shown[window] - guide).square().sum(1, keepdim=True))
+        known.append(inside[window])
+    return torch.cat(gaps, 1).neg().exp() * torch.cat(known, 1)
+
+
+def average_pool(score: Tensor, weights: Tensor) -> Tensor:
     """Locality-sensitive average pooling: sum_j A_i(j) x(j) / sum_j A_i(j) over a window.
 
     Args:
         score: (B, C, H, W).
-        guide: (B, G, H, W); A_i(j) = exp(-|g_i - g_j|^2).
-        size: side length of the window; pixels outside the map are not counted.
+        weights: affinities (B, size^2, H, W).
     """
-    reach = size // 2
+    size = math.isqrt(weights.shape[1])
     height, width = size_of(score)
-    padded = F.pad(score, (reach,) * 4)
-    shown = F.pad(guide, (reach,) * 4)
-    inside = F.pad(torch.ones_like(guide[:, :1]), (reach,) * 4)
-    total = norm = torch.zeros((), dtype=score.dtype, device=score.device)
-    for y in range(size):
-        for x in range(size):
-            window = (..., slice(y, y + height), slice(x, x + width))
-            gap = (shown[window] - guide).square().sum(1, keepdim=True)
-            weight = gap.neg().exp() * inside[window]
-            total = total + padded[window] * weight
-            norm = norm + weight
-    return total / norm
+    padded = F.pad(score, (size // 2,) * 4)
+    total = torch.zeros((), dtype=score.dtype, device=score.device)
+    for tap in range(size**2):
+        y, x = divmod(tap, size)
+        total = total + padded[..., y : y + height, x : x + width] * weights[:, tap, None]
+    return total / weights.sum(1, keepdim=True)
