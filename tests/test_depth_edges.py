@@ -81,7 +81,7 @@ def test_weight_of_other_tasks(task):
     target[..., 4] = 255
     weighting = lwm.DepthEdgeWeighting(radius=1, ignore_index=255, task=task)
     weight = weighting(torch.zeros(1, classes, 1, 6), target, None, depth)
-    assert weight.tolist() == [[[0, 1, 1, 1, 0, 0]]]
+    assert weight.tolist() == [[[0, 2, 2, 2, 0, 0]]]
 
 
 def test_loss_is_the_mean_of_what_lies_at_edges():
@@ -94,7 +94,7 @@ def test_loss_is_the_mean_of_what_lies_at_edges():
         logits, target, None, depth
     )
     # Pairs two apart jump at columns 5 to 8; two more on either side are near.
-    torch.testing.assert_close(loss, criterion(logits, target)[:, :, 3:11].sum() / target.numel())
+    torch.testing.assert_close(loss, criterion(logits, target)[:, :, 3:11].sum() * 2 / target.numel())
 
 
 def test_edges_of_a_batch_are_those_of_its_images_and_can_be_exported():

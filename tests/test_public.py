@@ -147,7 +147,7 @@ SIGNATURES: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (lwm.LossMaxPoolingWeighting, {"ratio": 0.3, "p": 1.7, "ignore_index": -100}),
     (
         lwm.DepthEdgeWeighting,
-        {"threshold": 0.15, "radius": 8, "scale": 1.0, "ignore_index": -100, "task": "multiclass"},
+        {"threshold": 0.15, "radius": 8, "scale": 2.0, "ignore_index": -100, "task": "multiclass"},
     ),
     (lwm.MultiTaskOutput, {"logits": NOTHING, "log_depth": None, "side_logits": ()}),
     (
