@@ -21,6 +21,8 @@ if not torch.cuda.is_available():
 for cache in ("FX_GRAPH", "AUTOGRAD"):
     os.environ.setdefault(f"TORCHINDUCTOR_{cache}_CACHE", "0")
 
+KIT = tuple(f"lwm_loss.testing.{name}" for name in ("checks", "runner", "strategies"))
+
 # Drawing a whole batch is slower than hypothesis' idea of a draw; a slow machine is not a fault.
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -37,6 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("short")
     else:
         settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the doctests of the kit as slow: each runs a whole check, or shrinks a whole batch."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and item.name.startswith(KIT):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="session")

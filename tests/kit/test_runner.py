@@ -225,6 +225,7 @@ def known_of(subject):
     return KNOWN if isinstance(subject, nn.CrossEntropyLoss) else {}
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [nn.Conv2d(3, 5, 1), nn.CrossEntropyLoss(), lwm.SelfPacedCurriculum(2)],
     expected_failed_checks=known_of,
