@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from examples.rgbd import launch
-from examples.rgbd.data import NYUDV2, SUNRGBD, VOID, DataError, to_tensors
+from examples.rgbd.data import NYUDV2, SUNRGBD, VOID, DataError, presets, to_tensors
 from examples.rgbd.data.described import frame_names
 from examples.rgbd.data.description import parse_description
 from examples.rgbd.data.inspect.facts import frame_facts
 from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
-from examples.rgbd.data.pairing import pair
+from examples.rgbd.data.pairing import likely_pattern, pair
+from examples.rgbd.options.commands import InitOptions
 from examples.rgbd.options.groups import DataOptions
 from examples.rgbd.pipeline import ANY_FOLDER
 from examples.rgbd.splits import open_frames
@@ -188,12 +191,63 @@ def test_an_entry_that_cannot_be_used_is_named(tmp_path: Path, case: str) -> Non
 
 
 def test_names_are_paired_by_what_varies() -> None:
-    assert pair(["a/1.jpg", "a/2.jpg"], ["b/2.png"], "a/*.jpg", "b/*.png") == {"a/2.jpg": "b/2.png"}
+    def partners(*args: object) -> dict[str, str]:
+        return pair(*args).partners  # type: ignore[arg-type]
+
+    found = partners(["a/1.jpg", "a/2.jpg"], ["b/2.png"], "a/*.jpg", "b/*.png")
+    assert found == {"a/2.jpg": "b/2.png"}
     images, labels = ["x/img_007.png", "x/img_012.png"], ["y/seg-7.png", "y/seg-12.png"]
-    assert pair(images, labels, "x/*.png", "y/*.png") == dict(zip(images, labels, strict=True))
-    assert pair(["s1/color/0.jpg", "s2/color/0.jpg"], ["s2/label/0.png"], "s*/color/*.jpg",
-                "s*/label/*.png") == {"s2/color/0.jpg": "s2/label/0.png"}  # fmt: skip
+    found = partners(images, labels, "x/*.png", "y/*.png")
+    assert found == dict(zip(images, labels, strict=True))
+    found = partners(
+        ["s1/color/0.jpg", "s2/color/0.jpg"], ["s2/label/0.png"], "s*/color/*.jpg", "s*/label/*.png"
+    )
+    assert found == {"s2/color/0.jpg": "s2/label/0.png"}
     assert frame_names(["rgb/a.png", "rgb/a.jpg", "rgb/b.png"]) == ["a.png", "a.jpg", "b"]
+
+
+def renamed(root: Path, name: Callable[[int, str], str]) -> Path:
+    """The labels by other names."""
+    for number, path in reversed([*enumerate(sorted((root / "seg").iterdir()))]):
+        path.rename(path.with_name(name(number, path.stem)))
+    return root
+
+
+def test_a_pairing_that_nobody_has_said_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By numbers, and by numbers that begin elsewhere: labels of other frames."""
+    root = write(tmp_path / "office", depth=False)
+    for number, path in enumerate(sorted((root / "rgb").iterdir())):
+        path.rename(path.with_name(f"photo{number}{path.suffix}"))
+    args = [str(root), "--images", "rgb/*.*", "--labels", "seg/*.png"]
+    renamed(root, lambda number, stem: f"mask-{number:03}.png")
+    launch.init(args)
+    said = capsys.readouterr().out
+    assert "guessed  images and labels belong together by the numbers in their names" in said
+    assert "from 0 here" not in said
+    renamed(root, lambda number, stem: f"photo{number + 1}.png")
+    launch.init([*args, "--overwrite"])
+    said = capsys.readouterr().out
+    assert "belong together by" not in said
+    assert "1 labels without an image: seg/photo8.png" in said
+    assert "numbered from 0 here and from 1 there" in said
+
+
+def test_labels_with_an_ending_of_their_own_are_told_their_pattern(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("oak", "elm"):
+        image, label, _ = _frame(0, 3)
+        _picture(tmp_path / f"rgb/{name}.png", image)
+        _picture(tmp_path / f"seg/{name}_mask.png", (label + 1).astype(np.uint8))
+    args = [str(tmp_path), "--images", "rgb/*.png", "--labels"]
+    with pytest.raises(SystemExit):
+        launch.init([*args, "seg/*.png"])
+    assert "did you mean the pattern 'seg/*_mask.png'?" in capsys.readouterr().err
+    launch.init([*args, "seg/*_mask.png"])
+    assert "belong together by" not in capsys.readouterr().out
+    assert likely_pattern(["x/elm_rgb.png"], ["y/elm.npy"]) == "x/*_rgb.png"
 
 
 def test_a_run_does_not_begin_with_what_would_end_it(tmp_path: Path) -> None:
@@ -263,6 +317,15 @@ def _write_nyud_mt(root: Path) -> None:
     (root / "gt_sets/val.txt").write_text("0001\n")
 
 
+def _write_nyu13(root: Path) -> None:
+    """The 13 classes by the names of nyuv2-meta-data's files, beside depth of one's own."""
+    for number in range(4):
+        image, label, metres = _frame(number, 13)
+        _picture(root / f"rgb/nyu_rgb_{number:04d}.png", image)
+        _picture(root / f"labels/new_nyu_class13_{number:04d}.png", (label + 1).astype(np.uint8))
+        _picture(root / f"depth/{number:04d}.png", (1000 * metres).round().astype(np.uint16))
+
+
 def _write_scannet(root: Path) -> None:
     for number in range(4):
         image, label, metres = _frame(number, 40)
@@ -296,17 +359,33 @@ def _write_mtan(root: Path) -> None:
 
 PRESETS = {
     "nyud-mt": (_write_nyud_mt, 40, 3, True),
+    "nyu13": (_write_nyu13, 13, 3, True),
     "scannet25k": (_write_scannet, 40, 3, True),
     "cityscapes": (_write_cityscapes, 19, 2, False),
     "mtan": (_write_mtan, 13, 2, True),
 }
 
 
+OWN_PATTERNS = {
+    "nyu13": [
+        "--images", "rgb/nyu_rgb_*.png", "--labels", "labels/new_nyu_class13_*.png", "--depth",
+        "depth/*.png",
+    ],
+}  # fmt: skip
+
+
+def test_every_preset_has_a_test() -> None:
+    offered = get_args(get_type_hints(InitOptions)["preset"])
+    assert {*offered} == {*presets.PRESETS, "none"} == {*PRESETS, "none"}
+    without_patterns = {name for name, said in presets.PRESETS.items() if "images" not in said}
+    assert without_patterns == {*OWN_PATTERNS}
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_describes_its_data_set(tmp_path: Path, preset: str) -> None:
     writer, classes, train, metric = PRESETS[preset]
     writer(tmp_path)
-    launch.init([str(tmp_path), "--preset", preset])
+    launch.init([str(tmp_path), "--preset", preset, *OWN_PATTERNS.get(preset, [])])
     frames = ANY_FOLDER.spec.open(tmp_path, "train")
     assert (len(frames), len(frames.classes), frames.metric) == (train, classes, metric)
     for index in range(len(frames)):
@@ -373,6 +452,7 @@ MISUSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
          "--far", "3"),
         ("--near < --far",),
     ),
+    "a preset without patterns": (("--preset", "nyu13"), ("--images", "--preset nyu13 does not")),
     "a class name twice": (
         ("--images", "rgb/*.*", "--labels", "seg/*.png", "--classes", "{root}/names.txt"),
         ("names.txt", "'wall'", "2 times"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,30 @@ def test_estimated_depth_is_what_training_reads(
             expected = 1 + 255 * (red - red.min()) / (red.max() - red.min())
             np.testing.assert_allclose(sample.depth, expected, atol=0.01)
     assert frames.limits == ((0.5, 10.0) if predicts == "metres" else (1.0, 256.0))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny_encoders", "workspace")
+def test_estimated_depth_is_prepared_trained_on_and_scored(tmp_path: Path, model: Model) -> None:
+    root, plain, run = write(tmp_path / "office"), tmp_path / "plain", tmp_path / "run"
+    estimate(root)
+    launch.prepare(ANY_FOLDER, [str(root), str(plain), "--workers", "0"])
+    for before, after in zip(
+        *(ANY_FOLDER.spec.open(place, "train") for place in (root, plain)), strict=True
+    ):
+        np.testing.assert_allclose(after.depth, before.depth, atol=0.01)
+    line = (
+        f"--data {plain} --objective sd+z --backbone tiny --width 8 --image-size 32x48 --epochs 1 "
+        f"--batch-size 2 --holdout 0 --workers 0 --panels 0 --device cpu --output {run}"
+    )
+    launch.train(ANY_FOLDER, line.split())
+    with (run / "metrics.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["depth"]) > 0
+    assert float(row["hard"]) > 0  # Z of regions that the estimate cuts out
+    results = json.loads((run / "results.json").read_text())
+    assert results["images"] == 2
+    assert results["log_depth_rmse"] > 0
 
 
 def test_it_goes_on_where_it_stopped(

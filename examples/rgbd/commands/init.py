@@ -77,9 +77,12 @@ def _with_preset(options: InitOptions) -> tuple[InitOptions, tuple[str, ...] | N
 def _check(options: InitOptions, root: Path) -> None:
     for name in ("images", "labels"):
         if getattr(options, name) is None:
+            unsaid = "or a --preset, but got neither."
+            if options.preset != "none":
+                unsaid = f"which --preset {options.preset} does not know, but got none."
             raise OptionError(
                 f"Expected --{name} with the pattern of the {name} below {root}, such as "
-                f"'{name}/*.png', or a --preset, but got neither."
+                f"'{name}/*.png', {unsaid}"
             )
     if not 0 < options.test_share < 1:
         raise OptionError(f"Expected --test-share in (0, 1), but got {options.test_share}.")

@@ -6,10 +6,27 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from examples.rgbd.data.files.errors import DataError
 
 Key = tuple[str, ...]
+
+
+class Pairs(NamedTuple):
+    """Which files belong together.
+
+    Attributes:
+        partners: the partner of each image that has one.
+        by: what of their names is the same; empty if it is what the wildcards stand for, which
+            is what the user has said.
+    """
+
+    partners: dict[str, str]
+    by: str
+
+
+_TRIED = 3  # names for which a likelier pattern is sought
 
 
 def find(root: Path, pattern: str, kind: str) -> list[str]:
@@ -82,25 +99,30 @@ def _without_ending(key: Callable[[str], Key | None]) -> Callable[[str], Key | N
 
 def pair(
     images: Sequence[str], others: Sequence[str], image_pattern: str, other_pattern: str
-) -> dict[str, str]:
-    """The partner of each image that has one.
+) -> Pairs:
+    """Pair images with labels or depth.
 
     Names are compared by what the wildcards stand for, else by their stems, else by the numbers in
     them: the first of these that tells all images and all partners apart and pairs most.
     """
     ours, theirs = _wildcards(image_pattern), _wildcards(other_pattern)
-    ways: list[tuple[Callable[[str], Key | None], Callable[[str], Key | None]]] = [(ours, theirs)]
+    ways: list[tuple[str, Callable[[str], Key | None], Callable[[str], Key | None]]] = [
+        ("", ours, theirs)
+    ]
     if image_pattern.endswith(".*") or other_pattern.endswith(".*"):
         ways.append(
             (
+                "",
                 _without_ending(ours) if image_pattern.endswith(".*") else ours,
                 _without_ending(theirs) if other_pattern.endswith(".*") else theirs,
             )
         )
-    ways += [(_stem, _stem), (_numbers, _numbers)]
-    best: dict[str, str] = {}
-    for image_key, other_key in ways:
-        partners: dict[Key, str] = {}
+    ways += [
+        ("their names without folder and ending", _stem, _stem),
+        ("the numbers in their names", _numbers, _numbers),
+    ]
+    best = Pairs({}, "")
+    for by, image_key, other_key in ways:
         keys = [other_key(name) for name in others]
         if None in keys or max(Counter(keys).values()) > 1:
             continue
@@ -113,6 +135,21 @@ def pair(
             for name, key in zip(images, own, strict=True)
             if key is not None and key in partners
         }
-        if len(found) > len(best):
-            best = found
+        if len(found) > len(best.partners):
+            best = Pairs(found, by)
     return best
+
+
+def likely_pattern(images: Sequence[str], others: Sequence[str]) -> str:
+    """A pattern by which names that have no partner would find one, or nothing.
+
+    That of names which hold those of the others, as ``a_mask.png`` does of ``a.jpg``.
+    """
+    for shorter, longer in ((images, others), (others, images)):
+        for name in shorter[:_TRIED]:
+            stem = Path(name).stem
+            for other in longer:
+                place = Path(other)
+                if stem != place.stem and stem in place.stem:
+                    return place.with_name(place.name.replace(stem, "*", 1)).as_posix()
+    return ""
