@@ -1,12 +1,14 @@
 """Do the defaults train? Every network with every objective, over the first steps on real frames.
 
 ``python -m benchmarks.defaults_that_train DATA ROWS.jsonl`` adds a line for each combination that the
-file does not have yet, so it can be ended and gone on with, and prints the table of all.
+file does not have yet, so it can be ended and gone on with, and prints the table of all. The page on the
+pipelines shows what ``--csv`` writes.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
 import json
 import math
@@ -66,9 +68,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--precision", default="no", choices=["no", "bf16"])
     parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--networks", nargs="*", default=list(NETWORKS))
-    parser.add_argument("--objectives", nargs="*", default=list(ARMS))
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=[*NETWORKS])
+    parser.add_argument("--objectives", nargs="*", default=list(ARMS), choices=[*ARMS])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--csv", type=Path, help="write the table of all lines here")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     height, width = (int(each) for each in args.image_size.split("x"))
@@ -101,13 +104,31 @@ def main() -> None:
         )  # fmt: skip
         with args.rows.open("a") as file:
             file.write(json.dumps(done[-1]) + "\n")
-    for row in done:
-        name = " ".join(str(each) for each in row["key"])
-        print(
-            f"{name:<80} {'finite' if row['finite'] else 'NOT FINITE':<10} "
-            f"L_s {row['before']:.3f} -> {row['after']:.3f}  "
-            f"L_d {row['depth_first']:.3f} -> {row['depth_last']:.3f}"
-        )
+    table = [shown(row) for row in done]
+    for cells in table:
+        print("  ".join(cells.values()))
+    if args.csv:
+        with args.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
+
+
+def shown(row: dict[str, Any]) -> dict[str, str]:
+    """A line of the table."""
+    network, backbone, pretrained, objective, size, width, batch, steps, precision = row["key"]
+    return {
+        "network": network,
+        "encoder": f"{backbone}{', pre-trained' if pretrained else ''}",
+        "decoder": f"width {width}" if width else "as published",
+        "objective": objective,
+        "frames": f"{batch} of {size}",
+        "precision": "float32" if precision == "no" else precision,
+        "steps": str(steps),
+        "finite": "yes" if row["finite"] else "no",
+        "L_s": f"{row['before']:.2f} to {row['after']:.2f}",
+        "L_d": f"{row['depth_first']:.2f} to {row['depth_last']:.2f}" if objective != "s" else "",
+    }
 
 
 if __name__ == "__main__":
