@@ -7,38 +7,44 @@ import os
 from collections.abc import Iterator
 
 import pytest
-import torch
-from hypothesis import HealthCheck, settings
-
-# Before the doctests of a single file of it make a second module of that file.
-import lwm_loss  # noqa: F401
-
-# Before anything imports triton: that is when it decides whether to interpret its kernels.
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-
-# A compiled graph that another version of an operator left in the cache on disk is no test of this one.
-for cache in ("FX_GRAPH", "AUTOGRAD"):
-    os.environ.setdefault(f"TORCHINDUCTOR_{cache}_CACHE", "0")
 
 KIT = tuple(f"lwm_loss.testing.{name}" for name in ("checks", "runner", "strategies"))
 
-# Drawing a whole batch is slower than hypothesis' idea of a draw; a slow machine is not a fault.
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-
-settings.register_profile("dev", deadline=None, suppress_health_check=SLOW, print_blob=True)
-settings.register_profile(
-    "ci", deadline=None, suppress_health_check=SLOW, print_blob=True, derandomize=True
-)
-settings.register_profile("short", settings.get_profile("ci"), max_examples=15)
-
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Load a profile before any test is made; ``-m "not slow"`` draws few examples."""
-    if "not slow" in config.getoption("markexpr"):
-        settings.load_profile("short")
-    else:
-        settings.load_profile("ci" if os.environ.get("CI") else "dev")
+    """Prepare a process that runs tests; that of pytest-xdist which only hands them out does not."""
+    if not config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+        prepare_environment()
+        load_profile(short="not slow" in config.getoption("markexpr"))
+
+
+def prepare_environment() -> None:
+    """Import the library, and set what is read when other modules are imported."""
+    import torch
+
+    # Before the doctests of a single file of it make a second module of that file.
+    import lwm_loss  # noqa: F401
+
+    # Before anything imports triton: that is when it decides whether to interpret its kernels.
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+
+    # A compiled graph that another version of an operator left on disk is no test of this one.
+    for cache in ("FX_GRAPH", "AUTOGRAD"):
+        os.environ.setdefault(f"TORCHINDUCTOR_{cache}_CACHE", "0")
+
+
+def load_profile(*, short: bool) -> None:
+    """Load a profile of hypothesis before any test is made; the short run draws few examples."""
+    from hypothesis import HealthCheck, settings
+
+    # Drawing a whole batch is slower than hypothesis' idea of a draw; a slow machine is no fault.
+    slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    dev = settings(deadline=None, suppress_health_check=slow, print_blob=True)
+    settings.register_profile("dev", dev)
+    settings.register_profile("ci", dev, derandomize=True)
+    settings.register_profile("short", dev, derandomize=True, max_examples=8)
+    settings.load_profile("short" if short else "ci" if os.environ.get("CI") else "dev")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,6 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
     """Images of fifty pixels gain nothing from a thread pool, and one thread is reproducible."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -60,4 +68,6 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Every test starts from the same random state, whatever ran before it."""
+    import torch
+
     torch.manual_seed(0)
