@@ -24,14 +24,17 @@ BLOCKS = (6, 4, 3, 3)
 class ACNet(DenseNetwork):
     """Three ResNets (RGB, depth and their merge) and a decoder of transposed blocks.
 
-    After the released code. The merge has no stem: it begins with the sum of what the attention
-    complementary modules let through of the two stems, and gets as much at each stage. The other two
-    never see it. Its 1x1 skips are added after each stage of the decoder. Side outputs are 1x1
-    convolutions of the decoder's stages before the skip, at 1/2, 1/4, 1/8 and 1/16. The depth stem
-    reads metres, centred by NYUDv2's mean and deviation, with the mean of the RGB weights.
+    After the released code (anheidelonghu/ACNet on GitHub). The merge has no stem: it begins with the
+    sum of what the attention complementary modules let through of the two stems, and gets as much at
+    each stage. The other two never see it. Its 1x1 skips are added after each stage of the decoder.
+    Side outputs are 1x1 convolutions of the decoder's stages before the skip, at 1/2, 1/4, 1/8 and
+    1/16. The depth stem reads metres, centred by NYUDv2's mean and deviation, with the mean of the RGB
+    weights.
 
     Decisions: maps of odd size are cropped where they meet, so that any size works (the published
-    network takes multiples of 32); a missing depth stays 0 metres.
+    network takes multiples of 32); images are normalised as ImageNet's, not by NYUDv2's own mean; a
+    missing depth stays 0 metres; the side outputs have the loss of the paper at hand, not the
+    publication's sum over five scales.
 
     Args:
         encoder: a ``MultiStreamEncoder`` of three ``ResNetEncoder``, ``rgb``, ``depth`` (of one

@@ -22,11 +22,11 @@ from lwm_loss import MultiTaskOutput
 class DepthAwareCNN(DenseNetwork):
     """DeepLab at an output stride of 8, guided by depth.
 
-    On VGG-16, after the released code: pools of 3x3, the last two of stride 1; depth-aware are the
-    first convolution of each block, ``fc6`` (3x3, dilation 12, 1024) and the average pooling after
-    the last pool; depth follows by 3x3 average pooling of stride 2. The head concatenates ``fc7``
-    with its global mean. ``"rgb-hha"`` is two such networks whose scores are averaged, both guided
-    by the same depth. ``alpha`` is for depth in metres.
+    On VGG-16, after the released code (laughtervv/DepthAwareCNN on GitHub): pools of 3x3, the last two
+    of stride 1; depth-aware are the first convolution of each block, ``fc6`` (3x3, dilation 12, 1024)
+    and the average pooling after the last pool; depth follows by 3x3 average pooling of stride 2. The
+    head concatenates ``fc7`` with its global mean. ``"rgb-hha"`` is two such networks whose scores are
+    averaged, both guided by the same depth. ``alpha`` is for depth in metres.
 
     Decisions: no padded pixel enters the pooled depth; a missing depth stays 0, as published. On a
     ResNet (no such network was released): depth-aware are the first 3x3 convolution of each stage

@@ -22,11 +22,11 @@ LOG_MILLIMETRES_MEAN = 7.844
 class FCN(DenseNetwork):
     """FCN-32s or FCN-16s.
 
-    After the published networks for NYUDv2: VGG-16 with ``fc6`` and ``fc7`` as convolutions, dropout
-    of 0.5 after both, one 1x1 convolution that scores, drawn as zeros. ``"rgb-hha"`` is the late
-    fusion: two whole networks, whose scores are averaged. ``"rgbd"`` is the early fusion: a fourth
-    channel of the first convolution reads ln(millimetres) - 7.844, and begins with the mean of the
-    RGB weights.
+    After the published networks for NYUDv2 (shelhamer/fcn.berkeleyvision.org on GitHub): VGG-16 with
+    ``fc6`` and ``fc7`` as convolutions, dropout of 0.5 after both, one 1x1 convolution that scores,
+    drawn as zeros. ``"rgb-hha"`` is the late fusion: two whole networks, whose scores are averaged.
+    ``"rgbd"`` is the early fusion: a fourth channel of the first convolution reads ln(millimetres) -
+    7.844, and begins with the mean of the RGB weights.
 
     Decisions: ``fc6`` is padded by 3 in place of padding the image by 100, which aligns the scores
     with the image; the fixed bilinear deconvolution is ``F.interpolate``; a missing depth reads as

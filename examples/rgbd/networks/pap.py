@@ -19,11 +19,11 @@ from lwm_loss import MultiTaskOutput
 class PAP(DenseNetwork):
     r"""Pattern-affinitive propagation between segmentation, depth and surface normals.
 
-    No code was released. What follows the publication: a shared encoder; a branch for each task with
-    an initial prediction; for each task the affinity of its features, rows summing to 1; for each
-    task its own learnt convex combination of all affinities; diffusion by it,
-    :math:`h \leftarrow \beta \hat M h + (1 - \beta) h_0`; a reconstruction and a final prediction.
-    From a reader's re-implementation: two bottlenecks a branch, 128 channels for the diffusion.
+    No code was released. What follows the publication: a shared encoder; a branch for each task with an
+    initial prediction; for each task the affinity of its features, rows summing to 1; for each task its
+    own learnt convex combination of all affinities; diffusion by it, :math:`h \leftarrow \beta \hat M h
+    + (1 - \beta) h_0`; a reconstruction and a final prediction. From a reader's re-implementation
+    (Armanfard-Lab/CTAL on GitHub): two bottlenecks a branch, 128 channels for the diffusion.
 
     Decisions: the affinity is a softmax over the dot products of features of unit length (the
     re-implementation normalises over positions, and its rows do not sum to 1); it is computed at
@@ -31,7 +31,9 @@ class PAP(DenseNetwork):
     (at 480 x 640 in float32 92 MB a task at 1/8, 1.47 GB at 1/4); beta is learnt from 0.5; the
     initial predictions of depth and normals serve as features of the reconstruction, and are not
     supervised. The branch of normals is left out by default, as it needs targets:
-    ``examples.rgbd.data.normals`` computes them from depth, and their loss.
+    ``examples.rgbd.data.normals`` computes them from depth. The form of their loss, the mean of
+    1 - cosine, and its weight, 1, are decisions too, and the publication's loss on pairs of pixels is
+    left out: neither is known to us.
 
     Args:
         encoder: any module of the form ``FourScaleEncoder``; the publication has a ResNet-50.

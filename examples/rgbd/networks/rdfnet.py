@@ -30,11 +30,11 @@ RDFNET_DECODER = DecoderShape(pooling_links=2, resize="bicubic")
 class RDFNet(DenseNetwork):
     """Two encoders, a multi-modal fusion block for each of four levels, a RefineNet decoder.
 
-    After the released networks: fusion blocks of dropout 0.5, 1x1 convolution, two residual units and
-    a 3x3 convolution for each modality, then one link of residual pooling; blocks whose input is not
-    reduced; at the end dropout 0.5 and one 1x1 convolution at 1/4. With ``"rgb-hha"`` the second
-    encoder reads HHA. With ``"rgbd"`` it reads the published depth-only variant, 150 / metres - 66.38
-    on three channels (a missing depth reads as its mean, 0).
+    After the released networks (SeongjinPark/RDFNet on GitHub): fusion blocks of dropout 0.5, 1x1
+    convolution, two residual units and a 3x3 convolution for each modality, then one link of residual
+    pooling; blocks whose input is not reduced; at the end dropout 0.5 and one 1x1 convolution at 1/4.
+    With ``"rgb-hha"`` the second encoder reads HHA. With ``"rgbd"`` it reads the published depth-only
+    variant, 150 / metres - 66.38 on three channels (a missing depth reads as its mean, 0).
 
     RDFNet P of the paper's Table I, "remove its depth input": ``forward(image)`` without depth runs
     the RGB half of each fusion block; ``input="rgb"`` builds that half alone. RDFNet PD is fed with

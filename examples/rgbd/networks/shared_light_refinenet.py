@@ -24,10 +24,11 @@ LINKS = 4
 class SharedLightRefineNet(DenseNetwork):
     """Light-weight RefineNet on the six maps of MobileNetV2, with one decoder and two heads.
 
-    After the released network: a 1x1 convolution for each map, the two maps of 1/32 and those of
-    1/16 summed; ReLU6, four links of residual pooling, a 1x1 convolution, bilinear upsampling; the
-    last chain of pooling is depthwise. A head is a depthwise 1x1 convolution, ReLU6 and a 3x3
-    convolution, at 1/4. It has 3,070,057 parameters for 40 classes and depth.
+    After the released network (DrSleep/multi-task-refinenet on GitHub): a 1x1 convolution for each map,
+    the two maps of 1/32 and those of 1/16 summed; ReLU6, four links of residual pooling, a 1x1
+    convolution, bilinear upsampling; the last chain of pooling is depthwise. A head is a depthwise 1x1
+    convolution, ReLU6 and a 3x3 convolution, at 1/4. It has 3,070,057 parameters for 40 classes and
+    depth.
 
     Decisions: log-depth in the place of metres; the initialisation is ``"scaled"`` by default, for
     the released N(0, 0.01) lets the signal of 1x1 kernels fade (``"normal"`` gives it).

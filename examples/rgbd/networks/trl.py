@@ -17,11 +17,12 @@ from lwm_loss import MultiTaskOutput
 class TRL(DenseNetwork):
     r"""Task-recursive learning: at each scale first depth, then segmentation, each from both.
 
-    No code was released. What follows the publication: a ResNet; states of both tasks at 1/16, 1/8,
-    1/4 and 1/2, depth first at each; a task-attentional module between the two; an upsampling block
-    of parallel convolutions and pixel shuffle; residual blocks; every state predicts. From a reader's
-    re-implementation and from memory: the widths (1024 to 128), kernels 1, 3, 5 and 7 of the
-    upsampling block, two bottlenecks a residual block, the two poolings in the attention module.
+    No code was released. What follows the publication: a ResNet; states of both tasks at 1/16, 1/8, 1/4
+    and 1/2, depth first at each; a task-attentional module between the two; an upsampling block of
+    parallel convolutions and pixel shuffle; residual blocks; every state predicts. From a reader's
+    re-implementation (EEEGUI/SPNet on GitHub) and from memory: the widths (1024 to 128), kernels 1, 3,
+    5 and 7 of the upsampling block, two bottlenecks a residual block, the two poolings in the attention
+    module.
 
     Decisions: batch norm everywhere; the balance of the attention module is B f_D + (1 - B) f_S (the
     re-implementation multiplies B (1 - B)); only the finest depth is predicted, since the paper at
