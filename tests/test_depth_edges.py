@@ -94,7 +94,9 @@ def test_loss_is_the_mean_of_what_lies_at_edges():
         logits, target, None, depth
     )
     # Pairs two apart jump at columns 5 to 8; two more on either side are near.
-    torch.testing.assert_close(loss, criterion(logits, target)[:, :, 3:11].sum() * 2 / target.numel())
+    torch.testing.assert_close(
+        loss, criterion(logits, target)[:, :, 3:11].sum() * 2 / target.numel()
+    )
 
 
 def test_edges_of_a_batch_are_those_of_its_images_and_can_be_exported():
