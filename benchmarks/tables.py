@@ -184,7 +184,7 @@ def table_3(setting: Setting) -> list[Table]:
 
 
 def table_4(setting: Setting) -> list[Table]:
-    """Growth with pixels, classes and batch."""
+    """Growth with pixels, classes and batch, and crops that stay in the caches."""
     return [
         _growth(setting, what, shapes) for what, shapes in _growing(setting.device, setting.quick)
     ]
@@ -196,6 +196,7 @@ def _growing(device: str, quick: bool) -> list[tuple[str, list[Shape]]]:
             ("pixels", [Shape(1, 6, 24, 32), Shape(1, 6, 48, 64)]),
             ("classes", [Shape(1, classes, 24, 32) for classes in (13, 40)]),
             ("batch", [Shape(images, 6, 24, 32) for images in (1, 2)]),
+            ("classes of small crops", [Shape(2, classes, 24, 24) for classes in (2, 19)]),
         ]
     images = 8 if device == "cuda" else 2
     sizes = ((120, 160), (240, 320), (480, 640), (1080, 1920))
@@ -203,6 +204,7 @@ def _growing(device: str, quick: bool) -> list[tuple[str, list[Shape]]]:
         ("pixels", [Shape(1, 40, *size) for size in sizes]),
         ("classes", [Shape(images, classes, 480, 640) for classes in (13, 40, 150)]),
         ("batch", [Shape(count, 40, 480, 640) for count in (1, 2, 4, 8)]),
+        ("classes of small crops", [Shape(4, classes, 256, 256) for classes in (2, 19)]),
     ]
 
 

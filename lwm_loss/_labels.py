@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ._bits import array_of
 from ._checks import can_read, fail, require_same_device, require_tensor, shape_of
 from ._pixels import labelled_pixels
 
@@ -209,21 +211,40 @@ def _check_values(labels: Labels, task: str, num_classes: int | None, ignore_ind
                 "are these scores in place of labels?",
             )
     else:
-        _check_classes(labels, num_classes, ignore_index)
+        check_classes(labels.label, labels.labelled, num_classes, ignore_index)
 
 
-def _check_classes(labels: Labels, num_classes: int | None, ignore_index: int) -> None:
-    """Refuse labels outside of [0, num_classes) other than ``ignore_index``. Reads the tensor."""
-    low, high = (
-        int(bound) for bound in torch.aminmax(torch.where(labels.labelled, labels.label, 0))
-    )
-    if low >= 0 and (num_classes is None or high < num_classes):
+def check_classes(
+    label: Tensor,
+    labelled: Tensor,
+    num_classes: int | None,
+    ignore_index: int,
+    counted_by: str = "",
+) -> None:
+    """Refuse labels outside of [0, num_classes) other than ``ignore_index``. Reads the tensor.
+
+    Args:
+        label: int64, any shape with an element.
+        labelled: bool, the labels that count.
+        num_classes: the number of classes, or None for any.
+        ignore_index: the label that does not count.
+        counted_by: what a message says of the number of classes.
+    """
+    bound = 1 << 63 if num_classes is None else num_classes
+    values = array_of(label)
+    if values is not None:
+        # Of unsigned integers the negative ones are the highest.
+        outside = torch.from_numpy(values.view(np.uint64) >= bound)
+        if not (outside & labelled).any():
+            return
+    low, high = (int(bound) for bound in torch.aminmax(torch.where(labelled, label, 0)))
+    if low >= 0 and high < bound:
         return
     wrong = low if low < 0 else high
     top = "" if num_classes is None else f"{num_classes - 1}"
     likely = wrong in (-100, -1, 255) or (num_classes is not None and wrong > num_classes)
     raise fail(
-        f"`target` to hold labels in [0, {top}] or ignore_index={ignore_index}",
+        f"`target` to hold labels in [0, {top}] or ignore_index={ignore_index}{counted_by}",
         str(wrong),
         f"did you mean ignore_index={wrong}?" if likely else "do the labels start at 1?",
     )

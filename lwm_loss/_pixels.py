@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from ._bits import array_of
 
 
 def labelled_pixels(target: Tensor, ignore_index: int) -> Tensor:
     """V_y: the pixels that carry a label. ``target`` must be int64 (uint8 would wrap -100)."""
-    return target != ignore_index
+    labels = array_of(target)
+    return target != ignore_index if labels is None else torch.from_numpy(labels != ignore_index)
 
 
 def depth_pixels(target_depth: Tensor) -> Tensor:
     """V_d: the pixels whose true depth is known, that is finite and positive."""
-    return (target_depth > 0) & (target_depth < torch.inf)
+    depth = array_of(target_depth)
+    if depth is None:
+        return (target_depth > 0) & (target_depth < torch.inf)
+    return torch.from_numpy((depth > 0) & (depth < np.inf))
 
 
 def over_peak(values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ._batch import Batch, BatchRules, at_size
+from ._bits import keep
 from ._checks import (
     fail,
     require_bool,
@@ -181,4 +182,4 @@ class PixelWeightedLoss(nn.Module):
                 f"`weighting` to return weights of shape {shape_of(labels.labelled)}",
                 f"shape {shape_of(weight)} from {name_of(self.weighting)}",
             )
-        return torch.where(labels.labelled, weight, 0)
+        return keep(weight, labels.labelled)

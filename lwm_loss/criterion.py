@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ._bits import keep
 from ._checks import fail, require_finite, require_ignore_index, require_object, shape_of
 from ._labels import Labels
 
@@ -144,7 +145,7 @@ def pixel_loss(
         value = criterion(logits, labels.given if knows_ignored else labels.indexable)
     loss = _one_per_pixel(criterion, value, logits, labels, entries)
     # Replaced, not multiplied by 0: a criterion may well be NaN where there is nothing to learn.
-    return torch.where(labels.labelled, loss, 0)
+    return keep(loss, labels.labelled)
 
 
 def _one_per_pixel(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from ._bits import keep
 from ._checks import (
     can_read,
     fail,
@@ -274,7 +275,7 @@ class SelfPacedCurriculum(nn.Module):
         pace = pace.reshape(-1, *[1] * (weight_map.ndim - 1))
         # Written as "drop what is not below", so that a NaN stays visible in the loss.
         too_hard = (weight_map >= pace) & (self.epoch < self.epochs)
-        return torch.where(too_hard, 0, weight_map)
+        return keep(weight_map, ~too_hard)
 
     if TYPE_CHECKING:
 

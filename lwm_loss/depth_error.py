@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ._batch import Batch, check_depths, check_positive
+from ._bits import keep
 from ._checks import (
     can_read,
     check_depth_range,
@@ -92,14 +93,16 @@ def rescale_depth(
 def log_depth_gap(input: Tensor, target_depth: Tensor, known: Tensor, log_input: bool) -> Tensor:
     """Compute log D - log D* on V_d (``known``), 0 elsewhere; differentiable in ``input``.
 
-    Unknown depth is replaced before its log is taken as well as after: `where` alone would let
-    the NaN of the branch not taken into the gradient.
+    Unknown depth that wants a gradient is replaced before its log is taken as well as after: the
+    latter alone would let the NaN of a log into the gradient.
     """
     dtype = map_dtype(input)
     target_depth = target_depth.to(torch.promote_types(dtype, target_depth.dtype))
-    log_target = torch.where(known, target_depth, 1).log().to(dtype)
+    if target_depth.requires_grad:
+        target_depth = torch.where(known, target_depth, 1)
+    log_target = target_depth.log().to(dtype)
     log_depth = input.to(dtype) if log_input else torch.where(known, input, 1).to(dtype).log()
-    return torch.where(known, log_depth - log_target, 0)
+    return keep(log_depth - log_target, known)
 
 
 def depth_loss(

@@ -21,7 +21,7 @@ from ._checks import (
     require_tensor,
     shape_of,
 )
-from ._labels import TASKS, Labels, Task
+from ._labels import TASKS, Labels, Task, check_classes
 from ._pixels import count_pixels, depth_pixels
 
 __all__ = ["Normalizers", "global_normalizers"]
@@ -192,16 +192,9 @@ def _label_sum(
         labelled = labelled.any(1)
     if task != "multiclass" or class_weight is None:
         return labelled.sum()
-    label = wide.masked_fill(~labelled, 0)
-    if (
-        can_read(label)
-        and label.numel()
-        and not 0 <= int(label.amin()) <= int(label.amax()) < len(class_weight)
-    ):
-        raise fail(
-            f"`target` to hold labels in [0, {len(class_weight) - 1}] or ignore_index={ignore_index}, "
-            "one for each class weight",
-            f"labels from {int(label.amin())} to {int(label.amax())}",
+    if can_read(wide) and wide.numel():
+        check_classes(
+            wide, labelled, len(class_weight), ignore_index, ", one for each class weight"
         )
-    each = class_weight.to(target.device, dtype)[label]
+    each = class_weight.to(target.device, dtype)[wide.masked_fill(~labelled, 0)]
     return torch.where(labelled, each, 0).sum()

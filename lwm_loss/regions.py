@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ._batch import check_depths
+from ._bits import keep
 from ._checks import PIXEL, Cells, check_cells, check_depth_range, fail, require_finite
 from ._pixels import depth_pixels, over_peak
 from .pixel_error import PixelError
@@ -64,12 +65,11 @@ class Regions:
             )
         # (row * w + column) * bins + bin
         dtype = torch.int32 if SLOTS * self.number(shape) < 1 << 31 else torch.int64
-        ids = self.bins(target_depth).to(dtype)
-        stride = self.num_bins
+        first, stride = torch.zeros((), dtype=dtype, device=device), self.num_bins
         for axis, cells in zip(range(len(shape) - 1, 0, -1), reversed(self.cells)):
-            ids += (self._along(shape, axis, cells, device) * stride).to(dtype)
+            first = first + (self._along(shape, axis, cells, device) * stride).to(dtype)
             stride *= cells
-        return ids
+        return self.bins(target_depth).to(dtype).add_(first)
 
     @staticmethod
     def _along(shape: torch.Size, axis: int, cells: int, device: torch.device) -> Tensor:
@@ -114,14 +114,18 @@ class RegionSlots(NamedTuple):
     def error_rate(self, wrong: Tensor, dtype: torch.dtype) -> Tensor:
         """Compute Eq. 3 for every region at once: scatter-add of ones, one division, gather.
 
-        Counts are exact integers, and integer sums are the same in any order. Pixels that do not
+        Counts are exact integers, whose sums are the same in any order. Pixels that do not
         count have slots of their own with the rate 0, so that nothing is indexed by a mask.
         """
         if self.slots is None:
             return (wrong & self.counted).to(dtype)
         slot = (self.slots + wrong).long().flatten(1)
-        one = slot.new_ones(()).expand_as(slot)
-        table = slot.new_zeros(slot.shape[0], SLOTS * self.number).scatter_add(1, slot, one)
+        # A CPU adds up floats at once, which are exact up to 2**24 pixels an image.
+        exact = slot.device.type == "cpu" and slot.shape[1] < 1 << 24
+        counts = torch.float32 if exact else torch.int64
+        one = slot.new_ones((), dtype=counts).expand_as(slot)
+        table = slot.new_zeros(slot.shape[0], SLOTS * self.number, dtype=counts)
+        table = table.scatter_add(1, slot, one)
         right, wrongs = table.reshape(-1, self.number, *KINDS)[:, :, 1].unbind(-1)
         rate = wrongs.to(dtype) / (right + wrongs).clamp(min=1).to(dtype)
         none = torch.zeros_like(rate)
@@ -136,7 +140,7 @@ class RegionSlots(NamedTuple):
         """
         # An image of 2**28 pixels still fits into 63 bits, and a pixel is rounded by 1.5e-11.
         unit = 1 << (24 if error.device.type == "mps" else 35)
-        error = torch.where(self.counted, error, 0).nan_to_num(1.0)
+        error = keep(error, self.counted).nan_to_num(1.0)
         if self.slots is None:
             return error.to(dtype)
         exact = torch.float32 if error.device.type == "mps" else torch.float64
@@ -150,7 +154,7 @@ class RegionSlots(NamedTuple):
     def relative_error(self, loss: Tensor, dtype: torch.dtype) -> Tensor:
         """Compute each region's mean of a loss over the largest such mean of its image."""
         largest = torch.finfo(loss.dtype).max
-        loss = torch.where(self.counted, loss, 0).nan_to_num(largest, largest)
+        loss = keep(loss, self.counted).nan_to_num(largest, largest)
         mean = self.mean_error(over_peak(loss), dtype)
         return over_peak(mean)
 

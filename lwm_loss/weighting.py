@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ._batch import Batch, BatchRules
+from ._bits import keep
 from ._checks import Cells, require_bool, require_choice, require_ignore_index, require_object
 from ._labels import TASKS, Labels, Task
 from ._pixels import map_dtype
@@ -264,7 +265,7 @@ class LossWeightModule(nn.Module):
         dse = shared.slots.average(wrong, self.error, dtype)
         dpe = torch.zeros_like(dse) if shared.dpe is None else shared.dpe.to(dtype)
         fused = FUSIONS[self.fusion](dpe, dse)
-        return WeightMaps(dpe, dse, torch.where(shared.labels.labelled, fused, 0))
+        return WeightMaps(dpe, dse, keep(fused, shared.labels.labelled))
 
     if TYPE_CHECKING:
 

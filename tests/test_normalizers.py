@@ -181,7 +181,7 @@ def test_ohem_over_kept_pixels_refuses_a_normalizer() -> None:
     [
         ({"class_weight": "balanced"}, "`class_weight` to be a torch.Tensor, but got str"),
         ({"class_weight": torch.ones(3, 1)}, "`class_weight` of shape (C,)"),
-        ({"class_weight": torch.ones(2)}, "labels from 0 to 2"),
+        ({"class_weight": torch.ones(2)}, "one for each class weight, but got 2"),
         ({"ignore_index": "void"}, "`ignore_index` to be an int"),
         ({"target_depth": torch.ones(1, 2, 2).long()}, "`target_depth` to be floating point"),
         (

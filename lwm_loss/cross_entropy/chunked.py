@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .._pixels import labelled_pixels, map_dtype
+from .._bits import as_bool, narrow_labels, zero_where_ignored
+from .._pixels import map_dtype
 from . import two_classes
-from .bits import zero_where_ignored
 from .interpolation import UpsampledGradient, UpsampledImage, Upsampling, is_finite
 from .pages import prefer_large_pages
 from .settings import Settings
@@ -24,73 +24,103 @@ from .settings import Settings
 # stay in cache; smaller blocks take more steps, each with a fixed cost.
 BLOCK_ELEMENTS = 1 << 18
 
+# In place of a score that is left out of a sum of exponentials of at least 1. It adds 2e-35; that of
+# a lower one is no normal float32, and such take MKL's `exp` ten times as long.
+NONE = -80.0
+
 
 def forward(logits: Tensor, target: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     r"""Loss and Delta of every pixel (B, \*S), and what backward needs of it, (2, B, \*S).
 
     The latter is the highest score of the pixel and its probability. One log-sum-exp would not
     do: where all scores have a large offset in common, its rounding is as large. Loss, Delta and
-    the probability are 0 at ignored pixels.
+    the probability are 0 at ignored pixels. Of two classes it is the derivative of the loss by the
+    second score, (1, B, \*S).
     """
-    if (of_two := two_classes.forward(logits, target, settings)) is not None:
-        return of_two
-    dtype, smoothing = map_dtype(logits), settings.label_smoothing
-    label, labelled = labels(target, settings.ignore_index)
-    weight = None if settings.weight is None else settings.weight.to(dtype)
-    # What every pixel needs of its scores, gathered block by block; the arithmetic on these maps
-    # is done once for all of them.
-    top = torch.empty(2, *target.shape, dtype=dtype)
-    peak, other = top
-    true = torch.empty(target.shape, dtype=dtype)
-    uniform = torch.empty_like(true) if smoothing > 0 else None
-    near, scratch = Scratch(), Scratch()
-    order = torch.arange(target[0].numel())
-    for image, rows, block in blocks(logits, target):
-        block = near.hold(block, dtype)
-        torch.amax(block, 0, out=peak[image, rows])
-        log_probability = torch.log_softmax(block, 0, out=scratch.like(block, dtype))
-        index = label[image, rows].flatten()
-        place = torch.add(order[: len(index)], index, alpha=len(index))
-        flat = log_probability.view(-1)
-        torch.index_select(flat, 0, place, out=true[image, rows].view(-1))
-        if uniform is not None:
-            uniform[image, rows] = (
-                log_probability.sum(0)
-                if weight is None
-                else torch.tensordot(weight, log_probability, 1)
-            )
-        flat.index_fill_(0, place, -torch.inf)
-        best_other = torch.amax(log_probability, 0, out=other[image, rows])
-        # A tie is rare with scores of 32 bits, and only then the order of the classes matters.
-        gap = best_other - true[image, rows]
-        if gap.count_nonzero() < gap.numel():
-            at_peak = torch.eq(block, peak[image, rows], out=log_probability)
-            best_other.masked_fill_(first_class(at_peak) == label[image, rows], -torch.inf)
-    # Log-softmax keeps the order of the scores.
-    wrong = torch.lt(other, true).logical_not_()
-    if not is_finite(true):
-        _compare_again(wrong, true, logits, label)
-    # The probability of the highest score.
-    zero_where_ignored(torch.maximum(other, true, out=other).exp_(), labelled)
-    loss = true.neg_()
-    if weight is not None:
-        loss.mul_(weight[label])
-    if uniform is not None:
-        # Not `lerp_`: between two infinities that would be NaN.
-        loss.mul_(1 - smoothing).add_(uniform, alpha=-smoothing / logits.shape[1])
-    return zero_where_ignored(loss, labelled), wrong.logical_and_(labelled), top
+    if not two_classes.fits(logits, target, settings):
+        return _forward(logits, target, settings)
+    of_two = two_classes.forward(logits, target, settings)
+    if of_two is None:
+        loss, wrong, top = _forward(logits, target, settings)
+        wide = logits.to(loss.dtype)
+        derivatives = _backward(torch.ones_like(loss), wide, target, top, settings)
+        of_two = loss, wrong, derivatives[None, :, 1].contiguous()
+    return of_two
 
 
 def backward(
     grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, settings: Settings
 ) -> Tensor:
-    """Gradient of the logits from that of the loss: g (softmax - one-hot), one block at a time."""
-    if (of_two := two_classes.backward(grad, logits, target, settings)) is not None:
-        return of_two
+    """Gradient of the logits from that of the loss."""
+    if two_classes.fits(logits, target, settings):
+        return two_classes.backward(grad, logits, target, top, settings)
+    return _backward(grad, logits, target, top, settings)
+
+
+def _forward(logits: Tensor, target: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    """Gather what every pixel needs of its scores block by block; the rest is done on whole maps."""
     dtype, smoothing = map_dtype(logits), settings.label_smoothing
-    label, labelled = labels(target, settings.ignore_index)
+    narrow, labelled = narrow_labels(target, settings.ignore_index, dtype)
+    mask = labelled.neg()
+    label = narrow.bitwise_and(mask).long()
+    weight = None if settings.weight is None else settings.weight.to(dtype)
+    top = torch.empty(2, *target.shape, dtype=dtype)
+    peak, total = top
+    true = torch.empty(target.shape, dtype=dtype)
+    other = torch.empty_like(true)
+    uniform = torch.empty_like(true) if smoothing > 0 else None
+    near, scratch = Scratch(), Scratch()
+    order = torch.arange(target[0].numel())
+    for image, rows, block in blocks(logits, target):
+        block = near.hold(block, dtype)
+        # Scores are taken relative to the highest of the pixel. One that is lower stays below 0.
+        highest = torch.amax(block, 0, out=peak[image, rows])
+        relative = torch.sub(block, highest, out=scratch.like(block, dtype))
+        own_label = label[image, rows].flatten()
+        place = torch.add(order[: len(own_label)], own_label, alpha=len(own_label))
+        flat = relative.view(-1)
+        own = true[image, rows]
+        torch.index_select(flat, 0, place, out=own.view(-1))
+        if uniform is not None:
+            uniform[image, rows] = (
+                relative.sum(0) if weight is None else torch.tensordot(weight, relative, 1)
+            )
+        flat.index_fill_(0, place, NONE)
+        best_other = torch.amax(relative, 0, out=other[image, rows])
+        torch.sum(relative.exp_(), 0, out=total[image, rows])
+        # A tie for the highest score is rare, and only then the order of the classes matters.
+        if float((best_other + own).amax()) == 0:
+            at_peak = torch.eq(block, highest, out=relative)
+            best_other.masked_fill_(first_class(at_peak) == label[image, rows], -torch.inf)
+    wrong = as_bool(torch.ge(other, true, out=other).to(labelled.dtype).bitwise_and_(labelled))
+    if not is_finite(true):
+        _compare_again(wrong, true, logits, label)
+        wrong.logical_and_(as_bool(labelled))
+    log_total = torch.log(total.add_(torch.exp(true, out=other)), out=other)
+    # The probability of the highest score.
+    zero_where_ignored(total.reciprocal_(), mask)
+    loss = torch.sub(log_total, true, out=true)
+    if weight is not None:
+        loss.mul_(weight[label])
+    if uniform is not None:
+        classes = logits.shape[1] if weight is None else weight.sum()
+        # Not `lerp_`: between two infinities that would be NaN.
+        loss.mul_(1 - smoothing)
+        loss.sub_(uniform.sub_(log_total.mul_(classes)).mul_(smoothing / logits.shape[1]))
+    return zero_where_ignored(loss, mask), wrong, top
+
+
+def _backward(
+    grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, settings: Settings
+) -> Tensor:
+    """Compute g (softmax - one-hot), one block at a time."""
+    dtype, smoothing = map_dtype(logits), settings.label_smoothing
+    narrow, labelled = narrow_labels(target, settings.ignore_index, dtype)
+    mask = labelled.neg()
+    label = narrow.bitwise_and_(mask) if narrow is not target else narrow.bitwise_and(mask)
+    label = label.long()
     grad = grad.to(dtype, copy=True, memory_format=torch.contiguous_format)
-    scale = zero_where_ignored(grad, labelled)
+    scale = zero_where_ignored(grad, mask)
     # The gradient of a score: total_scale * softmax, less true_scale at the label, less what
     # label smoothing takes from every class.
     true_scale = total_scale = scale
@@ -108,28 +138,21 @@ def backward(
     class_scale = class_scale.reshape(-1, *[1] * (target.ndim - 1))
     peak, probability = top
     peak_scale = total_scale * probability
-    lift = true_scale.neg()
+    minus_true_scale = true_scale.neg()
     # Scores at ignored pixels may be anything, and 0 * NaN is NaN.
-    ignored = None if is_finite(top) else labelled.logical_not()
-    sink = GradientSink(logits, target, (peak_scale, lift, scale))
+    ignored = None if is_finite(top) else as_bool(labelled).logical_not()
+    result = GradientBlocks(logits, target, (peak_scale, minus_true_scale, scale))
     for image, rows, block in blocks(logits, target):
-        part = sink.buffer(image, rows, block)
+        part = result.buffer(image, rows, block)
         torch.sub(block, peak[image, rows], out=part)
         part.exp_().mul_(peak_scale[image, rows])
         if smoothing > 0:
             part.addcmul_(class_scale, scale[image, rows], value=-1)
-        part.scatter_add_(0, label[image, rows][None], lift[image, rows][None])
+        part.scatter_add_(0, label[image, rows][None], minus_true_scale[image, rows][None])
         if ignored is not None:
             part.masked_fill_(ignored[image, rows], 0)
-        sink.add(image, rows, part)
-    return sink.result
-
-
-def labels(target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
-    """Labels that may be used as an index (0 where ignored), and which of them are real."""
-    target = target.contiguous()
-    labelled = labelled_pixels(target, ignore_index)
-    return labelled.long().neg_().bitwise_and_(target), labelled
+        result.add(image, rows, part)
+    return result.whole
 
 
 def first_class(chosen: Tensor) -> Tensor:
@@ -159,8 +182,8 @@ class Scratch:
         return self.buffer
 
     def hold(self, block: Tensor, dtype: torch.dtype) -> Tensor:
-        """The block itself if it is contiguous and of that dtype, else a copy that is."""
-        if block.is_contiguous() and block.dtype == dtype:
+        """The block itself if its rows are contiguous and of that dtype, else a copy that is."""
+        if block.stride(-1) == 1 and block.dtype == dtype:
             return block
         return self.like(block, dtype).copy_(block)
 
@@ -175,7 +198,8 @@ def blocks(logits: Tensor, target: Tensor) -> Iterator[tuple[int, slice, Tensor]
     """(image, rows, scores of these rows at the size of the target) of all images in turn."""
     height = target.shape[1]
     elements_a_row = max(1, logits.shape[1] * target[0, 0].numel())
-    step = max(1, BLOCK_ELEMENTS * torch.get_num_threads() // elements_a_row)
+    most = max(1, BLOCK_ELEMENTS * torch.get_num_threads() // elements_a_row)
+    step = -(-height // max(1, round(height / most)))  # blocks of nearly the same height
     upsampling = upsampling_of(logits, target)
     for image, scores in enumerate(logits):
         if upsampling is not None:
@@ -185,15 +209,15 @@ def blocks(logits: Tensor, target: Tensor) -> Iterator[tuple[int, slice, Tensor]
             yield image, rows, scores[:, rows] if upsampling is None else upsampled.rows(rows)
 
 
-class GradientSink:
-    """Where the gradient of a block goes: into its rows, or through the interpolation.
+class GradientBlocks:
+    """The gradient, block by block: each goes into its rows, or through the interpolation.
 
     ``scales`` are the maps that the gradient is computed from.
     """
 
     def __init__(self, logits: Tensor, target: Tensor, scales: tuple[Tensor, ...]) -> None:
         self.logits, self.scales = logits, scales
-        self.result = prefer_large_pages(torch.empty_like(logits))
+        self.whole = prefer_large_pages(torch.empty_like(logits))
         self.dtype = map_dtype(logits)
         self.height = target.shape[1]
         self.scratch = Scratch()
@@ -202,12 +226,12 @@ class GradientSink:
     @property
     def in_place(self) -> bool:
         """Whether dtype and size allow to compute where the result lies."""
-        return self.upsampling is None and self.result.dtype == self.dtype
+        return self.upsampling is None and self.whole.dtype == self.dtype
 
     def buffer(self, image: int, rows: slice, block: Tensor) -> Tensor:
         """Where to compute."""
         if self.in_place:
-            return self.result[image, :, rows]
+            return self.whole[image, :, rows]
         return self.scratch.like(block, self.dtype)
 
     def add(self, image: int, rows: slice, part: Tensor) -> None:
@@ -217,9 +241,9 @@ class GradientSink:
                 self.gradient = self._open(self.upsampling, image)
             self.gradient.add(rows, part)
             if rows.stop == self.height:
-                self.result[image] = self.gradient.result()
+                self.whole[image] = self.gradient.result()
         elif not self.in_place:
-            self.result[image, :, rows] = part
+            self.whole[image, :, rows] = part
 
     def _open(self, upsampling: Upsampling, image: int) -> UpsampledGradient:
         scores = self.logits[image].to(self.dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._pixels import map_dtype
-from . import chunked
+from . import chunked, two_classes
 from .reference import pixel_cross_entropy as reference
 from .settings import Settings
 
@@ -63,7 +63,8 @@ def _(grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, *settings: Any)
 def _(logits: Tensor, target: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
     loss = target.new_empty(target.shape, dtype=map_dtype(logits))
     wrong = target.new_empty(target.shape, dtype=torch.bool)
-    return loss, wrong, loss.new_empty(2, *loss.shape)
+    of_two = loss.device.type == "cpu" and two_classes.fits(logits, target, Settings(*settings))
+    return loss, wrong, loss.new_empty(1 if of_two else 2, *loss.shape)
 
 
 @fused_backward.register_fake

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .._pixels import labelled_pixels, map_dtype
-from .bits import zero_where_ignored
+from .._bits import as_bool, narrow_labels, zero_where_ignored
+from .._pixels import map_dtype
 from .interpolation import is_finite
 from .settings import Settings
 
@@ -26,56 +26,53 @@ def fits(logits: Tensor, target: Tensor, settings: Settings) -> bool:
     return logits.shape[1] == 2 and same_size and settings.label_smoothing == 0
 
 
-def ahead_of_label(
-    logits: Tensor, target: Tensor, settings: Settings
-) -> tuple[Tensor, Tensor, Tensor] | None:
-    """z, which labels are 1, and the sign of z in the score of class 1; None if it is another's work.
-
-    The general form does what this one does not fit, and scores whose z is not finite.
-    """
-    if not fits(logits, target, settings):
-        return None
-    dtype = map_dtype(logits)
-    ahead = logits[:, 1].to(dtype) - logits[:, 0].to(dtype)
-    if not is_finite(ahead):
-        return None
-    second = target == 1
-    sign = second.to(dtype).mul_(-2).add_(1)
-    return ahead.mul_(sign), second, sign
-
-
 def forward(
     logits: Tensor, target: Tensor, settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Loss, Delta, and zeros in the place of what the general form keeps; or None."""
-    found = ahead_of_label(logits, target, settings)
-    if found is None:
+    r"""Loss, Delta, and the derivative of the loss by the second score, (1, B, \*S).
+
+    That by the first is its negative.
+
+    None if the scores, or their differences, are not finite: those are left to the general form.
+    """
+    dtype = map_dtype(logits)
+    ahead = torch.empty(target.shape, dtype=dtype)
+    torch.sub(logits[:, 1].to(dtype), logits[:, 0].to(dtype), out=ahead)
+    if not is_finite(ahead):
         return None
-    ahead, second, _ = found
-    labelled = labelled_pixels(target, settings.ignore_index)
-    wrong = ahead > 0
-    if ahead.count_nonzero() < ahead.numel():
-        wrong |= (ahead == 0) & second  # of two equal scores the first class is predicted
-    loss = F.softplus(ahead, threshold=LINEAR[ahead.dtype])
+    label, labelled = narrow_labels(target, settings.ignore_index, dtype)
+    # Of two equal scores the first class is predicted.
+    predicted = torch.gt(ahead, 0, out=torch.empty_like(ahead)).to(label.dtype)
+    wrong = as_bool(predicted.bitwise_xor_(label).bitwise_and_(labelled))
+    mask = labelled.neg_()
+    # The sign of z in the score of class 1, as a bit: that of label 1 alone is set.
+    sign = torch.bitwise_left_shift(label, 8 * label.itemsize - 1, out=predicted)
+    ahead.view(sign.dtype).bitwise_xor_(sign)
+    derivative = torch.sigmoid(ahead)
+    derivative.view(sign.dtype).bitwise_xor_(sign)
+    loss = F.softplus(ahead, threshold=LINEAR[dtype])
     if settings.weight is not None:
-        loss.mul_(settings.weight.to(loss.dtype)[second.long()])
-    unused = loss.new_zeros(2, *loss.shape)
-    return zero_where_ignored(loss, labelled), wrong.logical_and_(labelled), unused
+        index = label.bitwise_and(mask).flatten()
+        weight = settings.weight.to(dtype).index_select(0, index).view_as(loss)
+        loss.mul_(weight)
+        derivative.mul_(weight)
+    zero_where_ignored(derivative, mask)
+    return zero_where_ignored(loss, mask), wrong, derivative.unsqueeze(0)
 
 
-def backward(grad: Tensor, logits: Tensor, target: Tensor, settings: Settings) -> Tensor | None:
-    """Gradient of the logits from that of the loss; or None."""
-    found = ahead_of_label(logits, target, settings)
-    if found is None:
-        return None
-    ahead, second, sign = found
-    labelled = labelled_pixels(target, settings.ignore_index)
-    scale = grad.to(ahead.dtype, copy=True, memory_format=torch.contiguous_format)
-    zero_where_ignored(scale, labelled).mul_(sign).mul_(ahead.sigmoid_())
-    if settings.weight is not None:
-        scale.mul_(settings.weight.to(scale.dtype)[second.long()])
+def backward(
+    grad: Tensor, logits: Tensor, target: Tensor, derivative: Tensor, settings: Settings
+) -> Tensor:
+    """Gradient of the logits from that of the loss."""
+    dtype = derivative.dtype
+    grad = grad.to(dtype)
+    if not is_finite(grad):
+        # At ignored pixels the derivative is 0, and 0 * NaN is NaN.
+        _, labelled = narrow_labels(target, settings.ignore_index, dtype)
+        grad = zero_where_ignored(
+            grad.clone(memory_format=torch.contiguous_format), labelled.neg_()
+        )
     result = torch.empty_like(logits)
-    result[:, 1] = scale
-    torch.neg(scale, out=scale)
-    result[:, 0] = scale
+    torch.mul(grad, derivative[0], out=result[:, 1])
+    torch.neg(result[:, 1], out=result[:, 0])
     return result

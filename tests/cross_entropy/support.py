@@ -181,7 +181,7 @@ def check(engine: ModuleType, case: Case, device: str = "cpu") -> None:
 
     assert loss.dtype == top.dtype == wide
     assert wrong.dtype == torch.bool
-    assert loss.shape == wrong.shape == top[0].shape == top[1].shape == problem.target.shape
+    assert loss.shape == wrong.shape == top.shape[1:] == problem.target.shape
     assert case.odd is not None or bool(top.isfinite().all())
     assert_accurate(loss, truth.loss, wide, arithmetic)
     assert torch.equal(wrong, truth.wrong)
