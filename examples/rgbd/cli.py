@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -37,21 +38,30 @@ def parse(
             )
     except SystemExit as stop:
         if stop.code:
-            print(f"error: {_unboxed(said.getvalue())} See {prog} --help.", file=sys.stderr)
+            print(f"error: {_sentence(said.getvalue(), args)} See {prog} --help.", file=sys.stderr)
         raise
 
 
-def _unboxed(text: str) -> str:
-    """The message out of the frame that tyro draws around it and around further help."""
-    message: list[str] = []
+def _sentence(text: str, args: Sequence[str]) -> str:
+    """What tyro says of a line that it cannot read, in one sentence and without its frame."""
+    parts: list[list[str]] = [[]]  # what stands between its rules; the title comes first
     for line in text.splitlines():
         content = line.strip("│ ")
-        if message and content.startswith("──"):
-            break
-        if line.startswith("│"):
-            message.append(content)
-    sentence = " ".join(message) or " ".join(text.split())
-    return sentence if sentence.endswith(".") else f"{sentence}."
+        if line.startswith("╭") or not content.strip("─-╰╯"):
+            parts.append([])
+        elif content:
+            parts[-1].append(content)
+    said = [part for part in parts if part]
+    framed = "╭" in text  # where the encoding allows; otherwise the title is a part of its own
+    message = " ".join((said if framed or len(said) < 2 else said[1:])[0]) if said else text
+    message = message.rstrip(".")
+    for part in said:
+        if part[0].startswith("Perhaps you meant") and len(part) > 1:
+            message += f": did you mean {part[1].split()[0]}"
+            return f"{message}?"
+    if message.startswith("Unrecognized") and sum(Path(arg).is_file() for arg in args) > 1:
+        return f"{message}: is a pattern not quoted, so that the shell put names in its place?"
+    return f"{message}."
 
 
 def guarded(command: Callable[[], None]) -> None:

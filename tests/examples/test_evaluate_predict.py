@@ -80,6 +80,7 @@ def test_checkpoints_that_cannot_be_evaluated_are_named(
     assert "nowhere" in refusal(capsys, evaluate, ["nowhere"])
     assert "--crop" in refusal(capsys, evaluate, [str(run), "--crop"])
     assert "--scales" in refusal(capsys, evaluate, [str(run), "--scales", "0"])
+    assert "is a folder" in refusal(capsys, evaluate, [str(run), "--output", "."])
     wrong = refusal(capsys, evaluate_sun, [str(run), "--device", "cpu"])
     assert "SUN RGB-D" in wrong
 

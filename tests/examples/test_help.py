@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
-from examples.rgbd import networks
+import pytest
+
+from examples.rgbd import launch, networks
 from examples.rgbd.networks import FAMILIES, NETWORKS, names
 from examples.rgbd.options import backbones
 
@@ -85,3 +88,29 @@ def test_no_module_of_the_networks_has_the_name_of_what_they_export() -> None:
     """Once it is imported, the module would stand in the place of the function of that name."""
     modules = {module.name for module in pkgutil.iter_modules(networks.__path__)}
     assert not modules & set(names.__all__)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("x --image a", "Unrecognized options: --image, a: did you mean --images?"),
+        ("x --seed a", "Error parsing --seed: invalid literal for int() with base 10: 'a'."),
+        ("x --preset a", "invalid choice 'a' for argument '--preset'."),
+        ("x --images {0} {0}", "is a pattern not quoted, so that the shell put names"),
+    ],
+)
+def test_a_line_that_cannot_be_read_ends_in_one_sentence(
+    line: str, message: str, encoding: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Whether or not the terminal can show the frame that is drawn around it."""
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    with pytest.raises(SystemExit) as stop:
+        launch.init(line.format(__file__).split())
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith("error: ")
+    assert said.endswith(" See python -m examples.rgbd.init --help.\n")
+    assert "--- " not in said

@@ -175,6 +175,11 @@ def test_a_device_that_is_not_there_is_named(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(OptionError, match=f"Expected --device .*{name}"):
         pick_device(name)
+    with pytest.raises(SystemExit):
+        train_nyudv2([*TINY, "--device", name, "--output", "run"])
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.count("Expected") == 1
+    assert name in message
     assert str(pick_device("cuda:0")) == "cuda:0"
 
 

@@ -101,6 +101,11 @@ class EvaluateOptions:
             )
         if self.depth_from is not None and self.without_depth:
             raise OptionError("Expected one of --depth-from and --without-depth, but got both.")
+        if self.output is not None and self.output.is_dir():
+            raise OptionError(
+                f"Expected --output with a file such as {self.output / 'figures.json'}, but "
+                f"{self.output} is a folder."
+            )
         if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
             raise OptionError(f"Expected --scales from 0.1 to 10, but got {self.scales}.")
 

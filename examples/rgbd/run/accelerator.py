@@ -86,6 +86,8 @@ def make_accelerator(config: TrainConfig, folder: RunFolder) -> Accelerator:
             log_with="tensorboard" if config.run.tensorboard else None,
             project_dir=str(folder.path),
         )
+    except OptionError:  # a sentence already
+        raise
     except (ValueError, ImportError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise OptionError(

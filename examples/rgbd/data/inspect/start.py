@@ -102,7 +102,8 @@ def check_frames(frames: FrameSource, limits: tuple[float, float]) -> None:
     if frames.use_depth == "required" and not known:
         raise DataError(
             f"Expected depth in some of {count} {frames.split} frames, but none has any: did you "
-            "mean --objective s, which needs none?"
+            "mean --objective s, which needs none, or to estimate it first "
+            "(python -m examples.rgbd.estimate_depth)?"
         )
     whole = frames.spec.indoor and len(frames.classes) > _COARSE and count == _LOOKED_AT
     if whole and 0 <= greatest < _COARSE:
