@@ -308,7 +308,8 @@ LAPTOP = TrainConfig(
 ROOMS = TrainConfig(
     data=DataOptions(image_size=(96, 128), workers=0),
     augmentation=Augmentation(scale=(0.9, 1.4)),
-    network=NetworkOptions(backbone="resnet18", width=32),
+    # Branches that begin at zero need longer than five epochs to grow: 57 % mean IoU for 59 %.
+    network=NetworkOptions(backbone="resnet18", width=32, zero_residual=False),
     objective=ObjectiveOptions(ohem_min_kept=400),
     optimisation=OptimisationOptions(
         epochs=5,
