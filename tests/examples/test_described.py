@@ -263,7 +263,7 @@ def test_a_run_does_not_begin_with_what_would_end_it(tmp_path: Path) -> None:
     refusal(lambda: check_files(test, quiet=True), str(lost))
 
 
-@pytest.mark.parametrize("orientation", [2, 3, 4, 6])
+@pytest.mark.parametrize("orientation", [2, 3, 4, 5, 6, 7, 8])
 def test_an_image_that_exif_turns_is_named(tmp_path: Path, orientation: int) -> None:
     root = write(tmp_path / "office")
     describe(root)
@@ -274,6 +274,9 @@ def test_an_image_that_exif_turns_is_named(tmp_path: Path, orientation: int) -> 
     exif[274] = orientation
     Image.open(path).save(path, exif=exif)
     refusal(lambda: frames[index], str(path), "EXIF")
+    # What the sentence advises helps: the labels are those of the pixels as they are stored.
+    Image.open(path).save(path, exif=Image.Exif())
+    assert frames[index].label.shape == frames[index].image.shape[:2]
 
 
 def test_a_list_without_tabs_is_refused(tmp_path: Path) -> None:

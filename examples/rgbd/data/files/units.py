@@ -157,7 +157,8 @@ def check_sizes(
         raise DataError(
             f"Expected an image that is stored as it is to be seen in {files.image}, but its EXIF "
             f"data (orientation {turned}) ask for it to be turned, and it cannot be seen whether "
-            "the label was made before or after that: store it turned, without EXIF data."
+            "the label was made before or after that: store it as the label was made, without "
+            "EXIF data."
         )
     for kind, array, path in (("labels", label, files.label), ("depth", depth, files.depth)):
         if array.shape != (height, width):
@@ -165,8 +166,8 @@ def check_sizes(
             likely = "do the files belong to the same frame?"
             if array.shape == (width, height) and turned > 4:
                 likely = (
-                    f"{files.image} carries EXIF data by which it is turned, and the {kind} were "
-                    "made of it as it is stored; store the image turned, without EXIF data."
+                    f"{files.image} carries EXIF data by which it is turned, and the {kind} fit it "
+                    "as it is stored; remove its EXIF data, and leave the pixels as they are."
                 )
             raise DataError(
                 f"Expected {kind} of the image's size {height} x {width} in {path}, but got {got}: "
