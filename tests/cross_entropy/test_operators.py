@@ -414,6 +414,7 @@ def test_compiled_in_one_piece_and_still_fused(case: Case, dynamic: bool, spy: S
     torch.testing.assert_close(grad.double(), truth.grad, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @BOTH
 def test_ignored_pixels_are_written_when_compiled(case: Case) -> None:
     """What an operator leaves unwritten would come out of a compiler as garbage."""

@@ -408,6 +408,7 @@ def test_an_offset_is_found_in_a_part_of_the_data_set(tmp_path: Path, rooms: lis
     assert any("the floor below the" in problem for problem in found), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Label", "Depth"])
 def test_files_of_other_frames_are_found(tmp_path: Path, rooms: list[Sample], kind: str) -> None:
     root = write(tmp_path / "x", rooms)
@@ -419,6 +420,7 @@ def test_files_of_other_frames_are_found(tmp_path: Path, rooms: list[Sample], ki
     assert any("of the same frames" in problem and str(files[0]) in problem for problem in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.1, 5.0])
 def test_one_depth_in_another_unit_is_named(
     tmp_path: Path, rooms: list[Sample], factor: float
@@ -432,6 +434,7 @@ def test_one_depth_in_another_unit_is_named(
     assert "another unit than the others" in found
 
 
+@pytest.mark.slow
 def test_depth_beyond_what_the_sensor_sees_is_named(tmp_path: Path, rooms: list[Sample]) -> None:
     """A median that a hall could have does not excuse it."""
 
@@ -446,6 +449,7 @@ def test_depth_beyond_what_the_sensor_sees_is_named(tmp_path: Path, rooms: list[
     assert "reaches to 14 m" in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Label", "Depth", "RGB"])
 def test_a_truncated_file_is_named(tmp_path: Path, rooms: list[Sample], kind: str) -> None:
     root = write(tmp_path / "x", rooms)
@@ -455,6 +459,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, rooms: list[Sample], kind: st
     assert str(path) in found
 
 
+@pytest.mark.slow
 def test_one_mirrored_label_is_named(tmp_path: Path, rooms: list[Sample]) -> None:
     table = next(  # a room with enough to see, which is not its own mirror image
         number
@@ -468,6 +473,7 @@ def test_one_mirrored_label_is_named(tmp_path: Path, rooms: list[Sample]) -> Non
     assert "mirrored" in found
 
 
+@pytest.mark.slow
 def test_a_label_without_any_class_is_named(tmp_path: Path, rooms: list[Sample]) -> None:
     void = write(tmp_path / "x", rooms, lambda s: s._replace(label=s.label * 0 + 255), only=3)
     (found,) = problems(void)

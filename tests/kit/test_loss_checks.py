@@ -415,6 +415,7 @@ def test_fault_is_told_by_one_check_alone(fault, name):
     assert [result.name for result in report.failed] == [name]
 
 
+@pytest.mark.slow
 def test_what_is_made_of_ignored_pixels_is_no_matter_of_the_classes():
     checks.check_class_permutation(zoo.IgnoredBecomesClassZero(), CLASSES, seed=0)
 
@@ -440,6 +441,7 @@ def test_class_weights_that_need_the_dtype_of_the_scores_are_a_remark():
     assert "criterion.to(logits.dtype)" in remark
 
 
+@pytest.mark.slow
 def test_bound_may_be_told():
     wild = zoo.TripledWeight(ignore_index=IGNORED)
     checks.check_weight_map_is_bounded(wild, CLASSES, max_weight=6.0, seed=0)
