@@ -15,6 +15,8 @@ from examples.nyudv2.predict import main as predict
 from examples.nyudv2.train import main as train
 from examples.rgbd.commands.predict import predict_image
 from examples.rgbd.data import GeneratedRooms, to_tensors
+from examples.rgbd.data.hha import hha
+from examples.rgbd.data.intrinsics import Intrinsics
 from examples.rgbd.data.loading import stack
 from examples.rgbd.evaluation.predicted_depth import PredictedDepth
 from examples.rgbd.evaluation.scoring import View
@@ -160,6 +162,12 @@ def test_rdfnet_without_depth_and_with_the_depth_of_the_mining_network(capsys):
     near, far = mining.limits
     metres = near + (log_depth.exp() - 1) * (far - near) / 255
     torch.testing.assert_close(depth_of(image)[:, 0], metres)
+    camera = Intrinsics(30.0, 30.0, 31.5, 15.5, 32, 64)
+    beside = PredictedDepth(mining, "rgb-hha", camera)(image)
+    torch.testing.assert_close(beside[:, :1], metres[:, None])
+    torch.testing.assert_close(
+        beside[:, 1:], hha(metres, torch.tensor([30.0, 30.0, 31.5, 15.5])), rtol=0, atol=1
+    )  # both are rounded
     shown = np.full((32, 64, 3), 100, np.uint8)
     assert predict_image(trained, shown, depth_of=depth_of).labels.shape == (32, 64)
     for arguments, message in (

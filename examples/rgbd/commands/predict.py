@@ -169,11 +169,10 @@ def predict(options: PredictOptions) -> None:
         )
     device = pick_device(options.device)
     trained.network.to(device)
-    depth_of = None
+    source = None
     if options.depth_from is not None:
         source = load_trained(options.depth_from)
         source.network.to(device)
-        depth_of = PredictedDepth(source, input_of(trained.config.network))
     options.output.mkdir(parents=True, exist_ok=True)
     names = json.dumps(dict(enumerate(trained.classes)), indent=2)
     write_atomically(options.output / "classes.json", lambda file: file.write(names.encode()))
@@ -189,6 +188,12 @@ def predict(options: PredictOptions) -> None:
             bar.write(f"error: {error}", file=sys.stderr)
             refused += 1
             continue
+        depth_of = None
+        if source is not None:
+            camera = None
+            if options.intrinsics is not None:
+                camera = Intrinsics(*options.intrinsics, *image.shape[:2])
+            depth_of = PredictedDepth(source, input_of(trained.config.network), camera)
         prediction = predict_image(
             trained, image, device, flip=options.flip, metres=metres,
             intrinsics=options.intrinsics, depth_of=depth_of,
@@ -218,7 +223,7 @@ def _check_depth(options: PredictOptions, trained: Trained) -> None:
         )
     if given is None:
         check_runs_without_depth(trained, "--depth")
-    if options.depth is not None and trained.geometry and options.intrinsics is None:
+    if given is not None and trained.geometry and options.intrinsics is None:
         raise OptionError(
             f"Expected --intrinsics fx fy cx cy for {trained.path}, whose network reads HHA, but got "
             "none."

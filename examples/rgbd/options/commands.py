@@ -130,8 +130,8 @@ class PredictOptions:
     """In place of --depth: a run that predicts depth from images, whose prediction is read (RDFNet PD
     of Table I)."""
     intrinsics: tuple[float, float, float, float] | None = None
-    """fx fy cx cy of the camera in pixels of the depth maps, for a network that reads HHA, which is
-    computed from their depth. The centre of the first pixel is 0."""
+    """fx fy cx cy of the camera in pixels of the images, for a network that reads HHA, which is
+    computed from depth, read or predicted. The centre of the first pixel is 0."""
     flip: bool = False
     """Average with the mirror image."""
     device: Device = "auto"
