@@ -519,6 +519,21 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
         ValueError,
         ["`weight_map`", "(B, *S)", "(4,)"],
     ),
+    "a weight map of integers": (
+        lambda: LF.curriculum_threshold(DEPTH.long(), 0.5),
+        TypeError,
+        ["`weight_map`", "floating point", "int64"],
+    ),
+    "a mask of labels": (
+        lambda: LF.curriculum_threshold(DEPTH, 0.5, mask=DEPTH.long()),
+        TypeError,
+        ["`mask`", "bool", "int64", "target != ignore_index?"],
+    ),
+    "a mask of another shape": (
+        lambda: LF.curriculum_threshold(DEPTH, 0.5, mask=DEPTH[:, :1] > 0),
+        ValueError,
+        ["`mask` of the shape of `weight_map`"],
+    ),
     "integer logits of a rival": (
         lambda: lwm.OHEMWeighting()(LOGITS.long(), TARGET),
         TypeError,

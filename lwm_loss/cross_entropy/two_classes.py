@@ -48,9 +48,9 @@ def forward(
     # The sign of z in the score of class 1, as a bit: that of label 1 alone is set.
     sign = torch.bitwise_left_shift(label, 8 * label.itemsize - 1, out=predicted)
     ahead.view(sign.dtype).bitwise_xor_(sign)
-    derivative = torch.sigmoid(ahead)
-    derivative.view(sign.dtype).bitwise_xor_(sign)
     loss = F.softplus(ahead, threshold=LINEAR[dtype])
+    derivative = ahead.sigmoid_()
+    derivative.view(sign.dtype).bitwise_xor_(sign)
     if settings.weight is not None:
         index = label.bitwise_and(mask).flatten()
         weight = settings.weight.to(dtype).index_select(0, index).view_as(loss)
