@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import tyro
 
@@ -40,6 +40,8 @@ def parse(
         if stop.code:
             print(f"error: {_sentence(said.getvalue(), args)} See {prog} --help.", file=sys.stderr)
         raise
+    except BrokenPipeError:  # `--help | head`
+        _stop_writing()
 
 
 def _sentence(text: str, args: Sequence[str]) -> str:
@@ -64,6 +66,12 @@ def _sentence(text: str, args: Sequence[str]) -> str:
     return f"{message}."
 
 
+def _stop_writing() -> NoReturn:
+    """End quietly where `| head` has seen enough; nor is there anywhere to flush to."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(1) from None
+
+
 def guarded(command: Callable[[], None]) -> None:
     """Run a command; a fault of the user's input or disk ends in one sentence and status 1.
 
@@ -74,9 +82,8 @@ def guarded(command: Callable[[], None]) -> None:
     except (DataError, OptionError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except BrokenPipeError:  # `| head` has seen enough; nor is there anywhere to flush to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+    except BrokenPipeError:
+        _stop_writing()
     except OSError as error:
         where = f" {error.filename}" if error.filename else " files"
         print(

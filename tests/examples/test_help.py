@@ -67,6 +67,19 @@ def test_help_of_every_command_imports_nothing_heavy() -> None:
     assert said.stdout.split() == ["loaded"], said.stdout
 
 
+def test_help_into_a_pipe_that_closes_ends_quietly() -> None:
+    command = [sys.executable, "-m", "examples.rgbd.evaluate", "--help"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 1
+
+
 def test_no_file_of_the_networks_is_called_as_one_of_their_names() -> None:
     """Which come late: the file would stand in the name's place."""
     files = {path.stem for path in (ROOT / "examples/rgbd/networks").iterdir()}
