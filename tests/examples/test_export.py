@@ -128,6 +128,10 @@ def test_what_cannot_be_exported_is_said() -> None:
     with pytest.raises(OptionError, match="--fixed-size for efficientnet_lite2"):
         check_exportable(options, lite)
     check_exportable(dataclasses.replace(options, fixed_size=True), lite)
+    cropping = trained(network="ls_deconvnet")
+    with pytest.raises(OptionError, match="--fixed-size for ls_deconvnet"):
+        check_exportable(options, cropping)
+    check_exportable(dataclasses.replace(options, fixed_size=True), cropping)
 
 
 @pytest.mark.slow

@@ -151,6 +151,11 @@ def check_exportable(options: ExportOptions, trained: Trained) -> None:
             f"Expected --fixed-size for {backbone}, whose padding follows the parity of every size "
             "and cannot be exported for all of them in bearable time, but got free sizes."
         )
+    if not options.fixed_size and trained.config.network.network == "ls_deconvnet":
+        raise OptionError(
+            "Expected --fixed-size for ls_deconvnet, whose maps are cropped where a size is odd and "
+            "cannot be exported for all of them, but got free sizes."
+        )
 
 
 def sizes_to_compare(height: int, width: int, fixed: bool) -> list[tuple[int, int, int]]:
