@@ -42,7 +42,7 @@ class Setting:
     def shape(self, dtype: torch.dtype = torch.float32) -> Shape:
         """The size of tables 1 to 3."""
         if self.quick:
-            return Shape(1, 6, 48, 64, dtype)
+            return Shape(1, 16, 48, 64, dtype)
         return Shape(8 if self.device == "cuda" else 4, 40, 480, 640, dtype)
 
     @property

@@ -24,8 +24,8 @@ from .settings import Settings
 # stay in cache; smaller blocks take more steps, each with a fixed cost.
 BLOCK_ELEMENTS = 1 << 18
 
-# In place of a score that is left out of a sum of exponentials of at least 1. It adds 2e-35; that of
-# a lower one is no normal float32, and such take MKL's `exp` ten times as long.
+# In place of a score that is left out of a sum of exponentials of at least 1, and of any lower one. It
+# adds 2e-35; that of a lower one is no normal float32, and such take MKL's `exp` ten times as long.
 NONE = -80.0
 
 
@@ -87,7 +87,7 @@ def _forward(logits: Tensor, target: Tensor, settings: Settings) -> tuple[Tensor
             )
         flat.index_fill_(0, place, NONE)
         best_other = torch.amax(relative, 0, out=other[image, rows])
-        torch.sum(relative.exp_(), 0, out=total[image, rows])
+        torch.sum(relative.clamp_(min=NONE).exp_(), 0, out=total[image, rows])
         # A tie for the highest score is rare, and only then the order of the classes matters.
         if float((best_other + own).amax()) == 0:
             at_peak = torch.eq(block, highest, out=relative)
