@@ -8,7 +8,6 @@ pipelines shows what ``--csv`` writes.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import math
@@ -24,6 +23,7 @@ from examples.rgbd.networks.kinds import NETWORKS
 from examples.rgbd.objectives import ARMS
 from examples.rgbd.options.groups import NetworkName, TrainConfig
 from examples.rgbd.run.first_steps import first_steps
+from examples.study.runs import rows_as_csv, write_whole
 
 
 def combinations(width: int | None) -> list[TrainConfig]:
@@ -108,10 +108,7 @@ def main() -> None:
     for cells in table:
         print("  ".join(cells.values()))
     if args.csv:
-        with args.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        write_whole(args.csv, rows_as_csv(table))
 
 
 def shown(row: dict[str, Any]) -> dict[str, str]:
