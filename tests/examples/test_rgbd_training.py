@@ -178,6 +178,12 @@ def test_rdfnet_without_depth_and_with_the_depth_of_the_mining_network(capsys):
         with pytest.raises(SystemExit):
             evaluate([*arguments, "--device", "cpu"])
         assert message in capsys.readouterr().err
+    Path("photos").mkdir()
+    Image.fromarray(shown).save("photos/one.png")
+    with pytest.raises(SystemExit):
+        predict(["D", "photos", "--depth-from", "D", "--output", "out", "--device", "cpu"])
+    assert "reads depth itself" in capsys.readouterr().err
+    assert not Path("out").exists()
 
 
 def test_a_second_input_is_zoomed_and_mirrored_with_its_image():

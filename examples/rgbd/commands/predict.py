@@ -22,7 +22,11 @@ from examples.rgbd.data.files.images import read_depth_png
 from examples.rgbd.data.files.units import steps_per_metre, to_metres, to_sixteen_bits
 from examples.rgbd.data.geometry import compute_geometry, to_planes
 from examples.rgbd.data.intrinsics import Intrinsics
-from examples.rgbd.evaluation.predicted_depth import PredictedDepth, log_depth_in_metres
+from examples.rgbd.evaluation.predicted_depth import (
+    PredictedDepth,
+    check_source,
+    log_depth_in_metres,
+)
 from examples.rgbd.evaluation.scoring import View
 from examples.rgbd.evaluation.scoring import predict as scores_of
 from examples.rgbd.model import input_of
@@ -172,6 +176,7 @@ def predict(options: PredictOptions) -> None:
     source = None
     if options.depth_from is not None:
         source = load_trained(options.depth_from)
+        check_source(source)  # before a file is written
         source.network.to(device)
     options.output.mkdir(parents=True, exist_ok=True)
     names = json.dumps(dict(enumerate(trained.classes)), indent=2)

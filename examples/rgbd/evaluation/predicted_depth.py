@@ -23,6 +23,24 @@ def log_depth_in_metres(log_depth: Tensor, limits: tuple[float, float]) -> Tenso
     return (near + (log_depth.exp() - 1) * ((far - near) / 255)).clamp(near, far)
 
 
+def check_source(source: Trained) -> None:
+    """Refuse a run that cannot tell depth in metres from an image alone.
+
+    Raises:
+        OptionError: the run predicts no depth in metres, or its network reads depth itself.
+    """
+    if source.use_of_depth == "none" or not source.metric:
+        raise OptionError(
+            f"Expected --depth-from a run that predicts depth in metres, but {source.path} "
+            f"predicts {'none' if source.metric else 'relative depth'}."
+        )
+    if source.use_of_depth == "required":
+        raise OptionError(
+            f"Expected --depth-from a run whose network reads images alone, but that of "
+            f"{source.path} reads depth itself."
+        )
+
+
 class PredictedDepth:
     """Predict what a network reads beside an image.
 
@@ -38,16 +56,7 @@ class PredictedDepth:
     def __init__(
         self, source: Trained, kind: InputKind, intrinsics: Intrinsics | None = None
     ) -> None:
-        if source.use_of_depth == "none" or not source.metric:
-            raise OptionError(
-                f"Expected --depth-from a run that predicts depth in metres, but {source.path} "
-                f"predicts {'none' if source.metric else 'relative depth'}."
-            )
-        if source.use_of_depth == "required":
-            raise OptionError(
-                f"Expected --depth-from a run whose network reads images alone, but that of "
-                f"{source.path} reads depth itself."
-            )
+        check_source(source)
         if kind == "rgb-hha" and intrinsics is None:
             raise OptionError(
                 "Expected frames of one known camera for --depth-from with a network that reads "
