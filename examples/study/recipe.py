@@ -11,6 +11,9 @@ Stage = Literal["frozen", "finetune"]
 Split = Literal["test", "held-out"]
 Points = Literal["all", "quarter"]
 
+DEFAULT_SIZE: dict[Stage, tuple[int, int]] = {"frozen": (480, 640), "finetune": (192, 256)}
+"""(height, width) that the encoder sees; 32 divides both, and their ratio is the frames' own."""
+
 HELD_OUT_BLOCK = 20
 """Neighbouring frames show the same room: they are held out in blocks."""
 

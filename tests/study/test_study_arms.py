@@ -1,11 +1,14 @@
 """The arms against their equations written in numpy, and what pairs them."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import examples.study.network as network_module
 import lwm_loss as lwm
 from examples.study.arms import ARMS, CANDIDATES, MAIN
 from examples.study.features import Material, Regions, Split
@@ -284,6 +287,79 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(material, tmp_path):
     assert saved.exists()
     assert same(whole, run_trial(Run("shuffled", 0), recipe, material, saved=saved))
     assert not saved.exists()
+
+
+class Pyramid(nn.Module):
+    """Four maps of an image, by convolutions of stride 2."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(5)
+        widths = (3, 4, 4, 6, 8, 8)
+        self.steps = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(widths)
+        )
+
+    def forward(self, image):
+        maps = []
+        for step in self.steps:
+            maps.append(step(maps[-1] if maps else image).relu())
+        return tuple(maps[1:])
+
+
+@pytest.fixture(scope="module")
+def pictures(material):
+    rng = np.random.default_rng(9)
+    rows = 2 * len(material.train.label) + len(material.test.label)
+    images = rng.integers(0, 256, (rows, 8 * GRID[0], 8 * GRID[1], 3), dtype=np.uint8)
+    return dataclasses.replace(material, fine=None, coarse=None, images=images)
+
+
+FINETUNE = dataclasses.replace(RECIPE, stage="finetune", batch_size=6)
+
+
+def test_fine_tuning_in_parts_has_the_gradient_of_the_whole_batch(pictures, monkeypatch):
+    """Eight images, the encoder sees four at once: the gradient is that of all eight at once."""
+    gradients = []
+    for at_once in (network_module._AT_ONCE, 8):
+        monkeypatch.setattr(network_module, "_AT_ONCE", at_once)
+        trial = Trial(Run("rz", 0), FINETUNE, pictures, Pyramid)
+        output = trial.network(*network_module.inputs_of(pictures, np.arange(8)))
+        truth = pictures.train
+        label, depth = torch.from_numpy(truth.label[:8]).long(), torch.from_numpy(truth.depth[:8])
+        trial.objective(output, label, depth)[0].backward()
+        gradients.append(
+            [each.grad for each in trial.network.parameters() if each.grad is not None]
+        )
+    assert len(gradients[0]) == len(gradients[1]) > 20
+    for part, whole in zip(*gradients, strict=True):
+        torch.testing.assert_close(part, whole, rtol=1e-4, atol=1e-7)
+
+
+def test_fine_tuning_teaches_the_encoder_at_its_own_rate(pictures):
+    trial = Trial(Run("sd", 0), FINETUNE, pictures, Pyramid)
+    decoders, encoder = trial.optimizer.param_groups
+    assert encoder["max_lr"] == pytest.approx(FINETUNE.encoder_rate * decoders["max_lr"])
+    before = [each.clone() for each in trial.network.encoder.parameters()]
+    trial.train()
+    assert all(
+        not torch.equal(a, b)
+        for a, b in zip(before, trial.network.encoder.parameters(), strict=True)
+    )
+
+
+def test_a_fine_tuning_that_was_killed_goes_on_to_the_same_bits(pictures, tmp_path):
+    whole = run_trial(Run("shuffled", 0), FINETUNE, pictures, Pyramid)
+    saved = tmp_path / "run.state"
+    trial = Trial(Run("shuffled", 0), FINETUNE, pictures, Pyramid)
+
+    def stop(share):
+        if share >= 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trial.train(saved, stop)
+    assert same(whole, run_trial(Run("shuffled", 0), FINETUNE, pictures, Pyramid, saved=saved))
 
 
 def test_held_out_frames_are_not_trained_on(material):

@@ -48,6 +48,17 @@ def test_quick_study_is_reported_and_goes_on_after_a_kill(tmp_path, capsys):
     assert "| rz | L_s + L_d + L_h(R + Z) | 2 |" in (output / "report.md").read_text()
 
 
+@pytest.mark.slow
+def test_quick_study_fine_tunes(tmp_path):
+    command = ["run", "--quick", "--output", str(tmp_path), "--encoder", "efficientnet_lite0"]
+    command += ["--stage", "finetune", "--seeds", "1", "--arms", "sd", "--encoder-rate", "0.5"]
+    main(command)
+    rows = read_rows(tmp_path / "results.csv")
+    assert [row["arm"] for row in rows] == ["sd", "uniform"]
+    assert all(len(row["curve"]) == 2 and 0 < row["miou"] < 100 for row in rows)
+    assert json.loads((tmp_path / "recipe.json").read_text())["encoder_rate"] == 0.5
+
+
 def row(arm, seed, miou, **more):
     values = dict.fromkeys(report_module.MEASURES, 50.0 + seed)
     gaps = {"depth_gap_wrong": [1] * 10, "depth_gap_total": [2 + seed] * 10}
@@ -141,6 +152,8 @@ def test_two_pairs_have_no_interval_to_read():
         (["run", "--output", "o"], "did you mean --quick"),
         (["run", "--output", "o", "--quick", "--seeds", "0"], "--seeds of at least 1"),
         (["run", "--output", "o", "--quick", "--image-size", "100", "100"], "that 32 divides"),
+        (["run", "--output", "o", "--data", "nowhere"], "nowhere"),
+        (["run", "--output", "o", "--data", "nowhere", "--stage", "finetune"], "nowhere"),
         (["report", "nowhere"], "no such file"),
     ],
 )
