@@ -1,0 +1,186 @@
+"""Eqs. 4, 5 and 9: the weighted loss, side outputs, and the whole objective."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .curriculum import curriculum_filter
+from .depth_error import log_depth_mse
+from .pixel_sets import Array, Float, labelled_count, pixels, with_channel
+from .segmentation_loss import cross_entropy
+from .weighting import Mining, loss_weight
+
+
+def weighted_loss(
+    weight: Array,
+    loss: Array,
+    target: Array,
+    *,
+    ignore_index: int = -100,
+    normalizer: float | None = None,
+    class_weight: Sequence[float] | None = None,
+) -> float:
+    """Eq. 4: ``sum(M * loss) / n`` over V_y; 0 for an empty V_y.
+
+    n is the caller's, or V_y's size, with class weights the sum of those of its labels.
+
+    >>> weighted_loss(np.array([[[2.0, 1.0]]]), np.array([[[3.0, 5.0]]]), np.array([[[0, -100]]]))
+    6.0
+    """
+    total = math.fsum(
+        float(weight[pixel]) * float(loss[pixel])
+        for pixel in pixels(target.shape)
+        if int(target[pixel]) != ignore_index
+    )
+    if normalizer is None and class_weight is None:
+        normalizer = float(labelled_count(target, ignore_index))
+    elif normalizer is None and class_weight is not None:
+        labels = [int(target[pixel]) for pixel in pixels(target.shape)]
+        normalizer = math.fsum(class_weight[j] for j in labels if j != ignore_index)
+    return total / (normalizer or 1.0)
+
+
+def upsample(logits: Array, size: Sequence[int]) -> Float:
+    """Linear interpolation, ``align_corners=False``: output i samples ``(i + 1/2) in / out - 1/2``.
+
+    >>> upsample(np.array([[[[0.0, 4.0]]]]), (1, 4)).tolist()
+    [[[[0.0, 1.0, 3.0, 4.0]]]]
+    """
+    neighbours = []
+    for inside, outside in zip(logits.shape[2:], size, strict=True):
+        axis = []
+        for i in range(outside):
+            source = max((i + 0.5) * inside / outside - 0.5, 0.0)
+            below = min(math.floor(source), inside - 1)
+            share = source - below
+            axis.append(((below, 1.0 - share), (min(below + 1, inside - 1), share)))
+        neighbours.append(axis)
+    resized = np.zeros((*logits.shape[:2], *size))
+    for image, j in pixels(logits.shape[:2]):
+        small = logits[image, j]
+        for pixel in pixels(size):
+            corners = itertools.product(
+                *(axis[i] for axis, i in zip(neighbours, pixel, strict=True))
+            )
+            resized[image, j][pixel] = math.fsum(
+                float(small[tuple(at for at, _ in corner)])
+                * math.prod(share for _, share in corner)
+                for corner in corners
+            )
+    return resized
+
+
+def resize_nearest(values: Array, size: Sequence[int]) -> Array:
+    """A per-pixel map ``(B, *S)`` at another size: output i takes input ``floor(i * in / out)``.
+
+    >>> resize_nearest(np.array([[[1, 2, 3, 4, 5]]]), (1, 2)).tolist()
+    [[[1, 3]]]
+    """
+    resized = np.zeros((values.shape[0], *size), dtype=values.dtype)
+    for pixel in pixels(size):
+        source = tuple(
+            i * inside // outside
+            for i, inside, outside in zip(pixel, values.shape[1:], size, strict=True)
+        )
+        for image in range(values.shape[0]):
+            resized[image][pixel] = values[image][source]
+    return resized
+
+
+class Terms(NamedTuple):
+    """The terms of Eqs. 5 and 9; ``sides`` before beta, ``weight`` as it was applied to L_h."""
+
+    total: float
+    segmentation: float
+    depth: float
+    hard: float
+    sides: tuple[float, ...]
+    weight: Float
+
+
+def total_loss(
+    logits: Array,
+    target: Array,
+    pred_depth: Array,
+    target_depth: Array,
+    side_logits: Sequence[Array] = (),
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.1,
+    mining: Mining | None = None,
+    progress: float = 1.0,
+    resize: str = "logits",
+    depth_mask: Array | None = None,
+    class_weight: Sequence[float] | None = None,
+    label_smoothing: float = 0.0,
+    normalizer: float | None = None,
+    depth_normalizer: float | None = None,
+) -> Terms:
+    """Eq. 9, L_T; from ``progress = e / E >= 1`` on it is Eq. 5, L_HPM.
+
+    A side output is compared at the target's size (``resize="logits"``) or at its own size with
+    the nearest label and depths (``resize="target"``).
+
+    >>> one, zeros = np.ones((1, 1, 1)), np.zeros((1, 2, 1, 1))
+    >>> terms = total_loss(zeros, np.array([[[1]]]), one, one, [zeros])
+    >>> round(terms.segmentation, 4), terms.depth, round(terms.hard, 4), round(terms.total, 4)
+    (0.6931, 1.0, 1.3863, 3.2181)
+    """
+    mining = mining or Mining()
+    ignore_index = mining.ignore_index
+
+    def weighted(weight: Array, scores: Array, labels: Array) -> float:
+        loss = cross_entropy(
+            scores,
+            labels,
+            ignore_index=ignore_index,
+            class_weight=class_weight,
+            label_smoothing=label_smoothing,
+        )
+        return weighted_loss(
+            weight,
+            loss,
+            labels,
+            ignore_index=ignore_index,
+            normalizer=normalizer,
+            class_weight=class_weight,
+        )
+
+    def mined(
+        scores: Array, labels: Array, predicted: Array, measured: Array, mask: Array | None
+    ) -> tuple[float, Float]:
+        weight = loss_weight(scores, labels, predicted, measured, mining, depth_mask=mask).weight
+        kept = curriculum_filter(weight, progress, labels != ignore_index)
+        return weighted(kept, scores, labels), kept
+
+    pred_depth, target_depth = with_channel(pred_depth, target), with_channel(target_depth, target)
+    depth_mask = None if depth_mask is None else with_channel(depth_mask, target)
+    predicted, measured = pred_depth[:, 0], target_depth[:, 0]
+    mask = None if depth_mask is None else depth_mask[:, 0]
+    l_s = weighted(np.ones(target.shape), logits, target)
+    l_d = log_depth_mse(
+        pred_depth,
+        target_depth,
+        log_input=mining.log_input,
+        depth_mask=depth_mask,
+        normalizer=depth_normalizer,
+    )
+    l_h, kept = mined(logits, target, predicted, measured, mask)
+    l_hk = []
+    for side in side_logits:
+        if resize == "logits":
+            scores = upsample(side, target.shape[1:])
+            l_hk.append(mined(scores, target, predicted, measured, mask)[0])
+        else:
+            size = side.shape[2:]
+            labels = resize_nearest(target, size)
+            small = [resize_nearest(depth, size) for depth in (predicted, measured)]
+            small_mask = None if mask is None else resize_nearest(mask, size)
+            l_hk.append(mined(side, labels, small[0], small[1], small_mask)[0])
+    total = l_s + l_d + alpha * l_h + beta * math.fsum(l_hk)
+    return Terms(total, l_s, l_d, l_h, tuple(l_hk), kept)

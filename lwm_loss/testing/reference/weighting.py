@@ -1,0 +1,91 @@
+"""Section III-B3: the fusion of R and Z into the loss weight M."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from .depth_error import depth_prediction_error
+from .pixel_sets import Array, Float, pixels, with_channel
+from .segmentation_error import Cells, depth_aware_segmentation_error
+
+FUSIONS: dict[str, Callable[[float, float], float]] = {
+    "sum": lambda r, z: r + z,
+    "product": lambda r, z: r * z,
+    "max": lambda r, z: r if math.isnan(r) else max(r, z),
+    "dpe": lambda r, z: r,
+    "dse": lambda r, z: z,
+}
+
+
+def fuse(dpe: Array, dse: Array, mode: str = "sum") -> Float:
+    """M = F(R, Z) pixel by pixel: ``"sum"``, ``"product"``, ``"max"``, or one map alone.
+
+    >>> fuse(np.array([[[0.5]]]), np.array([[[0.25]]]), "product").tolist()
+    [[[0.125]]]
+    """
+    fused = np.zeros(dpe.shape)
+    for pixel in pixels(dpe.shape):
+        fused[pixel] = FUSIONS[mode](float(dpe[pixel]), float(dse[pixel]))
+    return fused
+
+
+class Mining(NamedTuple):
+    """The settings of the loss weight module."""
+
+    cells: Cells = (8, 8)
+    bin_size: float = 10.0
+    depth_range: tuple[float, float] = (1.0, 256.0)
+    fusion: str = "sum"
+    ignore_index: int = -100
+    log_input: bool = True
+
+
+class Maps(NamedTuple):
+    """R, Z and M, each ``(B, *S)``."""
+
+    dpe: Float
+    dse: Float
+    weight: Float
+
+
+def loss_weight(
+    input: Array,
+    target: Array,
+    pred_depth: Array,
+    target_depth: Array,
+    mining: Mining | None = None,
+    *,
+    depth_mask: Array | None = None,
+) -> Maps:
+    """The loss weight module: R and Z, and M = F(R, Z) on V_y, 0 elsewhere.
+
+    >>> one = np.ones((1, 1, 2))
+    >>> loss_weight(np.zeros((1, 2, 1, 2)), np.array([[[1, -100]]]), one, one).weight.tolist()
+    [[[2.0, 0.0]]]
+    """
+    mining = mining or Mining()
+    dpe = depth_prediction_error(
+        with_channel(pred_depth, target),
+        with_channel(target_depth, target),
+        log_input=mining.log_input,
+        depth_mask=None if depth_mask is None else with_channel(depth_mask, target),
+    )
+    dse = depth_aware_segmentation_error(
+        input,
+        target,
+        target_depth,
+        cells=mining.cells,
+        bin_size=mining.bin_size,
+        depth_range=mining.depth_range,
+        ignore_index=mining.ignore_index,
+        depth_mask=depth_mask,
+    )
+    weight = fuse(dpe, dse, mining.fusion)
+    for pixel in pixels(target.shape):
+        if int(target[pixel]) == mining.ignore_index:
+            weight[pixel] = 0.0
+    return Maps(dpe, dse, weight)
