@@ -38,9 +38,6 @@ def submit(runs: Sequence[Run], results: Results, workshop: Workshop, options: R
             "Expected submitit for --cluster, but it is not installed: did you mean to run "
             'pip install "lwm-loss[study]"?'
         ) from None
-    todo = results.missing(runs)
-    results.collect()
-    workshop()
     kind = "local" if options.cluster == "local" else "slurm"
     try:
         executor = submitit.AutoExecutor(results.folder / "jobs", cluster=kind)
@@ -53,6 +50,9 @@ def submit(runs: Sequence[Run], results: Results, workshop: Workshop, options: R
     }
     if options.cluster_partition is not None:
         parameters["slurm_partition"] = options.cluster_partition
+    todo = results.missing(runs)
+    results.collect()
+    workshop()
     executor.update_parameters(name="lwm-study", **parameters)
     with executor.batch():
         jobs = [executor.submit(do_one, workshop, run, results, options.threads) for run in todo]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from examples.rgbd.data import DataError
 from examples.rgbd.progress import progress_bar
@@ -79,9 +80,12 @@ class Results:
 
     def collect(self) -> None:
         """Write ``results.csv`` from the files of all runs: whole, or as it was before."""
-        rows = [json.loads(path.read_text()) for path in sorted(self.folder.glob("runs/*.json"))]
-        rows.sort(key=lambda row: (row["seed"], row["arm"]))
-        write_whole(self.folder / "results.csv", rows_as_csv(rows))
+        # One process at a time: who read the folder first must not write the table last.
+        with FileLock(self.folder / ".results.lock"):
+            paths = sorted(self.folder.glob("runs/*.json"))
+            rows = [json.loads(path.read_text()) for path in paths]
+            rows.sort(key=lambda row: (row["seed"], row["arm"]))
+            write_whole(self.folder / "results.csv", rows_as_csv(rows))
 
 
 def _cell(value: Any) -> str:

@@ -2,14 +2,18 @@
 
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
 
 from examples.rgbd.data import DataError
 from examples.study import report as report_module
+from examples.study import runs as runs_module
 from examples.study.__main__ import main
 from examples.study.arms import BASELINE, CONTROL
+from examples.study.cluster import submit
+from examples.study.options import RunOptions
 from examples.study.recipe import Recipe
 from examples.study.report import interval, main_rows, read_table, summary_rows
 from examples.study.runs import Results, do_runs, read_rows, rows_as_csv, runs_of
@@ -130,6 +134,67 @@ def test_processes_share_the_runs_and_leave_what_is_done(tmp_path):
     )
 
 
+def test_two_jobs_that_end_together_both_have_their_row(tmp_path, monkeypatch):
+    """The first one is held between its look at the folder and its writing of the table."""
+    first, second = Results(tmp_path, Recipe()), Results(tmp_path, Recipe())
+    looked, ended = threading.Event(), threading.Event()
+
+    def hold(rows):
+        if len(rows) == 1:
+            looked.set()
+            ended.wait(0.3)
+        return rows_as_csv(rows)
+
+    monkeypatch.setattr(runs_module, "rows_as_csv", hold)
+    slow = threading.Thread(target=first.add, args=(Run("sd", 0), row("sd", 0, 30.0)))
+    slow.start()
+    assert looked.wait(10)
+    second.add(Run("rz", 0), row("rz", 0, 31.0))
+    ended.set()
+    slow.join()
+    assert [r["arm"] for r in read_rows(tmp_path / "results.csv")] == ["rz", "sd"]
+
+
+SBATCH = """#!/bin/sh
+cp "$1" {kept}
+echo "Submitted batch job 42"
+"""
+
+
+def test_slurm_gets_an_array_of_the_runs_that_are_missing(tmp_path, monkeypatch, capsys):
+    """A pretended sbatch keeps what it is given."""
+    pytest.importorskip("submitit")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    kept = tmp_path / "given.sh"
+    for name, text in (("sbatch", SBATCH.format(kept=kept)), ("srun", "#!/bin/sh\n")):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    options = RunOptions(
+        tmp_path / "study", cluster="slurm", cluster_partition="gpu", cluster_minutes=30,
+        processes=2, threads=3,
+    )  # fmt: skip
+    results = Results(options.output, Recipe())
+    results.add(Run("sd", 0), row("sd", 0, 30.0))
+    submit(runs_of(["sd", "rz", "r"], range(2)), results, Pretended(), options)
+    assert "5 jobs of slurm" in capsys.readouterr().out
+    said = kept.read_text()
+    for line in ("array=0-4%2", "time=30", "partition=gpu", "cpus-per-task=3"):
+        assert f"#SBATCH --{line}\n" in said
+
+
+@pytest.mark.slow
+def test_local_jobs_do_the_runs(tmp_path):
+    pytest.importorskip("submitit")
+    options = RunOptions(tmp_path / "study", cluster="local")
+    results = Results(options.output, Recipe())
+    submit(runs_of(["sd", "rz"], range(1)), results, Pretended(), options)
+    rows = read_rows(options.output / "results.csv")
+    assert [(r["arm"], r["seed"], r["miou"]) for r in rows] == [("rz", 0, 0.0), ("sd", 0, 0.0)]
+    assert os.getpid() not in {r["process"] for r in rows}
+
+
 def test_a_study_of_another_recipe_is_refused(tmp_path):
     Results(tmp_path, Recipe()).add(Run("sd", 0), row("sd", 0, 30.0))
     assert Results(tmp_path, Recipe()).missing([Run("sd", 0), Run("rz", 0)]) == [Run("rz", 0)]
@@ -154,6 +219,7 @@ def test_two_pairs_have_no_interval_to_read():
         (["run", "--output", "o", "--quick", "--image-size", "100", "100"], "that 32 divides"),
         (["run", "--output", "o", "--data", "nowhere"], "nowhere"),
         (["run", "--output", "o", "--data", "nowhere", "--stage", "finetune"], "nowhere"),
+        (["run", "--output", "o", "--quick", "--cluster", "slurm"], "Expected SLURM"),
         (["report", "nowhere"], "no such file"),
     ],
 )
