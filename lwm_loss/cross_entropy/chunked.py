@@ -8,10 +8,12 @@ are interpolated block by block and never exist at full size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .._bits import as_bool, narrow_labels, zero_where_ignored
 from .._pixels import map_dtype
@@ -145,7 +147,7 @@ def _backward(
     for image, rows, block in blocks(logits, target):
         part = result.buffer(image, rows, block)
         torch.sub(block, peak[image, rows], out=part)
-        part.exp_().mul_(peak_scale[image, rows])
+        exp_(part).mul_(peak_scale[image, rows])
         if smoothing > 0:
             part.addcmul_(class_scale, scale[image, rows], value=-1)
         part.scatter_add_(0, label[image, rows][None], minus_true_scale[image, rows][None])
@@ -153,6 +155,20 @@ def _backward(
             part.masked_fill_(ignored[image, rows], 0)
         result.add(image, rows, part)
     return result.whole
+
+
+def exp_(scores: Tensor) -> Tensor:
+    """Take the exponential of scores (C, rows, ...) in place, with 0 for results that are hardly normal.
+
+    MKL's `exp` takes thirty times as long for a result below the smallest normal number, and three
+    times for -inf. One row of eight tells whether there are such scores: only speed depends on it.
+    """
+    tiny = 2 * torch.finfo(scores.dtype).tiny
+    lowest = math.log(tiny)
+    if not float(scores[:, ::8].amin()) < lowest:
+        return scores.exp_()
+    # A little above exp(lowest), whatever its rounding.
+    return F.threshold(scores.clamp_(min=lowest).exp_(), 1.001 * tiny, 0, inplace=True)
 
 
 def first_class(chosen: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from unittest import mock
 
@@ -310,3 +311,42 @@ def test_threads_change_nothing() -> None:
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(answers[0], answers[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("seen", [True, False])
+def test_exponentials_that_vanish(dtype: torch.dtype, seen: bool) -> None:
+    """Below the smallest normal number 0 or next to it; above as `math.exp`, to the dtype's digits."""
+    tiny = torch.finfo(dtype).tiny
+    edge = math.log(tiny)
+    scores = [0.0, -1.5, edge / 2, edge + 2, edge - 1e-3, edge - 10, 2 * edge, -math.inf]
+    block = torch.zeros(len(scores), 16, 3, dtype=dtype)
+    # One row of eight is looked at.
+    rows = slice(None) if seen else slice(1, 8)
+    block[:, rows] = torch.tensor(scores, dtype=dtype)[:, None, None]
+    found = chunked.exp_(block.clone())
+    expected = torch.tensor([math.exp(score) for score in scores], dtype=dtype)
+    for values, right in zip(found[:, rows], expected, strict=True):
+        torch.testing.assert_close(
+            values, right.expand_as(values), rtol=1e-5 if dtype == torch.float32 else 1e-12,
+            atol=2.1 * tiny,
+        )  # fmt: skip
+    assert bool((found[-1, rows] == 0).all())
+    assert bool((chunked.exp_(torch.full((3, 4, 5), math.nan)).isnan()).all())
+
+
+def test_classes_far_below_have_no_gradient_and_cost_no_precision() -> None:
+    """Ten classes 100 below the others, one of them -inf, against float64."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 14, 9, 11, generator=generator)
+    logits[:, :10] -= 100
+    logits[:, 4] = -torch.inf
+    target = torch.randint(10, 14, (2, 9, 11), generator=generator)
+    _, _, top = chunked.forward(logits, target, PLAIN)
+    found = chunked.backward(torch.ones(target.shape), logits, target, top, PLAIN)
+    wide = logits.double().requires_grad_()
+    torch.nn.functional.cross_entropy(wide, target, reduction="sum").backward()
+    assert wide.grad is not None
+    torch.testing.assert_close(found.double(), wide.grad, rtol=1e-5, atol=1e-7)
+    assert bool((found[:, :10].abs() < 1e-37).all())
+    assert bool((found[:, 4] == 0).all())
