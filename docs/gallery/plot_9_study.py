@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from examples.study.arms import ARMS
 from examples.study.report import MEASURES, compare, read_table
 
-table = read_table(Path("../_static/study/frozen.csv"))
+table = read_table(Path("../_static/study/frozen/results.csv"))
 print({arm: len(seeds) for arm, seeds in table.items()})
 
 

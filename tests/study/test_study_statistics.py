@@ -2,11 +2,13 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from examples.study.report import as_csv, main_rows, read_table, region_rows
 from examples.study.statistics import (
     Difference,
     holm,
@@ -15,6 +17,8 @@ from examples.study.statistics import (
     pooled_deviation,
     power,
 )
+
+PAGES = Path(__file__).parents[2] / "docs" / "_static" / "study"
 
 
 def test_paired_by_seed():
@@ -76,3 +80,12 @@ def test_pooled_by_degrees_of_freedom():
         Difference(n, 0, d, nothing, nothing, 0) for n, d in ((2, 1.0), (4, 3.0), (1, math.nan))
     ]
     assert pooled_deviation(parts) == pytest.approx(((1 + 3 * 9) / 4) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    "results", sorted(PAGES.glob("*/results.csv")), ids=lambda path: path.parent.name
+)
+def test_tables_of_the_page_are_those_of_their_rows(results):
+    table = read_table(results)
+    for name, rows in (("table", main_rows(table)), ("regions", region_rows(table))):
+        assert (results.parent / f"{name}.csv").read_text() == as_csv(rows)
