@@ -230,6 +230,10 @@ def _rival(options: ObjectiveOptions) -> nn.Module:
         return lwm.OHEMWeighting(options.ohem_threshold, options.ohem_min_kept, VOID)
     if options.mining == "focal":
         return lwm.FocalWeighting(options.focal_gamma, VOID)
+    if options.mining == "depth-edges":
+        return lwm.DepthEdgeWeighting(
+            options.edge_threshold, options.edge_radius, ignore_index=VOID
+        )
     return lwm.LossMaxPoolingWeighting(options.lmp_ratio, options.lmp_p, VOID)
 
 

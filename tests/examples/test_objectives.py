@@ -149,11 +149,34 @@ class ByHand:
         options, right = self.options, np.exp(-loss)
         if options.mining == "focal":
             return loss * (1 - right) ** options.focal_gamma
+        if options.mining == "depth-edges":
+            return 2 * loss * self.depth_edges()
         kept = np.zeros(loss.shape, bool)
         for image in range(len(loss)):
             least = np.sort(right[image][self.labelled[image]])[options.ohem_min_kept - 1]
             kept[image] = right[image] <= max(least, options.ohem_threshold)
         return loss * (kept & self.labelled)
+
+    def depth_edges(self) -> np.ndarray:
+        """Labelled pixels next to a jump of log-depth between two pixels the radius apart."""
+        radius, reached = self.options.edge_radius, np.zeros(self.label.shape, bool)
+        images, height, width = self.label.shape
+        for image, row, column in np.ndindex(images, height, width):
+            here = self.depth[image, row, column]
+            for down, right in ((radius, 0), (0, radius)):
+                if row + down >= height or column + right >= width:
+                    continue
+                there = self.depth[image, row + down, column + right]
+                if (
+                    here > 0
+                    and there > 0
+                    and abs(math.log(here / there)) > self.options.edge_threshold
+                ):
+                    for y, x in ((row, column), (row + down, column + right)):
+                        rows = slice(max(y - radius, 0), y + radius + 1)
+                        columns = slice(max(x - radius, 0), x + radius + 1)
+                        reached[image, rows, columns] = True
+        return reached & self.labelled
 
     def total(self) -> float:
         options, arm = self.options, self.arm
@@ -204,6 +227,17 @@ ROWS: list[dict[str, Any]] = [
     {"objective": "sd", "mining": "focal", "mining_place": "add", "alpha": 0.5},
     {"objective": "sd", "mining": "ohem", "ohem_threshold": 0.3, "ohem_min_kept": 9},
     {"objective": "sd", "mining": "ohem", "ohem_threshold": 0.01, "ohem_min_kept": 60},
+    *(
+        {
+            "objective": "sd",
+            "mining": "depth-edges",
+            "mining_place": "add",
+            "alpha": 0.5,
+            "edge_threshold": threshold,
+            "edge_radius": radius,
+        }
+        for threshold, radius in ((3.0, 1), (4.2, 2))
+    ),
     *(
         {"objective": name, "control": control}
         for name in ("sd+r", "full")

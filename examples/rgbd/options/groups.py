@@ -12,7 +12,7 @@ import tyro
 from examples.rgbd.data.augmentation import Augmentation
 
 Objective = Literal["s", "sd", "sd+ms", "sd+cl", "sd+r", "sd+z", "sd+rz", "hpm", "full"]
-Mining = Literal["none", "ohem", "focal", "lmp"]
+Mining = Literal["none", "ohem", "focal", "lmp", "depth-edges"]
 Control = Literal["none", "uniform", "shuffled", "double-s", "delta"]
 Error = Literal["misclassified", "probability", "loss"]
 Precision = Literal["no", "bf16", "fp16"]
@@ -146,7 +146,9 @@ class ObjectiveOptions:
     outputs (Eq. 5). full: with the curriculum (Eq. 9). sd+ms: sd and plain cross-entropy of the
     side outputs, times beta. sd+cl: sd, with L_s on the pixels that the curriculum on M keeps."""
     mining: Mining = "none"
-    """With objective s or sd: a rival that mines by the segmentation loss (Table IV)."""
+    """With objective s or sd: ohem, focal and lmp mine by the segmentation loss (Table IV).
+    depth-edges, with sd and --mining-place add, weighs the pixels at jumps of the true depth, for
+    sharper outlines."""
     mining_place: Literal["replace", "add"] = "replace"
     """Whether the rival's loss takes the place of L_s, as its authors have it, or is added to it
     times alpha, as L_h is."""
@@ -185,6 +187,10 @@ class ObjectiveOptions:
     """Loss max-pooling: the least share of pixels that support the loss."""
     lmp_p: float = 1.7
     """Loss max-pooling: the norm."""
+    edge_threshold: float = 0.15
+    """Depth edges: the jump of log-depth that makes one; 0.15 is 16 % of the depth."""
+    edge_radius: int = 8
+    """Depth edges: how far from the jump pixels count; 8 suits 480x640, smaller images want less."""
 
     @property
     def grid(self) -> tuple[int, int] | str:

@@ -67,6 +67,11 @@ def _check_combinations(config: TrainConfig) -> None:
             f"Expected --mining {chosen.mining} with --objective s or sd, whose L_s it mines, "
             f"but got --objective {chosen.objective}."
         )
+    if chosen.mining == "depth-edges" and chosen.mining_place == "replace":
+        raise OptionError(
+            "Expected --mining-place add with --mining depth-edges, since pixels that are at no depth "
+            "edge would not be learnt, but got replace."
+        )
     if chosen.mining_place == "add" and chosen.objective == "s":
         raise OptionError("Expected --objective sd with --mining-place add, but got s.")
     if chosen.control != "none" and ARMS[chosen.objective].mined is None:
@@ -119,7 +124,7 @@ _DEPENDENT = (
     ),
     _Dependent(
         "objective", ("mining_place",), lambda c: c.objective.mining != "none",
-        "--mining ohem, focal or lmp",
+        "--mining ohem, focal, lmp or depth-edges",
     ),
     _Dependent(
         "objective", ("ohem_threshold",), lambda c: c.objective.mining == "ohem", "--mining ohem"
@@ -129,6 +134,10 @@ _DEPENDENT = (
     ),
     _Dependent(
         "objective", ("lmp_ratio", "lmp_p"), lambda c: c.objective.mining == "lmp", "--mining lmp"
+    ),
+    _Dependent(
+        "objective", ("edge_threshold", "edge_radius"), lambda c: c.objective.mining == "depth-edges",
+        "--mining depth-edges",
     ),
     _Dependent(
         "optimisation", ("momentum",), lambda c: c.optimisation.optimizer == "sgd",
