@@ -120,14 +120,15 @@ class LossInputs(NamedTuple):
         sides = [change(side) for side in self.side_logits]
         return self._replace(logits=change(self.logits), side_logits=sides)
 
+    def differentiable(self) -> LossInputs:
+        """Return a batch whose predictions are copies that require a gradient."""
+        return self.predicted(lambda tensor: tensor.detach().clone().requires_grad_())
+
     def leaves(self) -> dict[str, Tensor]:
         """What a loss may be differentiated by, by name."""
         named = {"logits": self.logits, "pred_depth": self.pred_depth}
         named.update((f"side_logits[{k}]", side) for k, side in enumerate(self.side_logits))
         return named
-
-
-Loss = Callable[[Any, LossInputs], Tensor]
 
 
 def score(logits: Tensor) -> Tensor:
@@ -143,22 +144,49 @@ def entries(target: Tensor, num_classes: int, ignore_index: int) -> Tensor:
     return torch.where(ignored, ignore_index, found.long())
 
 
-def value_and_gradients(
-    loss: Loss, criterion: Any, batch: LossInputs, seed: int = 0, *, copies: bool = True
-) -> dict[str, Tensor]:
-    """Return the value of a loss and its gradients by predictions, by name.
+class LossUnderTest(NamedTuple):
+    """A loss and how it is called.
 
-    A copy of the criterion is called, unless ``copies`` is False. It is given copies of the batch,
-    so that only ``check_loss_inputs_are_not_modified`` reports a loss that writes to its inputs.
+    Attributes:
+        criterion: the loss.
+        call: calls a loss on a batch, and takes the value out of what it returns.
     """
-    seed_all(seed)
-    leaves = batch.predicted(lambda tensor: tensor.detach().clone().requires_grad_())
-    value = loss(copied(criterion) if copies else criterion, leaves.mapped(torch.clone))
-    results = {"the loss": value.detach()}
-    named = leaves.leaves()
-    found: tuple[Tensor | None, ...] = (None,) * len(named)
-    if value.requires_grad:
-        found = torch.autograd.grad(value.sum(), list(named.values()), allow_unused=True)
-    for (name, leaf), grad in zip(named.items(), found):
-        results[f"the gradient of {name}"] = torch.zeros_like(leaf) if grad is None else grad
-    return results
+
+    criterion: Any
+    call: Callable[[Any, LossInputs], Tensor]
+
+    def __call__(self, batch: LossInputs) -> Tensor:
+        """Call the loss itself."""
+        return self.call(self.criterion, batch)
+
+    def of(self, criterion: Any) -> LossUnderTest:
+        """Return another loss that is called in the same way."""
+        return self._replace(criterion=criterion)
+
+    def copied(self) -> LossUnderTest:
+        """Return a copy, to be called in place of the loss itself."""
+        return self.of(copied(self.criterion))
+
+    def results(
+        self, batch: LossInputs, seed: int = 0, *, copies: bool = True
+    ) -> dict[str, Tensor]:
+        """Return the value and its gradients by predictions, by name.
+
+        A copy of the loss is called, unless ``copies`` is False. It is given copies of the batch,
+        so that only ``check_loss_inputs_are_not_modified`` reports a loss that writes to its inputs.
+        """
+        seed_all(seed)
+        leaves = batch.differentiable()
+        value = (self.copied() if copies else self)(leaves.mapped(torch.clone))
+        results = {"the loss": value.detach()}
+        named = leaves.leaves()
+        found: tuple[Tensor | None, ...] = (None,) * len(named)
+        if value.requires_grad:
+            found = torch.autograd.grad(value.sum(), list(named.values()), allow_unused=True)
+        for (name, leaf), grad in zip(named.items(), found):
+            results[f"the gradient of {name}"] = torch.zeros_like(leaf) if grad is None else grad
+        return results
+
+    def value(self, batch: LossInputs, seed: int = 0) -> dict[str, Tensor]:
+        """Return the value of a copy alone, by name."""
+        return {"the loss": self.results(batch, seed)["the loss"]}

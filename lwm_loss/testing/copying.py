@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
-from .expect import difference
+from .expect import breach, expect_same
 
 T = TypeVar("T")
 
@@ -31,37 +33,42 @@ def deep_copy(subject: T) -> T:
     return copy.deepcopy(subject, memo)
 
 
-def copy_fault(original: nn.Module, twin: nn.Module) -> str | None:
-    """Describe how a copy differs from its original, or what it shares with it.
+def load_state(model: nn.Module, other: nn.Module) -> None:
+    """Load the state of another module, from a file."""
+    file = io.BytesIO()
+    torch.save(other.state_dict(), file)
+    file.seek(0)
+    model.load_state_dict(torch.load(file, weights_only=False))
+
+
+def expect_whole_copy(original: nn.Module, twin: nn.Module) -> None:
+    """Raise a `Breach` if a copy differs from its original, or shares something with it.
 
     Neither is run: types, states, and the numbers and words kept as attributes are compared.
     """
     if type(twin) is not type(original):
-        return f"the copy of a {type(original).__name__} is a {type(twin).__name__}"
+        breach(f"the copy of a {type(original).__name__} is a {type(twin).__name__}")
     ours, theirs = original.state_dict(), twin.state_dict()
     if list(ours) != list(theirs):
         names = sorted(set(ours) ^ set(theirs))
-        return f"the states of copy and original do not both hold {', '.join(names[:4])}"
+        breach(f"the states of copy and original do not both hold {', '.join(names[:4])}")
     for name, value in ours.items():
         if not isinstance(value, Tensor) or value.numel() == 0:
             continue
-        words = difference({name: theirs[name]}, {name: value}, 0.0)
-        if words:
-            return f"in the copy {words}"
+        expect_same({name: theirs[name]}, {name: value}, 0.0, "in the copy {}")
         if value.device.type != "meta" and value.data_ptr() == theirs[name].data_ptr():
-            return f"the copy shares {name} with the original"
+            breach(f"the copy shares {name} with the original")
     for path, part in original.named_modules():
         try:
             other = twin.get_submodule(path)
         except AttributeError:
-            return f"the copy lacks {path}"
+            breach(f"the copy lacks {path}")
         for name, value in vars(part).items():
             if isinstance(value, (int, float, str)) and not name.startswith("_"):
                 found = getattr(other, name, value)
                 if found != value and value == value:
                     attribute = f"{path}.{name}".lstrip(".")
-                    return f"in the copy {attribute} is {found!r} in place of {value!r}"
-    return None
+                    breach(f"in the copy {attribute} is {found!r} in place of {value!r}")
 
 
 def graph_leaves(tensor: Tensor) -> set[int]:

@@ -49,6 +49,12 @@ def expect_finite(tensors: Mapping[str, Tensor | None], sentence: str = "{}") ->
         raise Breach(sentence.replace("{}", words))
 
 
+def expect_zero(tensor: Tensor | None, sentence: str) -> None:
+    """Raise a `Breach` if a tensor holds another value than 0; ``{}`` stands for the largest."""
+    if tensor is not None and bool((tensor != 0).any()):
+        raise Breach(sentence.replace("{}", f"{float(tensor.abs().max()):.3g}"))
+
+
 def not_finite(tensors: Mapping[str, Tensor | None]) -> str | None:
     """Describe the first tensor that is not finite."""
     for name, tensor in tensors.items():

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .expect import breach
+
 
 def global_settings() -> dict[str, Any]:
     """Return the settings of the process that a forward must leave alone, by name."""
@@ -81,8 +83,8 @@ def isolated(seed: int = 0, *, small: bool = True) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
-def changed_state(call: Callable[[], object]) -> str | None:
-    """Describe what a call does to the settings and the random states of the process."""
+def expect_settings_kept(call: Callable[[], object], words: str) -> None:
+    """Raise a `Breach` if a call changes the settings or the random states of the process."""
     after_seed = []
     for seed, with_gradients in ((1, True), (2, False)):
         with torch.set_grad_enabled(with_gradients):
@@ -93,9 +95,8 @@ def changed_state(call: Callable[[], object]) -> str | None:
             restore_settings(before)
         for name, value in before.items():
             if now[name] != value:
-                return f"changed the {name} from {value} to {now[name]}"
+                breach(f"{words} changed the {name} from {value} to {now[name]}")
         after_seed.append(random_states())
     for name, state in after_seed[0].items():
         if state == after_seed[1][name]:
-            return f"seeded {name}"
-    return None
+            breach(f"{words} seeded {name}")

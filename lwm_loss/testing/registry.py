@@ -29,6 +29,7 @@ class Check(Generic[Probe]):
         usual_cause: how the contract is usually broken.
         section: what this check and others are about: the first line of their module.
         body: raises a `Breach`; may return a remark, if the contract holds with a reservation.
+        needs_output: whether it is skipped for a subject without a usable output.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Check(Generic[Probe]):
     usual_cause: str
     section: str
     body: Callable[[Probe], str | None]
+    needs_output: bool
 
     def __call__(self, probe: Probe) -> str:
         """Check a subject.
@@ -46,6 +48,8 @@ class Check(Generic[Probe]):
         """
         with isolated(small=probe.small):
             try:
+                if self.needs_output:
+                    probe.require_output()
                 return self.body(probe) or ""
             except Breach as error:
                 raise ContractError(
@@ -68,11 +72,12 @@ class Registry(Generic[P, Probe]):
         self.checks: dict[str, Check[Probe]] = {}
 
     def __call__(
-        self, usual_cause: str, example: str | None = None
+        self, usual_cause: str, example: str | None = None, *, needs_output: bool = True
     ) -> Callable[[Callable[[Probe], str | None]], Callable[P, None]]:
         """Return the decorator of a check that is usually broken in this way.
 
-        ``example`` is the code of arguments that pass it, in place of the registry's.
+        ``example`` is the code of arguments that pass it, in place of the registry's. Without an
+        output the check is skipped, unless ``needs_output`` is False.
         """
         passes = example or self.example
         name = passes.partition("(")[0]
@@ -83,7 +88,7 @@ class Registry(Generic[P, Probe]):
             contract = " ".join(doc.split("\n\n")[0].split())
             contract = contract.replace("\\*", "*").replace("``", "`")
             section = (sys.modules[body.__module__].__doc__ or "").partition("\n")[0]
-            check = Check(body.__name__, contract, usual_cause, section, body)
+            check = Check(body.__name__, contract, usual_cause, section, body, needs_output)
             self.checks[check.name] = check
 
             @functools.wraps(body, assigned=("__module__", "__name__", "__qualname__"))

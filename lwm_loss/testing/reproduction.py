@@ -55,8 +55,8 @@ def perform(
             if name in values
         ]
         call = f"{body.__name__}({', '.join(arguments)})"
-        used = [scene for scene in scenes if scene.is_used_by(names)]
-        raise Breach(finding, _snippet(body, [*setup, *(s.code for s in used), call])) from (
+        lines = [*setup, *(scene.code for scene in scenes), call]
+        raise Breach(finding, _snippet(body, lines)) from (
             error.__cause__ if isinstance(error, Breach) else error
         )
 

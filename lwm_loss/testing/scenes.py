@@ -17,14 +17,18 @@ PREAMBLE = "import torch\nfrom math import inf, nan\n"
 class Scene:
     """Tensors and functions by name, and the lines of code that made them.
 
+    Args:
+        code: the lines; ``torch``, ``inf`` and ``nan`` are there.
+        **given: what else they use.
+
     Example:
         >>> scene = Scene("image = torch.zeros(1, 3, 2, 2)")
         >>> scene["image"].shape
         torch.Size([1, 3, 2, 2])
     """
 
-    def __init__(self, code: str) -> None:
-        names: dict[str, Any] = {}
+    def __init__(self, code: str, **given: Any) -> None:
+        names = {**given}
         exec(PREAMBLE, names)
         known = set(names)
         exec(code, names)
@@ -41,10 +45,6 @@ class Scene:
     def fresh(self) -> dict[str, Any]:
         """Return its values by name; tensors are copies."""
         return {name: _fresh(value) for name, value in self.values.items()}
-
-    def is_used_by(self, names: Sequence[str]) -> bool:
-        """Whether it makes one of these, or what the scenes of these need."""
-        return any(name in self.values for name in names)
 
     def __repr__(self) -> str:
         return self.code

@@ -16,7 +16,15 @@ from lwm_loss.testing import CheckSkipped, ContractError, checks
 from lwm_loss.testing.expect import Breach
 from lwm_loss.testing.isolation import isolated
 
-ASSERTIONS = {"breach", "expect_same", "expect_finite", "expect_no_readback"}
+ASSERTIONS = {
+    "breach",
+    "expect_same",
+    "expect_finite",
+    "expect_zero",
+    "expect_no_readback",
+    "expect_settings_kept",
+    "expect_whole_copy",
+}
 Branch = tuple[str, int, int]
 
 

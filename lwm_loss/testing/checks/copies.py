@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..calls import copied, outputs, parts, projection, run
-from ..copying import copy_fault, graph_leaves
+from ..copying import expect_whole_copy, graph_leaves, load_state
 from ..expect import breach, expect_same
 from ..registry import backbone_check
 from ..report import CheckSkipped
@@ -34,7 +34,6 @@ def check_state_dict_round_trip(probe: BackboneProbe) -> None:
     The trained one has other parameters, has seen batches in training, and has other values in all
     hidden places that are drawn at random when it is built.
     """
-    probe.require_output()
     if not probe.copyable:
         raise CheckSkipped("a network that cannot be copied is alone, see check_deep_copy")
     lost = lost_values(probe.fresh(warm=False), probe.num_classes)
@@ -57,10 +56,7 @@ def state_is_whole(
         for _ in range(2):
             run(model, image)
         disturb(model)
-    file = io.BytesIO()
-    torch.save(model.state_dict(), file)
-    file.seek(0)
-    new.load_state_dict(torch.load(file, weights_only=False))
+    load_state(new, model)
     expected = outputs(model.eval(), image)
     expect_same(outputs(new, image), expected, 1e-5, f"{{}} after the state was loaded{lacks}")
 
@@ -72,16 +68,13 @@ def state_is_whole(
 )
 def check_deep_copy(probe: BackboneProbe) -> None:
     """A deep copy gives what the original gives, after training too, and shares nothing with it."""
-    probe.require_output()
     probe.check(deep_copy_is_whole, original=True)
     probe.check(deep_copy_gives_the_same, probe.image(), train=True)
 
 
 def deep_copy_is_whole(model: nn.Module) -> None:
     """Compare a copy with the network itself, without running either."""
-    found = copy_fault(model, copy.deepcopy(model))
-    if found:
-        breach(found)
+    expect_whole_copy(model, copy.deepcopy(model))
 
 
 def deep_copy_gives_the_same(model: nn.Module, image: Tensor) -> None:
@@ -122,7 +115,6 @@ def check_pickle(probe: BackboneProbe) -> None:
     inside a function, or in a ``__main__`` that is not there, is skipped: pickle finds classes by
     their names.
     """
-    probe.require_output()
     for module in probe.model.modules():
         _require_name(type(module))
     probe.check(pickle_is_whole, original=True)
@@ -144,9 +136,7 @@ def _require_name(kind: type) -> None:
 
 def pickle_is_whole(model: nn.Module) -> None:
     """Compare a pickled copy with the network itself, without running either."""
-    found = copy_fault(model, _through_pickle(model))
-    if found:
-        breach(found)
+    expect_whole_copy(model, _through_pickle(model))
 
 
 def pickle_gives_the_same(model: nn.Module, image: Tensor) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..calls import copied
+from ..copying import load_state
 from ..expect import breach, expect_same
 from ..registry import loss_check
 from ..report import CheckSkipped
@@ -20,17 +20,14 @@ from ..subjects.loss import LossProbe
 # A schedule that does not say how long it is is given up after this many steps.
 LONGEST = 1000
 
-Part = Callable[[Any], Any]
 Keep = Callable[[Any, Tensor, Tensor], Tensor]
 
 
-def _scenes(probe: LossProbe) -> tuple[Scene, Scene, Scene]:
+def _scenes(probe: LossProbe) -> tuple[Scene, Scene]:
     """A map of weights and its labelled pixels, and how the subject's curriculum is called."""
-    probe.require_runs()
     alone = probe.kind == "curriculum"
-    if not alone and not callable(getattr(_held_by(probe), "step", None)):
+    if not alone and not callable(getattr(probe.curriculum, "step", None)):
         raise CheckSkipped("it has no curriculum")
-    part = "criterion" if alone else "criterion.curriculum"
     arguments = "weights, mask" if not alone or probe.uses("mask") else "weights"
     return (
         Scene(
@@ -39,13 +36,8 @@ def _scenes(probe: LossProbe) -> tuple[Scene, Scene, Scene]:
             "weights = 0.01 + 2 * torch.rand((2, 6, 8), generator=noise)\n"
             "weights = torch.where(mask, weights, 0)"
         ),
-        Scene(f"def part(criterion):\n    return {part}"),
         Scene(f"def keep(curriculum, weights, mask):\n    return curriculum({arguments})"),
     )
-
-
-def _held_by(probe: LossProbe) -> Any:
-    return getattr(probe.criterion, "curriculum", None)
 
 
 def _reset(curriculum: Any) -> None:
@@ -66,9 +58,8 @@ def check_curriculum_kept_share_grows(probe: LossProbe) -> None:
     probe.check(share_grows, *_scenes(probe))
 
 
-def share_grows(part: Part, keep: Keep, criterion: Any, weights: Tensor, mask: Tensor) -> None:
+def share_grows(keep: Keep, curriculum: Any, weights: Tensor, mask: Tensor) -> None:
     """Step until all weights are kept, or to the end of the schedule."""
-    curriculum = part(criterion)
     _reset(curriculum)
     length = getattr(curriculum, "epochs", None)
     last = LONGEST if length is None else min(LONGEST, int(length))
@@ -108,11 +99,8 @@ def check_curriculum_masked_pixels_do_not_count(probe: LossProbe) -> None:
     probe.check(masked_weights_do_not_count, *scenes)
 
 
-def masked_weights_do_not_count(
-    part: Part, keep: Keep, criterion: Any, weights: Tensor, mask: Tensor
-) -> None:
+def masked_weights_do_not_count(keep: Keep, curriculum: Any, weights: Tensor, mask: Tensor) -> None:
     """Change the weights outside of the mask."""
-    curriculum = part(criterion)
     other = torch.where(mask, weights, 5 * weights + 1)
     for epoch in range(3):
         # Copies are called, for a call may itself move a curriculum on.
@@ -136,27 +124,24 @@ def check_curriculum_state_dict(probe: LossProbe) -> None:
 
 
 def goes_on_where_it_was(
-    part: Part, keep: Keep, criterion: Any, weights: Tensor, mask: Tensor
+    keep: Keep, criterion: Any, curriculum: Any, weights: Tensor, mask: Tensor
 ) -> None:
     """Save it in the middle of its schedule, and load it into another one."""
     if not isinstance(criterion, nn.Module):
         breach(f"{type(criterion).__name__} is no nn.Module and has no state_dict")
-    new = copy.deepcopy(criterion)
-    curriculum = part(criterion)
+    new, other = copy.deepcopy((criterion, curriculum))
     _reset(curriculum)
-    _reset(part(new))
+    _reset(other)
     for _ in range(max(1, int(getattr(curriculum, "epochs", 10)) // 2)):
         curriculum.step()
-    file = io.BytesIO()
-    torch.save(criterion.state_dict(), file)
-    file.seek(0)
-    new.load_state_dict(torch.load(file, weights_only=False))
+    load_state(new, criterion)
     for later in range(3):
-        expected = {"the kept weight": keep(curriculum, weights, mask)}
-        found = {"the kept weight": keep(part(new), weights, mask)}
+        found, expected = (
+            {"the kept weight": keep(each, weights, mask)} for each in (other, curriculum)
+        )
         expect_same(found, expected, 0.0, f"{later} epochs after loading {{}}")
         curriculum.step()
-        part(new).step()
+        other.step()
 
 
 @loss_check(
@@ -166,16 +151,13 @@ def goes_on_where_it_was(
 def check_curriculum_set_epoch(probe: LossProbe) -> None:
     """``set_epoch(k)`` leaves a curriculum where k steps from the start leave it, from any epoch."""
     scenes = _scenes(probe)
-    if not callable(getattr(scenes[1]["part"](probe.criterion), "set_epoch", None)):
+    if not callable(getattr(probe.curriculum, "set_epoch", None)):
         raise CheckSkipped("it has no set_epoch")
     probe.check(set_epoch_is_so_many_steps, *scenes)
 
 
-def set_epoch_is_so_many_steps(
-    part: Part, keep: Keep, criterion: Any, weights: Tensor, mask: Tensor
-) -> None:
+def set_epoch_is_so_many_steps(keep: Keep, curriculum: Any, weights: Tensor, mask: Tensor) -> None:
     """Set epochs forwards and backwards, and compare with a copy that steps."""
-    curriculum = part(criterion)
     _reset(curriculum)
     for epoch in (0, 2, 1, 3):
         stepped = copied(curriculum)
@@ -183,6 +165,7 @@ def set_epoch_is_so_many_steps(
         for _ in range(epoch):
             stepped.step()
         curriculum.set_epoch(epoch)
-        expected = {"the kept weight": keep(stepped, weights, mask)}
-        found = {"the kept weight": keep(curriculum, weights, mask)}
+        found, expected = (
+            {"the kept weight": keep(each, weights, mask)} for each in (curriculum, stepped)
+        )
         expect_same(found, expected, 0.0, f"after set_epoch({epoch}) {{}}")

@@ -20,7 +20,8 @@ LIVELY = ("noise", "bright", "half black", "one black", "unlike")
 
 @backbone_check(
     "depth as a required argument or a fourth channel of the input, an attribute that only a "
-    "training step sets, or a branch that evaluation lacks"
+    "training step sets, or a branch that evaluation lacks",
+    needs_output=False,
 )
 def check_depth_not_needed_at_test_time(probe: BackboneProbe) -> None:
     """In evaluation ``model(image)`` runs: nothing but the image is needed at test time."""
@@ -59,7 +60,6 @@ def _required(model: nn.Module) -> list[str]:
 )
 def check_sample_alone_equals_sample_in_batch(probe: BackboneProbe) -> None:
     """In evaluation an image alone gives what it gives within a batch of other images."""
-    probe.require_output()
     if _is_random(probe):
         raise CheckSkipped("it is random in evaluation, see check_eval_is_deterministic")
 
@@ -100,7 +100,6 @@ _CALLS = 9
 )
 def check_eval_is_deterministic(probe: BackboneProbe) -> None:
     """Two calls in evaluation on the same image are equal, whatever the random state."""
-    probe.require_output()
 
     def hold(drawn: tuple[Picture, int]) -> None:
         picture, calls = drawn
@@ -123,7 +122,6 @@ def calls_agree(model: nn.Module, image: Tensor, calls: int) -> None:
 )
 def check_no_state_between_calls(probe: BackboneProbe) -> None:
     """In evaluation a call leaves nothing behind: neither later nor earlier results depend on it."""
-    probe.require_output()
     height, width = probe.image_size
 
     def hold(drawn: tuple[Picture, bool]) -> None:
@@ -158,7 +156,6 @@ def calls_leave_nothing_behind(model: nn.Module, image: Tensor, other: Tensor) -
 )
 def check_eval_keeps_running_statistics(probe: BackboneProbe) -> None:
     """In evaluation every module is in evaluation, and no buffer changes in a forward."""
-    probe.require_output()
     probe.check(modes_and_buffers_stay, probe.image(Picture("bright")), train=True)
 
 

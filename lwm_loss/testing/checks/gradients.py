@@ -65,7 +65,6 @@ def check_every_parameter_receives_a_gradient(probe: BackboneProbe) -> str:
     library (transformers, timm, torchvision, segmentation_models_pytorch) holds and does not use
     are named in a remark and do not fail the check as long as the rest of that model is trained.
     """
-    probe.require_output()
     require_trainable(probe)
     remark: str = probe.check(parameters_receive_gradients, probe.image(), train=True)
     return remark
@@ -135,7 +134,6 @@ def _library_owned(
 )
 def check_outputs_carry_gradient(probe: BackboneProbe) -> None:
     """In training every output carries a gradient, equally far back, from each image of a batch."""
-    probe.require_output()
     require_trainable(probe)
     probe.check(outputs_carry_gradient, probe.image(), train=True)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..calls import Loss, LossInputs, copied, value_and_gradients
+from ..calls import LossInputs, LossUnderTest, copied
 from ..compilation import compiled, expect_no_readback, require_compiler
 from ..expect import breach, expect_finite, expect_same
 from ..registry import loss_check
@@ -34,7 +34,6 @@ def check_low_precision(probe: LossProbe) -> str:
     more than the dtype of the result can hold may overflow; a mean may not. A loss with class
     weights may have to be brought to the dtype of the scores; that is a remark.
     """
-    probe.require_runs()
     require_no_chance(probe)
     small = probe.scene(size=(24, 24))
     # Scores of up to some 90, where a probability below 6e-8 is 0 in float16.
@@ -53,8 +52,7 @@ def check_low_precision(probe: LossProbe) -> str:
 
 
 def halves_agree(
-    loss: Loss,
-    criterion: Any,
+    loss: LossUnderTest,
     batch: LossInputs,
     dtype: torch.dtype,
     tolerance: float,
@@ -63,10 +61,10 @@ def halves_agree(
 ) -> None:
     """Compare a batch whose predictions are in half precision with the same numbers in float32."""
     half = batch.predicted(lambda x: x.to(dtype))
-    expected = value_and_gradients(loss, criterion, half.predicted(lambda x: x.float()))
-    narrow = copied(criterion).to(dtype) if convert else criterion
+    expected = loss.results(half.predicted(lambda x: x.float()))
+    narrow = loss.of(copied(loss.criterion).to(dtype)) if convert else loss
     with torch.autocast(batch.target.device.type, dtype, enabled=autocast):
-        found = value_and_gradients(loss, narrow, half)
+        found = narrow.results(half)
     setting = f"{'under autocast' if autocast else 'with scores'} in {dtype}"
     wide, value = expected.pop("the loss"), found.pop("the loss")
     if not (wide.is_floating_point() and bool(wide.isfinite().all())):
@@ -95,7 +93,7 @@ def _wants_its_weights_in(probe: LossProbe, batch: LossInputs, dtype: torch.dtyp
     half = batch.predicted(lambda x: x.to(dtype))
     for convert in (False, True):
         try:
-            value_and_gradients(probe.loss, criterion.to(dtype) if convert else criterion, half)
+            probe.loss.of(criterion.to(dtype) if convert else criterion).results(half)
         except Exception:
             continue
         return convert
@@ -112,17 +110,15 @@ def check_loss_torch_compile(probe: LossProbe) -> None:
     With ignored pixels and missing depth. Nor may it read values back from a tensor or index by
     them, which would stall a device. The compiled code of the whole process is forgotten.
     """
-    probe.require_runs()
     require_compiler()
     probe.check(loss_compiles_as_one_graph, probe.scene())
 
 
-def loss_compiles_as_one_graph(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def loss_compiles_as_one_graph(loss: LossUnderTest, batch: LossInputs) -> None:
     """Compare the loss with what is compiled, and call it on tensors without values."""
-    expected = value_and_gradients(loss, criterion, batch)
-    with compiled(copied(criterion), "aot_eager") as fast:
-        found = value_and_gradients(loss, fast, batch, copies=False)
-    leaves = batch.predicted(lambda x: x.clone().requires_grad_())
-    again = copied(criterion)
-    expect_no_readback(lambda fake: loss(again, leaves.mapped(fake)))
+    expected = loss.results(batch)
+    with compiled(copied(loss.criterion), "aot_eager") as fast:
+        found = loss.of(fast).results(batch, copies=False)
+    leaves, again = batch.differentiable(), loss.copied()
+    expect_no_readback(lambda fake: again(leaves.mapped(fake)))
     expect_same(found, expected, 1e-4, "compiled, {}")

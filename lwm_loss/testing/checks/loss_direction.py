@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..calls import Loss, LossInputs, value_and_gradients
+from ..calls import LossInputs, LossUnderTest
 from ..expect import breach
 from ..registry import loss_check
 from ..report import CheckSkipped
@@ -27,7 +27,6 @@ PLAIN: dict[str, Any] = {"size": (16, 16), "ignored": 0.0, "missing": 0.0}
 )
 def check_right_predictions_cost_less(probe: LossProbe) -> None:
     """Right scores cost less than wrong ones, and right depth no more than wrong depth."""
-    probe.require_runs()
     if probe.kind != "criterion":
         raise CheckSkipped(f"a {probe.kind} is no cost")
     scene = probe.scene(**PLAIN)
@@ -40,28 +39,23 @@ def check_right_predictions_cost_less(probe: LossProbe) -> None:
         )
 
 
-def right_scores_cost_less(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def right_scores_cost_less(loss: LossUnderTest, batch: LossInputs) -> None:
     """Compare scores that are sure of the label with those that are sure of the class after it."""
     right = _right(batch)
-    low, high = (
-        _cost(loss, criterion, _scored(batch, scores)) for scores in (right, right.roll(1, 1))
-    )
+    low, high = (_cost(loss, _scored(batch, scores)) for scores in (right, right.roll(1, 1)))
     if not low < high:
         breach(f"{low:.6g} for right scores, {high:.6g} for wrong scores")
 
 
-def right_depth_costs_no_more(loss: Loss, criterion: Any, batch: LossInputs, in_logs: bool) -> None:
+def right_depth_costs_no_more(loss: LossUnderTest, batch: LossInputs, in_logs: bool) -> None:
     """Compare the true depth with three times as much."""
-    low, high = (
-        _cost(loss, criterion, batch._replace(pred_depth=_predicted(batch, factor, in_logs)))
-        for factor in (1.0, 3.0)
-    )
+    low, high = (_cost(loss, _predicted(batch, factor, in_logs)) for factor in (1.0, 3.0))
     if not low < high + 1e-5:
         breach(f"{low:.6g} for right depth, {high:.6g} for wrong depth")
 
 
-def _cost(loss: Loss, criterion: Any, batch: LossInputs) -> float:
-    return float(value_and_gradients(loss, criterion, batch)["the loss"].sum())
+def _cost(loss: LossUnderTest, batch: LossInputs) -> float:
+    return float(loss.results(batch)["the loss"].sum())
 
 
 def _right(batch: LossInputs) -> Tensor:
@@ -75,10 +69,10 @@ def _scored(batch: LossInputs, scores: Tensor) -> LossInputs:
     return batch._replace(logits=scores, side_logits=sides)
 
 
-def _predicted(batch: LossInputs, factor: float | Tensor, in_logs: bool) -> Tensor:
-    """The predicted depth that is this factor of the true one."""
+def _predicted(batch: LossInputs, factor: float | Tensor, in_logs: bool) -> LossInputs:
+    """The batch whose predicted depth is this factor of the true one."""
     depth = factor * batch.target_depth
-    return depth.log() if in_logs else depth
+    return batch._replace(pred_depth=depth.log() if in_logs else depth)
 
 
 @loss_check(
@@ -88,7 +82,6 @@ def _predicted(batch: LossInputs, factor: float | Tensor, in_logs: bool) -> Tens
 )
 def check_hard_pixels_weigh_no_less(probe: LossProbe) -> None:
     """Pixels whose class or depth is predicted wrongly weigh no less than the others of their image."""
-    probe.require_runs()
     if not probe.has_weights():
         raise CheckSkipped("it has no weight map")
     scene = probe.scene(**PLAIN)
@@ -101,7 +94,7 @@ def check_hard_pixels_weigh_no_less(probe: LossProbe) -> None:
         )
 
 
-def wrong_classes_weigh_no_less(weight: Loss, criterion: Any, batch: LossInputs) -> None:
+def wrong_classes_weigh_no_less(weight: LossUnderTest, batch: LossInputs) -> None:
     """Make the scores of the left half wrong, and all depth errors the same."""
     right, left = _right(batch), _left(batch)
     # The same depth and depth error everywhere, whether the prediction is taken for a log or not.
@@ -109,19 +102,16 @@ def wrong_classes_weigh_no_less(weight: Loss, criterion: Any, batch: LossInputs)
         target_depth=torch.full_like(batch.target_depth, 20.0),
         pred_depth=torch.full_like(batch.pred_depth, 3.5),
     )
-    weights = weight(criterion, _scored(even, torch.where(left, right.roll(1, 1), right)))
+    weights = weight(_scored(even, torch.where(left, right.roll(1, 1), right)))
     _compare_halves(weights.detach(), left, "class")
 
 
-def wrong_depths_weigh_no_less(
-    weight: Loss, criterion: Any, batch: LossInputs, in_logs: bool
-) -> None:
+def wrong_depths_weigh_no_less(weight: LossUnderTest, batch: LossInputs, in_logs: bool) -> None:
     """Make the predicted depths of the left half wrong, of one surface, and all scores right."""
     left = _left(batch)
     flat = batch._replace(target_depth=torch.full_like(batch.target_depth, 20.0))
     predicted = _predicted(flat, torch.where(left, 3.0, 1.1), in_logs)
-    weights = weight(criterion, _scored(flat._replace(pred_depth=predicted), _right(batch)))
-    _compare_halves(weights.detach(), left, "depth")
+    _compare_halves(weight(_scored(predicted, _right(batch))).detach(), left, "depth")
 
 
 def _left(batch: LossInputs) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..calls import Loss, LossInputs, value_and_gradients
+from ..calls import LossInputs, LossUnderTest
 from ..expect import expect_same
 from ..registry import loss_check
 from ..report import CheckSkipped
@@ -34,17 +34,15 @@ def _agree(found: dict[str, Tensor], expected: dict[str, Tensor], sentence: str)
 )
 def check_batch_permutation(probe: LossProbe) -> None:
     """The order of the images in a batch changes neither the loss nor a gradient."""
-    probe.require_runs()
     require_no_chance(probe)
     probe.for_all(partial(probe.check, order_of_images_does_not_matter), min_images=2)
 
 
-def order_of_images_does_not_matter(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def order_of_images_does_not_matter(loss: LossUnderTest, batch: LossInputs) -> None:
     """Turn the order of the images round, and that of what is returned."""
-    expected = value_and_gradients(loss, criterion, batch)
-    turned = value_and_gradients(loss, criterion, batch.mapped(lambda x: x.flip(0)))
+    turned = loss.results(batch.mapped(lambda x: x.flip(0)))
     found = {name: x.flip(0) if x.ndim > 1 else x for name, x in turned.items()}
-    _agree(found, expected, "in another order of the images")
+    _agree(found, loss.results(batch), "in another order of the images")
 
 
 @loss_check(
@@ -57,7 +55,7 @@ def check_class_permutation(probe: LossProbe) -> None:
     Class weights (``weight``, ``class_weight``, ``class_weights``, ``alpha``) move with them. Every
     pixel has a label, for what is made of ignored ones is other checks' business.
     """
-    probe.require_runs("logits", "target")
+    probe.require_roles("logits", "target")
     require_no_chance(probe)
     if any(0 <= label < probe.num_classes for label in probe.ignored):
         raise CheckSkipped("one of the classes is ignored, so that they are not alike")
@@ -68,15 +66,15 @@ def check_class_permutation(probe: LossProbe) -> None:
     )
 
 
-def numbers_of_classes_do_not_matter(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def numbers_of_classes_do_not_matter(loss: LossUnderTest, batch: LossInputs) -> None:
     """Give every class the next number, in scores, labels and class weights."""
-    expected = value_and_gradients(loss, criterion, batch)
+    expected = loss.results(batch)
     classes = batch.logits.shape[1]
     changed = batch.scored(lambda x: x.roll(-1, 1))
     changed = changed._replace(target=(batch.target - 1) % classes)
-    _roll_class_weights(criterion, -1)
-    turned = value_and_gradients(loss, criterion, changed)
-    _roll_class_weights(criterion, 1)
+    _roll_class_weights(loss.criterion, -1)
+    turned = loss.results(changed)
+    _roll_class_weights(loss.criterion, 1)
     found = {
         name: x.roll(1, 1) if x.ndim == 4 and x.shape[1] == classes else x
         for name, x in turned.items()
@@ -101,12 +99,11 @@ def check_images_do_not_influence_each_other(probe: LossProbe) -> None:
 
     Labels, and which depth is known, stay: a mean over the batch may count them.
     """
-    probe.require_runs()
     require_no_chance(probe)
     probe.for_all(partial(probe.check, other_images_do_not_matter), min_images=2)
 
 
-def other_images_do_not_matter(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def other_images_do_not_matter(loss: LossUnderTest, batch: LossInputs) -> None:
     """Change scores and depth of all images but the first."""
     depth = batch.target_depth
     known = depth.isfinite() & (depth > 0)
@@ -118,9 +115,8 @@ def other_images_do_not_matter(loss: Loss, criterion: Any, batch: LossInputs) ->
         [1.5 * side.roll(1, 1) for side in batch.side_logits],
     )
     joined = batch.paired(others, lambda ours, theirs: torch.cat([ours[:1], theirs[1:]]))
-    expected = value_and_gradients(loss, criterion, batch)
-    found = value_and_gradients(loss, criterion, joined)
+    found = loss.results(joined)
     sentence = "with other scores and depth in the other images {}"
-    for name, x in expected.items():
+    for name, x in loss.results(batch).items():
         if x.ndim > 1:
             expect_same({name: found[name][:1]}, {name: x[:1]}, 10 * CLOSE, sentence)

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ..calls import Loss, LossInputs, copied, value_and_gradients
-from ..expect import breach, difference, expect_finite, expect_same
+from ..calls import LossInputs, LossUnderTest
+from ..expect import breach, difference, expect_finite, expect_same, expect_zero, not_finite
 from ..registry import loss_check
 from ..subjects.loss import LossProbe
 from .loss_values import CLOSE
@@ -34,20 +34,18 @@ def check_ignored_pixels_get_no_gradient(probe: LossProbe) -> None:
 
 
 def ignored_pixels_get_nothing(
-    loss: Loss, criterion: Any, batch: LossInputs, label: int, what: str
+    loss: LossUnderTest, batch: LossInputs, label: int, what: str
 ) -> None:
     """Look at the gradient of the scores where they are ignored, and at a map."""
     ignored = batch.target == label
     if bool(ignored.all()):
         return  # a mean over no pixel at all is check_all_ignored_is_zero's business
-    results = value_and_gradients(loss, criterion, batch)
+    results = loss.results(batch)
     at_ignored = results["the gradient of logits"].movedim(1, -1)[ignored]
-    if bool((at_ignored != 0).any()):
-        worst = float(at_ignored.abs().max())
-        breach(f"a gradient of up to {worst:.3g} at pixels with label {label}")
+    expect_zero(at_ignored, f"a gradient of up to {{}} at pixels with label {label}")
     value = results["the loss"]
-    if value.shape == ignored.shape and bool(value[ignored].any()):
-        breach(f"{what} that is not 0 at pixels with label {label}")
+    if value.shape == ignored.shape:
+        expect_zero(value[ignored], f"{what} that is not 0 at pixels with label {label}")
 
 
 @loss_check(
@@ -79,15 +77,12 @@ def _ends(probe: LossProbe) -> list[int]:
 
 
 def ignored_scores_do_not_count(
-    loss: Loss, criterion: Any, batch: LossInputs, label: int, ruled_out: list[int]
+    loss: LossUnderTest, batch: LossInputs, label: int, ruled_out: list[int]
 ) -> None:
     """Replace the scores of ignored pixels, or rule classes out there."""
     which = f"scores of -inf for the classes {ruled_out}" if ruled_out else "other scores"
-    expected = value_and_gradients(loss, criterion, batch)["the loss"]
-    changed = _rescored(batch, label, ruled_out)
-    found = value_and_gradients(loss, criterion, changed)["the loss"]
-    sentence = f"with {which} at ignored pixels {{}}"
-    expect_same({"the loss": found}, {"the loss": expected}, CLOSE, sentence)
+    found = loss.value(_rescored(batch, label, ruled_out))
+    expect_same(found, loss.value(batch), CLOSE, f"with {which} at ignored pixels {{}}")
 
 
 def _rescored(batch: LossInputs, label: int, ruled_out: list[int]) -> LossInputs:
@@ -99,7 +94,7 @@ def _rescored(batch: LossInputs, label: int, ruled_out: list[int]) -> LossInputs
     return batch._replace(logits=torch.where(ignored, other, logits))
 
 
-def ignored_image_does_not_count(loss: Loss, criterion: Any, batch: LossInputs, label: int) -> None:
+def ignored_image_does_not_count(loss: LossUnderTest, batch: LossInputs, label: int) -> None:
     """Append an image without label and depth to the batch."""
     more = LossInputs(
         torch.zeros_like(batch.logits[:1]),
@@ -109,16 +104,11 @@ def ignored_image_does_not_count(loss: Loss, criterion: Any, batch: LossInputs, 
         [torch.zeros_like(side[:1]) for side in batch.side_logits],
     )
     joined = batch.paired(more, lambda ours, theirs: torch.cat([ours, theirs]))
-    expected = value_and_gradients(loss, criterion, batch)["the loss"]
-    found = value_and_gradients(loss, criterion, joined)["the loss"]
-    found = found[:-1] if found.ndim > 1 else found
-    sentence = "with one more image, all of it ignored, {}"
-    expect_same({"the loss": found}, {"the loss": expected}, CLOSE, sentence)
+    found = {name: x[:-1] if x.ndim > 1 else x for name, x in loss.value(joined).items()}
+    expect_same(found, loss.value(batch), CLOSE, "with one more image, all of it ignored, {}")
 
 
-def ignored_depth_does_not_count(
-    weight: Loss, criterion: Any, batch: LossInputs, label: int
-) -> None:
+def ignored_depth_does_not_count(weight: LossUnderTest, batch: LossInputs, label: int) -> None:
     """Remove the depth of ignored pixels. R may count it, so every pixel has the same error."""
     ignored = batch.target == label
     even = batch._replace(
@@ -127,10 +117,10 @@ def ignored_depth_does_not_count(
     )
     less = even._replace(target_depth=torch.where(ignored, nan, even.target_depth))
     found, expected = (
-        torch.where(ignored, 0, weight(copied(criterion), each).detach()) for each in (less, even)
+        {"the weight": torch.where(ignored, 0, weight.copied()(each).detach())}
+        for each in (less, even)
     )
-    sentence = "without depth at ignored pixels {}"
-    expect_same({"the weight": found}, {"the weight": expected}, 1e-5, sentence)
+    expect_same(found, expected, 1e-5, "without depth at ignored pixels {}")
 
 
 @loss_check(
@@ -154,8 +144,7 @@ def check_non_finite_ignored_pixels_stay_out(probe: LossProbe) -> None:
 
 
 def ignored_scores_stay_out(
-    loss: Loss,
-    criterion: Any,
+    loss: LossUnderTest,
     batch: LossInputs,
     label: int,
     filled: float,
@@ -163,17 +152,14 @@ def ignored_scores_stay_out(
     ruled_out: list[int],
 ) -> None:
     """Replace the scores of ignored pixels in the first classes, or in all of them."""
-    expected = value_and_gradients(loss, criterion, batch)
-    plain = {"the loss": expected["the loss"]}
-    counted = value_and_gradients(loss, criterion, _rescored(batch, label, ruled_out))["the loss"]
-    if difference({"the loss": counted}, plain, CLOSE):
+    if difference(loss.value(_rescored(batch, label, ruled_out)), loss.value(batch), CLOSE):
         return  # check_ignored_pixels_do_not_count says so
     ignored, logits = batch.target == label, batch.logits.clone()
     logits[:, :classes] = logits[:, :classes].masked_fill(ignored.unsqueeze(1), filled)
-    found = value_and_gradients(loss, criterion, batch._replace(logits=logits))
+    found = loss.results(batch._replace(logits=logits))
     sentence = f"with scores of {filled} at ignored pixels {{}}"
     expect_finite(found, sentence)
-    expect_same(found, expected, 10 * CLOSE, sentence)
+    expect_same(found, loss.results(batch), 10 * CLOSE, sentence)
 
 
 @loss_check(
@@ -191,11 +177,11 @@ def check_all_ignored_is_zero(probe: LossProbe) -> None:
 
 
 def nothing_costs_nothing(
-    loss: Loss, criterion: Any, batch: LossInputs, label: int, is_cost: bool
+    loss: LossUnderTest, batch: LossInputs, label: int, is_cost: bool
 ) -> None:
     """Look at value and gradient of a batch without labels and depth."""
     logits = batch.logits.clone().requires_grad_()
-    value = loss(criterion, batch._replace(logits=logits))
+    value = loss(batch._replace(logits=logits))
     if bool((value != 0).any()):
         worst = float(value[value != 0].flatten()[0])
         breach(f"{worst} for a batch all of whose pixels have the label {label}")
@@ -203,8 +189,7 @@ def nothing_costs_nothing(
         if not value.requires_grad:
             breach("a loss without a graph, so that backward() fails")
         (grad,) = torch.autograd.grad(value.sum(), logits, allow_unused=True)
-        if grad is not None and bool((grad != 0).any()):
-            breach("a gradient that is not 0")
+        expect_zero(grad, "a gradient that is not 0")
 
 
 @loss_check(
@@ -219,25 +204,24 @@ def check_missing_depth_does_not_leak(probe: LossProbe) -> None:
     The loss and its gradients are finite and the same for all of them, and the gradient of the
     predicted depth is exactly 0 where the true one is missing.
     """
-    probe.require_runs("target_depth")
+    probe.require_roles("target_depth")
     corners = [*probe.scenes(), probe.scene(missing=2.0)]
     probe.for_all(partial(probe.check, missing_depth_is_only_missing), corners=corners)
 
 
-def missing_depth_is_only_missing(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def missing_depth_is_only_missing(loss: LossUnderTest, batch: LossInputs) -> None:
     """Write missing depth in every way."""
     depth = batch.target_depth
     missing = ~(depth.isfinite() & (depth > 0))
     known = batch._replace(target_depth=torch.where(missing, 50.0, depth))
-    if not value_and_gradients(loss, criterion, known)["the loss"].isfinite().all():
+    if not_finite(loss.value(known)):
         return  # not for want of depth
     first = None
     for code in MISSING:
-        coded = batch._replace(target_depth=torch.where(missing, code, depth))
-        results = value_and_gradients(loss, criterion, coded)
+        results = loss.results(batch._replace(target_depth=torch.where(missing, code, depth)))
         expect_finite(results, f"{{}} with depth missing as {code}")
-        if bool((results["the gradient of pred_depth"][missing] != 0).any()):
-            breach(f"pred_depth has a gradient where depth is missing as {code}")
+        at_missing = results["the gradient of pred_depth"][missing]
+        expect_zero(at_missing, f"pred_depth has a gradient where depth is missing as {code}")
         first = first or results
         sentence = f"with depth missing as {code}, not as {MISSING[0]}, {{}}"
         expect_same(results, first, CLOSE, sentence)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..calls import Loss, LossInputs, value_and_gradients
-from ..copying import copy_fault
+from ..calls import LossInputs, LossUnderTest
+from ..copying import expect_whole_copy
 from ..expect import breach, difference, expect_same
-from ..isolation import changed_state
+from ..isolation import expect_settings_kept
 from ..registry import loss_check
 from ..subjects.loss import LossProbe
 from .loss_values import CLOSE
@@ -27,7 +27,6 @@ def check_loss_deep_copy(probe: LossProbe) -> None:
 
     When the curriculum of the one goes on, the other stays where it is.
     """
-    probe.require_runs()
     scene = probe.scene()
     probe.check(copy_gives_the_same, scene)
     if isinstance(probe.criterion, nn.Module):
@@ -35,36 +34,32 @@ def check_loss_deep_copy(probe: LossProbe) -> None:
     probe.check(copy_stays_when_the_other_steps, scene)
 
 
-def copy_gives_the_same(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def copy_gives_the_same(loss: LossUnderTest, batch: LossInputs) -> None:
     """Copy a loss after a call."""
-    original = copy.deepcopy(criterion)
-    value_and_gradients(loss, original, batch, copies=False)
+    original = copy.deepcopy(loss)
+    original.results(batch, copies=False)
     twin = copy.deepcopy(original)
-    expected = value_and_gradients(loss, original, batch, copies=False)
-    found = value_and_gradients(loss, twin, batch, copies=False)
-    expect_same(found, expected, 1e-6, "from the copy {}")
+    expected = original.results(batch, copies=False)
+    expect_same(twin.results(batch, copies=False), expected, 1e-6, "from the copy {}")
 
 
 def copy_is_whole(criterion: Any) -> None:
     """Compare a copy with the loss itself, without calling either."""
-    found = copy_fault(criterion, copy.deepcopy(criterion))
-    if found:
-        breach(found)
+    expect_whole_copy(criterion, copy.deepcopy(criterion))
 
 
-def copy_stays_when_the_other_steps(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def copy_stays_when_the_other_steps(loss: LossUnderTest, batch: LossInputs) -> None:
     """Move the curriculum of a loss on, and look at its copy."""
-    owners = (criterion, getattr(criterion, "curriculum", None))
+    owners = (loss.criterion, getattr(loss.criterion, "curriculum", None))
     curriculum = next((each for each in owners if callable(getattr(each, "step", None))), None)
     if curriculum is None:
         return
-    twin = copy.deepcopy(criterion)
+    twin = copy.deepcopy(loss)
     # Copies are called, for a call may itself move a curriculum on.
-    before = value_and_gradients(loss, twin, batch)
+    before = twin.results(batch)
     for _ in range(3):
         curriculum.step()
-    now = value_and_gradients(loss, twin, batch)
-    expect_same(now, before, 1e-6, "when the original steps on, from the copy {}")
+    expect_same(twin.results(batch), before, 1e-6, "when the original steps on, from the copy {}")
 
 
 @loss_check(
@@ -73,16 +68,15 @@ def copy_stays_when_the_other_steps(loss: Loss, criterion: Any, batch: LossInput
 )
 def check_loss_inputs_are_not_modified(probe: LossProbe) -> None:
     """A loss does not write to its inputs."""
-    probe.require_runs()
     probe.for_all(partial(probe.check, inputs_stay))
 
 
-def inputs_stay(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def inputs_stay(loss: LossUnderTest, batch: LossInputs) -> None:
     """Compare the inputs with copies that were made before the call."""
     # Without gradients, for autograd would refuse some of the writing with other words.
     before, leaves = batch.mapped(lambda x: x.clone()), batch.leaves()
     with torch.no_grad():
-        loss(criterion, batch)
+        loss(batch)
     pairs = {name: (leaves[name], tensor) for name, tensor in before.leaves().items()}
     pairs["target"] = (batch.target, before.target)
     pairs["target_depth"] = (batch.target_depth, before.target_depth)
@@ -97,15 +91,14 @@ def inputs_stay(loss: Loss, criterion: Any, batch: LossInputs) -> None:
 )
 def check_loss_is_deterministic(probe: LossProbe) -> None:
     """Two calls on the same batch are equal, whatever came between and whatever the random state."""
-    probe.require_runs()
     probe.check(batches_agree, probe.scene(), probe.scene(seed=10, size=(9, 5), name="other"))
 
 
-def batches_agree(loss: Loss, criterion: Any, batch: LossInputs, other: LossInputs) -> None:
+def batches_agree(loss: LossUnderTest, batch: LossInputs, other: LossInputs) -> None:
     """Call a loss on a batch, on another one, and on the first again."""
-    first = value_and_gradients(loss, criterion, batch, copies=False)
-    value_and_gradients(loss, criterion, other, copies=False)
-    again = value_and_gradients(loss, criterion, batch, seed=1, copies=False)
+    first = loss.results(batch, copies=False)
+    loss.results(other, copies=False)
+    again = loss.results(batch, seed=1, copies=False)
     expect_same(again, first, CLOSE, "when the first batch comes again {}")
 
 
@@ -115,13 +108,10 @@ def batches_agree(loss: Loss, criterion: Any, batch: LossInputs, other: LossInpu
 )
 def check_loss_keeps_global_state(probe: LossProbe) -> None:
     """A loss leaves the random seeds and the settings of the process alone."""
-    probe.require_runs()
     probe.check(loss_keeps_settings, probe.scene())
 
 
-def loss_keeps_settings(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def loss_keeps_settings(loss: LossUnderTest, batch: LossInputs) -> None:
     """Compare global settings and random states before and after a call."""
-    leaves = batch.predicted(lambda tensor: tensor.requires_grad_())
-    found = changed_state(partial(loss, criterion, leaves))
-    if found:
-        breach(f"a call {found}")
+    leaves = batch.differentiable()
+    expect_settings_kept(lambda: loss(leaves), "a call")

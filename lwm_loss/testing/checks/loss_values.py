@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lwm_loss import HardPixelLoss, HardPixelMiningLoss
 
-from ..calls import Loss, LossInputs, copied, value_and_gradients
+from ..calls import LossInputs, LossUnderTest
 from ..expect import breach, difference, expect_finite, expect_same
 from ..isolation import seed_all
 from ..registry import loss_check
@@ -26,16 +26,14 @@ CLOSE = 1e-5
 def require_no_chance(probe: LossProbe) -> None:
     """Skip the check if the loss draws at random, which no other call could repeat."""
     batch = probe.scene()["batch"]
-    first, second = (
-        value_and_gradients(probe.loss, probe.criterion, batch, seed) for seed in (0, 1)
-    )
-    if difference({"the loss": second["the loss"]}, {"the loss": first["the loss"]}, 1e-6):
+    if difference(probe.loss.value(batch, seed=1), probe.loss.value(batch), 1e-6):
         raise CheckSkipped("it draws at random, see check_loss_is_deterministic")
 
 
 @loss_check(
     "a loss that returns a number, a list or a tensor of integers, a map at another resolution, or "
-    "an unexpected signature: criterion(logits, target[, pred_depth, target_depth])"
+    "an unexpected signature: criterion(logits, target[, pred_depth, target_depth])",
+    needs_output=False,
 )
 def check_loss_output(probe: LossProbe) -> None:
     r"""A loss returns a finite floating point tensor: a scalar, (B, \*S), (B, 1, \*S) or (B, C, \*S).
@@ -50,10 +48,9 @@ def check_loss_output(probe: LossProbe) -> None:
         raise probe.error  # it failed once, and then no more
 
 
-def value_is_a_loss(loss: Loss, criterion: Any, batch: LossInputs, channels: list[int]) -> None:
+def value_is_a_loss(loss: LossUnderTest, batch: LossInputs, channels: list[int]) -> None:
     """Look at type, dtype, shape and values of what a plain batch gives."""
-    leaves = batch.predicted(lambda x: x.clone().requires_grad_())
-    value: Any = loss(criterion, leaves.mapped(torch.clone))
+    value: Any = loss(batch.differentiable().mapped(torch.clone))
     if not isinstance(value, Tensor):
         breach(f"a {type(value).__name__} in place of a tensor, or of terms with their `total`")
     if not value.is_floating_point():
@@ -77,7 +74,6 @@ def check_reductions_agree(probe: LossProbe) -> None:
     Where the loss has reductions: an attribute or an argument ``reduction``. A mean of an image
     given twice is that of the image.
     """
-    probe.require_runs()
     if not has_reductions(probe.criterion):
         raise CheckSkipped("it has no reductions")
     probe.for_all(partial(probe.check, sum_is_the_sum_of_none))
@@ -86,21 +82,19 @@ def check_reductions_agree(probe: LossProbe) -> None:
             probe.check(mean_is_the_mean_of_none, scene)
 
 
-def sum_is_the_sum_of_none(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def sum_is_the_sum_of_none(loss: LossUnderTest, batch: LossInputs) -> None:
     """Compare the reductions on any batch."""
-    total = _reduced(loss, criterion, batch, "sum")
-    mean = _reduced(loss, criterion, batch, "mean")
+    each, total, mean = (_reduced(loss, batch, name) for name in ("none", "sum", "mean"))
     if total.numel() != 1 or mean.numel() != 1:
         breach(f"sum of shape {tuple(total.shape)}, mean of shape {tuple(mean.shape)}")
-    expected = {"the sum": _reduced(loss, criterion, batch, "none").sum()}
     sentence = "{}, the sum of what reduction='none' returns"
-    expect_same({"the sum": total.reshape(())}, expected, 1e-4, sentence)
+    expect_same({"the sum": total.reshape(())}, {"the sum": each.sum()}, 1e-4, sentence)
 
 
-def mean_is_the_mean_of_none(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def mean_is_the_mean_of_none(loss: LossUnderTest, batch: LossInputs) -> None:
     """Compare the reductions on a batch in which every pixel counts alike."""
-    each = _reduced(loss, criterion, batch, "none")
-    mean = {"the mean": _reduced(loss, criterion, batch, "mean").reshape(())}
+    each = _reduced(loss, batch, "none")
+    mean = {"the mean": _reduced(loss, batch, "mean").reshape(())}
     # Per pixel and per class are both in use: the mean over pixels of a sum over classes.
     over_pixels = {"the mean": each.sum() / batch.target.numel()}
     if each.ndim != batch.logits.ndim or difference(mean, over_pixels, 1e-4):
@@ -108,16 +102,16 @@ def mean_is_the_mean_of_none(loss: Loss, criterion: Any, batch: LossInputs) -> N
         expect_same(mean, {"the mean": each.mean()}, 1e-4, sentence)
 
 
-def _reduced(loss: Loss, criterion: Any, batch: LossInputs, reduction: str) -> Tensor:
+def _reduced(loss: LossUnderTest, batch: LossInputs, reduction: str) -> Tensor:
     """The loss with this reduction, an attribute or an argument."""
     seed_all(0)
-    one = copied(criterion)
+    one = loss.copied().criterion
     if not isinstance(getattr(one, "reduction", None), str):
-        return loss(partial(one, reduction=reduction), batch.mapped(torch.clone))
+        return loss.of(partial(one, reduction=reduction))(batch.mapped(torch.clone))
     # Put back, for what cannot be copied is the subject itself.
     own, one.reduction = one.reduction, reduction
     try:
-        return loss(one, batch.mapped(torch.clone))
+        return loss.of(one)(batch.mapped(torch.clone))
     finally:
         one.reduction = own
 
@@ -132,7 +126,7 @@ def check_class_weights_are_relative(probe: LossProbe) -> None:
     Of the losses of this library around a criterion with class weights, and of any loss with
     ``reduction="mean"`` that has some.
     """
-    probe.require_runs("logits", "target")
+    probe.require_roles("logits", "target")
     if not any(class_weight(part) for part in modules_of(probe.criterion)):
         raise CheckSkipped("it has no class weights")
     library = isinstance(probe.criterion, (HardPixelLoss, HardPixelMiningLoss))
@@ -142,16 +136,16 @@ def check_class_weights_are_relative(probe: LossProbe) -> None:
         probe.check(scaled_class_weights_change_nothing, scene)
 
 
-def scaled_class_weights_change_nothing(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def scaled_class_weights_change_nothing(loss: LossUnderTest, batch: LossInputs) -> None:
     """Triple the class weights of a copy."""
-    expected = value_and_gradients(loss, criterion, batch)
-    heavier = copied(criterion)
-    for part in modules_of(heavier):
+    expected = loss.results(batch)
+    heavier = loss.copied()
+    for part in modules_of(heavier.criterion):
         found = class_weight(part)
         if found is not None:
             found[1].data.mul_(3)
-    tripled = value_and_gradients(loss, heavier, batch)
-    expect_same(tripled, expected, 10 * CLOSE, "with three times the class weights {}")
+    sentence = "with three times the class weights {}"
+    expect_same(heavier.results(batch), expected, 10 * CLOSE, sentence)
 
 
 @loss_check(
@@ -160,7 +154,7 @@ def scaled_class_weights_change_nothing(loss: Loss, criterion: Any, batch: LossI
 )
 def check_saturated_logits_stay_finite(probe: LossProbe) -> None:
     """Scores of any size, right or wrong beyond doubt, give a finite loss and finite gradients."""
-    probe.require_runs("logits", "target")
+    probe.require_roles("logits", "target")
 
     def hold(drawn: tuple[int, float]) -> None:
         seed, scale = drawn
@@ -172,10 +166,9 @@ def check_saturated_logits_stay_finite(probe: LossProbe) -> None:
     for_all(st.tuples(st.integers(0, 50), scales), hold, probe.effort, corners)
 
 
-def finite_for_large_scores(loss: Loss, criterion: Any, batch: LossInputs, scale: float) -> None:
+def finite_for_large_scores(loss: LossUnderTest, batch: LossInputs, scale: float) -> None:
     """Multiply the scores."""
-    large = batch._replace(logits=scale * batch.logits)
-    results = value_and_gradients(loss, criterion, large)
+    results = loss.results(batch._replace(logits=scale * batch.logits))
     checked = {name: results[name] for name in ("the loss", "the gradient of logits")}
     expect_finite(checked, f"{{}} for scores of up to {scale:g}")
 
@@ -186,16 +179,16 @@ def finite_for_large_scores(loss: Loss, criterion: Any, batch: LossInputs, scale
 )
 def check_labelled_pixels_get_a_gradient(probe: LossProbe) -> None:
     """A loss of labelled pixels has a gradient that reaches the scores, and is not 0."""
-    probe.require_runs("logits", "target")
+    probe.require_roles("logits", "target")
     if probe.kind != "criterion":
         raise CheckSkipped(f"a {probe.kind} needs no gradient")
     for_any(partial(probe.check, scores_get_a_gradient, scene) for scene in probe.scenes())
 
 
-def scores_get_a_gradient(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def scores_get_a_gradient(loss: LossUnderTest, batch: LossInputs) -> None:
     """Follow the gradient of the loss back to the scores."""
     logits = batch.logits.clone().requires_grad_()
-    value = loss(criterion, batch._replace(logits=logits))
+    value = loss(batch._replace(logits=logits))
     if not value.requires_grad:
         breach("the loss does not require a gradient")
     (grad,) = torch.autograd.grad(value.sum(), logits, allow_unused=True)

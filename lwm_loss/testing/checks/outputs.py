@@ -21,6 +21,7 @@ from ..subjects.network import BackboneProbe
     "reshape with height and width swapped, or logits left at the stride of the decoder (upsample "
     'them, or pass resize="bilinear")',
     example="torch.nn.Conv2d(3, 5, 1), num_classes=5",
+    needs_output=False,
 )
 def check_output_shapes(probe: BackboneProbe) -> str:
     r"""Logits are (B, C, H, W), log-depth (B, H, W) or (B, 1, H, W), side outputs (B, C, h, w).
@@ -114,7 +115,8 @@ def _fits(shape: torch.Size, expected: tuple[int | str, ...]) -> bool:
 
 @backbone_check(
     "an argmax in forward, a .float(), .double() or .half() on an output, or a "
-    "constant of another dtype that widens what it touches"
+    "constant of another dtype that widens what it touches",
+    needs_output=False,
 )
 def check_output_dtypes(probe: BackboneProbe) -> None:
     """Every output has the floating point dtype of the network, in training and evaluation."""
@@ -188,7 +190,6 @@ def _looks_like(scores: Tensor) -> str:
 )
 def check_finite_outputs(probe: BackboneProbe) -> None:
     """Every output is finite for every image: even ones, dark, bright and noisy ones."""
-    probe.require_output()
 
     def hold(drawn: tuple[Picture, bool]) -> None:
         picture, train = drawn

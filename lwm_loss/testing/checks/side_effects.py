@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..calls import run
 from ..expect import Breach, breach
-from ..isolation import changed_state
+from ..isolation import expect_settings_kept
 from ..registry import backbone_check
 from ..scenes import Picture, pictures
 from ..subjects.network import BackboneProbe
@@ -22,7 +22,6 @@ from ..subjects.network import BackboneProbe
 )
 def check_input_is_not_modified(probe: BackboneProbe) -> None:
     """A forward does not write to the image it is given, in training or evaluation."""
-    probe.require_output()
 
     def hold(drawn: tuple[Picture, int, bool]) -> None:
         picture, batch, train = drawn
@@ -53,7 +52,6 @@ def image_stays(model: nn.Module, image: Tensor) -> None:
 )
 def check_forward_keeps_parameters(probe: BackboneProbe) -> None:
     """A forward changes no parameter, gives none a gradient, and freezes or thaws none."""
-    probe.require_output()
     for train in (False, True):
         probe.check(parameters_stay, probe.image(), train=train)
 
@@ -83,13 +81,11 @@ def check_forward_keeps_global_state(probe: BackboneProbe) -> None:
     Gradient mode, default dtype, threads, autocast, determinism, anomaly mode, cuDNN's flags and
     the precision of float32 products.
     """
-    probe.require_output()
     for train in (False, True):
         probe.check(settings_stay, probe.image(), train=train)
 
 
 def settings_stay(model: nn.Module, image: Tensor) -> None:
     """Compare global settings and random states before and after a forward."""
-    found = changed_state(partial(model, image.clone()))
-    if found:
-        breach(f"a forward in {'training' if model.training else 'evaluation'} {found}")
+    mode = "training" if model.training else "evaluation"
+    expect_settings_kept(partial(model, image.clone()), f"a forward in {mode}")

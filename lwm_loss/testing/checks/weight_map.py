@@ -10,7 +10,7 @@ import torch
 from lwm_loss import LossWeightModule
 
 from .. import reference
-from ..calls import Loss, LossInputs, value_and_gradients
+from ..calls import LossInputs, LossUnderTest
 from ..expect import breach, expect_same
 from ..registry import loss_check
 from ..report import CheckSkipped
@@ -32,7 +32,6 @@ def check_weight_map_is_detached(probe: LossProbe) -> None:
     The map requires no gradient. Of a loss that keeps its map to itself, the gradient of the
     predicted depth must not depend on the scores, as those of L_d do not.
     """
-    probe.require_runs()
     if probe.kind == "curriculum":
         raise CheckSkipped("a curriculum is given its weights")
     has_map = probe.kind == "weighting" or hasattr(probe.criterion, "weighting")
@@ -46,19 +45,17 @@ def check_weight_map_is_detached(probe: LossProbe) -> None:
             probe.check(depth_gradient_ignores_scores, scene)
 
 
-def weights_require_no_gradient(weight: Loss, criterion: Any, batch: LossInputs) -> None:
+def weights_require_no_gradient(weight: LossUnderTest, batch: LossInputs) -> None:
     """Ask the weights of predictions that require a gradient."""
-    if weight(criterion, batch.predicted(lambda x: x.clone().requires_grad_())).requires_grad:
+    if weight(batch.differentiable()).requires_grad:
         breach("the map requires a gradient")
 
 
-def depth_gradient_ignores_scores(loss: Loss, criterion: Any, batch: LossInputs) -> None:
+def depth_gradient_ignores_scores(loss: LossUnderTest, batch: LossInputs) -> None:
     """Compare the gradient of the predicted depth under other scores."""
-    expected = value_and_gradients(loss, criterion, batch)
-    other = batch._replace(logits=batch.logits.roll(1, 1))
-    name, results = "the gradient of pred_depth", value_and_gradients(loss, criterion, other)
-    sentence = "with other scores {}"
-    expect_same({name: results[name]}, {name: expected[name]}, 10 * CLOSE, sentence)
+    name, other = "the gradient of pred_depth", batch._replace(logits=batch.logits.roll(1, 1))
+    found, expected = ({name: loss.results(each)[name]} for each in (other, batch))
+    expect_same(found, expected, 10 * CLOSE, "with other scores {}")
 
 
 @loss_check(
@@ -71,9 +68,9 @@ def check_weight_map_is_non_negative(probe: LossProbe) -> None:
     probe.for_all(partial(probe.check, weights_are_non_negative))
 
 
-def weights_are_non_negative(weight: Loss, criterion: Any, batch: LossInputs) -> None:
+def weights_are_non_negative(weight: LossUnderTest, batch: LossInputs) -> None:
     """Look for weights that are negative or not finite."""
-    weights = weight(criterion, batch).detach()
+    weights = weight(batch).detach()
     if not bool((weights >= 0).all() and weights.isfinite().all()):
         worst = weights.min() if not weights.isnan().any() else torch.tensor(torch.nan)
         breach(f"a weight of {float(worst):.6g}")
@@ -97,9 +94,9 @@ def check_weight_map_is_bounded(probe: LossProbe) -> None:
     probe.for_all(partial(probe.check, weights_are_bounded, bound=bound))
 
 
-def weights_are_bounded(weight: Loss, criterion: Any, batch: LossInputs, bound: float) -> None:
+def weights_are_bounded(weight: LossUnderTest, batch: LossInputs, bound: float) -> None:
     """Look at the largest weight."""
-    largest = float(weight(criterion, batch).detach().max())
+    largest = float(weight(batch).detach().max())
     if largest > bound + 1e-5:
         breach(f"a weight of {largest:.6g} where at most {bound:g} is allowed")
 
@@ -132,23 +129,14 @@ def check_error_rate_is_constant_on_regions(probe: LossProbe) -> None:
         f"{low} + {bin_size} * (0.02 + (40 * {{uniform}}).floor() / 20)",
     )
     ignored = list(probe.ignored)
+    even = partial(probe.check, weights_are_even_on_regions, ignored=ignored, options=options)
     for seed, size in enumerate([(24, 24), (19, 26)]):
         for depth in depths:
             plain = probe.scene(seed=seed, size=size, depth=depth, missing=0.1).code
             known = f"{plain}\nknown = batch.target_depth.nan_to_num(1.0)\n"
-            scenes = [
-                Scene(f"{known}batch = batch._replace(pred_depth={same})")
-                for same in _SAME_ERROR[probe.declared_log_input]
-            ]
             for_any(
-                partial(
-                    probe.check,
-                    weights_are_even_on_regions,
-                    scene,
-                    ignored=ignored,
-                    options=options,
-                )
-                for scene in scenes
+                partial(even, Scene(f"{known}batch = batch._replace(pred_depth={same})"))
+                for same in _SAME_ERROR[probe.declared_log_input]
             )
 
 
@@ -168,10 +156,10 @@ def _region_options(owner: Any) -> dict[str, Any]:
 
 
 def weights_are_even_on_regions(
-    weight: Loss, criterion: Any, batch: LossInputs, ignored: list[int], options: dict[str, Any]
+    weight: LossUnderTest, batch: LossInputs, ignored: list[int], options: dict[str, Any]
 ) -> None:
     """Compare the weights of the labelled pixels of each region of the oracle."""
-    weights = weight(criterion, batch).detach().cpu()
+    weights = weight(batch).detach().cpu()
     regions = reference.depth_aware_regions(batch.target_depth.cpu().numpy(), **options)
     members: dict[Any, list[float]] = {}
     for pixel, region in regions.items():
@@ -210,7 +198,7 @@ def check_weight_map_matches_reference(probe: LossProbe) -> None:
 
 
 def weights_are_the_oracles(
-    weight: Loss, criterion: Any, batch: LossInputs, settings: dict[str, Any]
+    weight: LossUnderTest, batch: LossInputs, settings: dict[str, Any]
 ) -> None:
     """Compare the weights with those of the paper in plain loops."""
     logits, target, predicted, true = (
@@ -219,5 +207,5 @@ def weights_are_the_oracles(
     )
     mining = reference.Mining(**settings)
     maps = reference.loss_weight(logits, target.astype(int), predicted, true, mining)
-    found = weight(criterion, batch).detach().cpu()
+    found = weight(batch).detach().cpu()
     expect_same({"the weight": found}, {"the weight": torch.from_numpy(maps.weight)}, 1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ..calls import Loss, LossInputs, copied
+from ..calls import LossInputs, LossUnderTest, copied
 from ..isolation import isolated
 from ..report import CheckSkipped
 from ..reproduction import perform
@@ -34,6 +35,11 @@ FORMS = {
     "binary": "from lwm_loss.testing.calls import score",
     "multilabel": "from lwm_loss.testing.calls import entries",
 }
+# What the body of a check is given: the subject under a name, with the way to its value.
+CALLED = """from lwm_loss.testing.calls import LossUnderTest
+def call(criterion, batch):
+    return {value}
+{name} = LossUnderTest(criterion, call)"""
 # Labels that data sets use for "ignored", tried on a loss that does not say which it ignores.
 USUAL_IGNORED = (-100, 255)
 # The plain batches that are never left out: of several sizes, with everything in them.
@@ -51,7 +57,6 @@ class LossProbe:
         roles: the role of every argument, with the keyword by which it is passed.
         ignored: the labels that it ignores, as far as it says or tolerates them.
         error: what it raised on a plain batch.
-        loss: calls it and takes the value out of what it returns; the code that snippets print.
     """
 
     small = True  # all its images are
@@ -115,7 +120,7 @@ class LossProbe:
             self.kind = "curriculum"
         batch = self.scene(ignored=0.0, missing=0.0)["batch"]
         self._use("", "")
-        value_of, weight_of = places_of_value(self.call(batch))
+        value_of, weight_of = places_of_value(self._call(batch))
         self._use(value_of, weight_of)
         self.ignored = self._ignored_labels(ignore_index)
         if self.kind == "auto":
@@ -125,18 +130,21 @@ class LossProbe:
     # --- how it is called -----------------------------------------------------------------------
 
     def _use(self, value_of: str, weight_of: str) -> None:
-        """Write the functions ``loss`` and ``weight``."""
+        """Write the code of what the bodies of checks are given: ``loss``, ``weight`` and so on."""
         call = self.call_code("criterion", self.roles)
-        head = "" if self.task == "multiclass" else f"{FORMS[self.task]}\n"
-        self._loss = Scene(f"{head}def loss(criterion, batch):\n    return {call}{value_of}")
-        self.loss: Loss = self._loss["loss"]
         weights = call + (value_of if self.kind == "weighting" else weight_of)
         weighting = getattr(self.criterion, "weighting", None)
         if callable(weighting):
             roles = candidate_roles(weighting, "weighting")[0]
             weights = self.call_code("criterion.weighting", roles)
         self.tells_weights = callable(weighting) or self.kind == "weighting" or bool(weight_of)
-        self._weight = Scene(f"{head}def weight(criterion, batch):\n    return {weights}")
+        head = "" if self.task == "multiclass" else f"{FORMS[self.task]}\n"
+        alone = self.kind == "curriculum"
+        self._codes = {
+            "loss": head + CALLED.format(name="loss", value=call + value_of),
+            "weight": head + CALLED.format(name="weight", value=weights),
+            "curriculum": f"curriculum = criterion{'' if alone else '.curriculum'}",
+        }
 
     def call_code(self, function: str, roles: Roles) -> str:
         """Write the call of a function on ``batch``, as its signature asks for."""
@@ -162,27 +170,42 @@ class LossProbe:
         ]
         return f"{function}({', '.join(arguments)})"
 
-    def call(self, batch: LossInputs) -> Any:
-        """Call a copy as its signature asks for."""
-        leaves = batch.predicted(lambda tensor: tensor.detach().clone().requires_grad_())
-        return self.loss(copied(self.criterion), leaves.mapped(torch.clone))
+    @property
+    def loss(self) -> LossUnderTest:
+        """The loss, with the way to its value."""
+        loss: LossUnderTest = self._bound("loss", self.criterion)["loss"]
+        return loss
+
+    @property
+    def curriculum(self) -> Any:
+        """The curriculum that it is or holds; None if there is none."""
+        alone = self.kind == "curriculum"
+        return self.criterion if alone else getattr(self.criterion, "curriculum", None)
 
     def weight(self, batch: LossInputs) -> Tensor:
         """M: what a weighting returns, what a loss's ``weighting`` gives, or what it tells of."""
         if not self.tells_weights:
             raise CheckSkipped("it has no weight map")
-        weight = self._weight["weight"](copied(self.criterion), batch)
+        weight = self._bound("weight", copied(self.criterion))["weight"](batch)
         if not isinstance(weight, Tensor):
             raise CheckSkipped("it has no weight map")
         return weight
+
+    def _call(self, batch: LossInputs) -> Any:
+        return self.loss.copied()(batch.differentiable().mapped(torch.clone))
+
+    def _bound(self, name: str, criterion: Any) -> Scene:
+        return Scene(self._codes[name], criterion=criterion)
 
     def check(
         self, body: Callable[..., Any], *scenes: Scene, original: bool = False, **constants: Any
     ) -> Any:
         """Run the body of a check on a copy, or on the loss itself; see `perform`."""
-        subject = {"criterion": self.criterion if original else copied(self.criterion)}
-        generated = (self._loss, self._weight)
-        return perform(body, subject, ["torch.manual_seed(0)"], (*generated, *scenes), constants)
+        criterion = self.criterion if original else copied(self.criterion)
+        asked = inspect.signature(body).parameters
+        bound = [self._bound(name, criterion) for name in self._codes if name in asked]
+        setup = ["torch.manual_seed(0)"]
+        return perform(body, {"criterion": criterion}, setup, (*bound, *scenes), constants)
 
     def for_all(
         self,
@@ -238,17 +261,20 @@ class LossProbe:
         told = self.declared_log_input
         return (True, False) if told is None else (told,)
 
-    def require_runs(self, *roles: str) -> None:
-        """Skip the check if the loss does not run, or does not take arguments of these roles."""
+    def require_output(self) -> None:
+        """Skip the check if the loss does not run."""
         if self.error is not None:
             raise CheckSkipped("the loss does not run on a plain batch, see check_loss_output")
+
+    def require_roles(self, *roles: str) -> None:
+        """Skip the check if the loss does not take arguments of all these roles."""
         for role in roles:
             if role not in self.roles:
                 raise CheckSkipped(f"it takes no {role}")
 
     def require_ignored(self) -> None:
         """Skip the check if no label is ignored."""
-        self.require_runs("logits", "target")
+        self.require_roles("logits", "target")
         if self.kind == "curriculum":
             raise CheckSkipped("a curriculum sees no labels")
         if not self.ignored:
@@ -256,7 +282,6 @@ class LossProbe:
 
     def require_weights(self) -> None:
         """Skip the check if there are no weights to look at."""
-        self.require_runs()
         if self.kind == "curriculum":
             raise CheckSkipped("a curriculum is given its weights")
         self.weight(self.scene(ignored=0.0)["batch"])
@@ -273,13 +298,13 @@ class LossProbe:
 
     def _is_weighting(self, batch: LossInputs) -> bool:
         """Whether a map is one of weights, or one of losses: those grow with the scores."""
-        value: Tensor = self.call(batch)
+        value: Tensor = self._call(batch)
         if value.ndim < 3 or not value.requires_grad:
             return value.ndim >= 3
         if "logits" not in self.roles:
             return False
         try:
-            large: Tensor = self.call(batch._replace(logits=50 * batch.logits))
+            large: Tensor = self._call(batch._replace(logits=50 * batch.logits))
         except Exception:
             return False  # check_saturated_logits_stay_finite says so
         return bool(large.abs().max() < 5 * value.abs().max() + 5)
@@ -296,7 +321,7 @@ class LossProbe:
             return ()  # binary cross-entropy takes any number for a label
         for label in USUAL_IGNORED:
             try:
-                self.call(self.scene(ignore_index=label, ignored=0.3)["batch"])
+                self._call(self.scene(ignore_index=label, ignored=0.3)["batch"])
             except Exception:
                 continue
             taken.append(label)
