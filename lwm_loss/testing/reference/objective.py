@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,16 +32,12 @@ def weighted_loss(
     >>> weighted_loss(np.array([[[2.0, 1.0]]]), np.array([[[3.0, 5.0]]]), np.array([[[0, -100]]]))
     6.0
     """
-    total = math.fsum(
-        float(weight[pixel]) * float(loss[pixel])
-        for pixel in pixels(target.shape)
-        if int(target[pixel]) != ignore_index
-    )
-    if normalizer is None and class_weight is None:
+    inside = [pixel for pixel in pixels(target.shape) if int(target[pixel]) != ignore_index]
+    total = math.fsum(float(weight[pixel]) * float(loss[pixel]) for pixel in inside)
+    if normalizer is None and class_weight is not None:
+        normalizer = math.fsum(class_weight[int(target[pixel])] for pixel in inside)
+    elif normalizer is None:
         normalizer = float(labelled_count(target, ignore_index))
-    elif normalizer is None and class_weight is not None:
-        labels = [int(target[pixel]) for pixel in pixels(target.shape)]
-        normalizer = math.fsum(class_weight[j] for j in labels if j != ignore_index)
     return total / (normalizer or 1.0)
 
 
@@ -132,55 +128,35 @@ def total_loss(
     (0.6931, 1.0, 1.3863, 3.2181)
     """
     mining = mining or Mining()
-    ignore_index = mining.ignore_index
+    classes: dict[str, Any] = {"ignore_index": mining.ignore_index, "class_weight": class_weight}
+    if depth_mask is None:
+        depth_mask = np.ones(target.shape, bool)
+    depths = [with_channel(each, target) for each in (pred_depth, target_depth, depth_mask)]
+    maps = [target, *(depth[:, 0] for depth in depths)]
 
     def weighted(weight: Array, scores: Array, labels: Array) -> float:
-        loss = cross_entropy(
-            scores,
-            labels,
-            ignore_index=ignore_index,
-            class_weight=class_weight,
-            label_smoothing=label_smoothing,
-        )
-        return weighted_loss(
-            weight,
-            loss,
-            labels,
-            ignore_index=ignore_index,
-            normalizer=normalizer,
-            class_weight=class_weight,
-        )
+        loss = cross_entropy(scores, labels, label_smoothing=label_smoothing, **classes)
+        return weighted_loss(weight, loss, labels, normalizer=normalizer, **classes)
 
-    def mined(
-        scores: Array, labels: Array, predicted: Array, measured: Array, mask: Array | None
-    ) -> tuple[float, Float]:
-        weight = loss_weight(scores, labels, predicted, measured, mining, depth_mask=mask).weight
-        kept = curriculum_filter(weight, progress, labels != ignore_index)
+    def mined(scores: Array) -> tuple[float, Float]:
+        labels, predicted, true, mask = (resize_nearest(each, scores.shape[2:]) for each in maps)
+        weight = loss_weight(scores, labels, predicted, true, mining, depth_mask=mask).weight
+        kept = curriculum_filter(weight, progress, labels != mining.ignore_index)
         return weighted(kept, scores, labels), kept
 
-    pred_depth, target_depth = with_channel(pred_depth, target), with_channel(target_depth, target)
-    depth_mask = None if depth_mask is None else with_channel(depth_mask, target)
-    predicted, measured = pred_depth[:, 0], target_depth[:, 0]
-    mask = None if depth_mask is None else depth_mask[:, 0]
     l_s = weighted(np.ones(target.shape), logits, target)
+    predicted, true, mask = depths
     l_d = log_depth_mse(
-        pred_depth,
-        target_depth,
+        predicted,
+        true,
         log_input=mining.log_input,
-        depth_mask=depth_mask,
+        depth_mask=mask,
         normalizer=depth_normalizer,
     )
-    l_h, kept = mined(logits, target, predicted, measured, mask)
-    l_hk = []
-    for side in side_logits:
-        if resize == "logits":
-            scores = upsample(side, target.shape[1:])
-            l_hk.append(mined(scores, target, predicted, measured, mask)[0])
-        else:
-            size = side.shape[2:]
-            labels = resize_nearest(target, size)
-            small = [resize_nearest(depth, size) for depth in (predicted, measured)]
-            small_mask = None if mask is None else resize_nearest(mask, size)
-            l_hk.append(mined(side, labels, small[0], small[1], small_mask)[0])
+    l_h, kept = mined(logits)
+    l_hk = [
+        mined(upsample(side, target.shape[1:]) if resize == "logits" else side)[0]
+        for side in side_logits
+    ]
     total = l_s + l_d + alpha * l_h + beta * math.fsum(l_hk)
     return Terms(total, l_s, l_d, l_h, tuple(l_hk), kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,10 +16,7 @@ def true_class_probability(logits: Array, target: Array, ignore_index: int = -10
     >>> true_class_probability(np.zeros((1, 4, 1, 1)), np.array([[[2]]])).tolist()
     [[[0.25]]]
     """
-    loss = cross_entropy(logits, target, ignore_index=ignore_index)
-    probability = np.ones(target.shape)
-    for pixel in pixels(target.shape):
-        probability[pixel] = math.exp(-float(loss[pixel]))
+    probability: Float = np.exp(-cross_entropy(logits, target, ignore_index=ignore_index))
     return probability
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -87,10 +87,8 @@ def misclassified(input: Array, target: Array, *, ignore_index: int = -100) -> F
         if input.ndim == target.ndim:
             guess = int(input[pixel])
         else:
-            guess = 0
-            for j in range(1, input.shape[1]):
-                if input[at_class(pixel, j)] > input[at_class(pixel, guess)]:
-                    guess = j
+            scores = [float(input[at_class(pixel, j)]) for j in range(input.shape[1])]
+            guess = scores.index(max(scores))
         delta[pixel] = float(guess != int(target[pixel]))
     return delta
 
@@ -100,13 +98,13 @@ def depth_aware_segmentation_error(
     target: Array,
     target_depth: Array,
     *,
-    cells: Cells = (8, 8),
-    bin_size: float = 10.0,
-    depth_range: tuple[float, float] = (1.0, 256.0),
     ignore_index: int = -100,
     depth_mask: Array | None = None,
+    **regions: Any,
 ) -> Float:
     """Eq. 3: the error rate of each region over its pixels in V_y and V_d, given to all of them.
+
+    ``regions`` are the options of `depth_aware_regions`.
 
     >>> logits = np.array([[[[1.0, 1.0, 1.0]], [[0.0, 0.0, 0.0]]]])
     >>> depth_aware_segmentation_error(
@@ -118,10 +116,8 @@ def depth_aware_segmentation_error(
         misclassified(input, target, ignore_index=ignore_index),
         target != ignore_index,
         target_depth,
-        cells=cells,
-        bin_size=bin_size,
-        depth_range=depth_range,
         depth_mask=depth_mask,
+        **regions,
     )
 
 
@@ -164,28 +160,21 @@ def pixel_error(
         scores = [float(logits[at_class(pixel, j)]) for j in range(logits.shape[1])]
         if task == "multiclass":
             logs = log_softmax(scores)
-            if error == "misclassified":
-                result[pixel] = float(scores.index(max(scores)) != truth[0])
-            elif error == "probability":
-                result[pixel] = 1.0 - math.exp(logs[truth[0]])
-            elif target.ndim == logits.ndim:
+            wrong = [float(scores.index(max(scores)) != truth[0])]
+            log_p = [logs[truth[0]]]
+            losses = [-log_p[0]]
+            if target.ndim == logits.ndim:
                 shares = [float(target[at_class(pixel, j)]) for j in range(len(scores))]
-                result[pixel] = -math.fsum(p * log for p, log in zip(shares, logs, strict=True))
-            else:
-                result[pixel] = -logs[truth[0]]
-            continue
-        errors = []
-        for score, flag in zip(scores, truth, strict=True):
-            if flag < 0:
-                continue
-            signed = score if flag else -score
-            loss = math.log1p(math.exp(-abs(signed))) + max(-signed, 0.0)
-            kinds = {
-                "misclassified": float((score > 0) != bool(flag)),
-                "probability": 1.0 - math.exp(-loss),
-                "loss": loss,
-            }
-            errors.append(kinds[error])
+                losses = [-math.fsum(p * log for p, log in zip(shares, logs, strict=True))]
+        else:
+            valid = [(x, flag > 0) for x, flag in zip(scores, truth, strict=True) if flag >= 0]
+            wrong = [float((x > 0) != flag) for x, flag in valid]
+            losses = [
+                math.log1p(math.exp(-abs(x))) + max(-x if flag else x, 0) for x, flag in valid
+            ]
+            log_p = [-loss for loss in losses]
+        improbable = [1.0 - math.exp(log) for log in log_p]
+        errors = {"misclassified": wrong, "probability": improbable, "loss": losses}[error]
         result[pixel] = math.fsum(errors) / len(errors)
     return result
 
@@ -195,15 +184,14 @@ def mean_error_of_regions(
     labelled: Array,
     target_depth: Array,
     *,
-    cells: Cells = (8, 8),
-    bin_size: float = 10.0,
-    depth_range: tuple[float, float] = (1.0, 256.0),
     depth_mask: Array | None = None,
     relative: bool = False,
+    **regions: Any,
 ) -> Float:
     """The mean error of each region over its pixels in V_y and V_d, given to all of them.
 
     With ``relative`` means are divided by the largest of their image, as for ``error="loss"``.
+    ``regions`` are the options of `depth_aware_regions`.
 
     >>> errors, depth = np.array([[[4.0, 2.0, 1.0]]]), np.array([[[5.0, 5.0, 25.0]]])
     >>> mean_error_of_regions(
@@ -215,10 +203,7 @@ def mean_error_of_regions(
     depth_mask = None if depth_mask is None else with_channel(depth_mask, labelled)
     known = depth_pixels(target_depth, depth_mask)
     members: dict[Region, list[Pixel]] = {}
-    regions = depth_aware_regions(
-        target_depth, cells=cells, bin_size=bin_size, depth_range=depth_range
-    )
-    for pixel, region in regions.items():
+    for pixel, region in depth_aware_regions(target_depth, **regions).items():
         if known[pixel] and labelled[pixel]:
             members.setdefault(region, []).append(pixel)
     means = {
