@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 import unittest
-from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Status = Literal["passed", "failed", "skipped", "xfailed"]
@@ -97,11 +96,6 @@ class Report(list[CheckResult]):
             f"{textwrap.shorten(result.reason, 140)}".rstrip()
             for result in self
         ]
-        return "\n".join([*rows, self._summary()])
-
-    def _summary(self) -> str:
         statuses = [result.status for result in self]
-        counts: Iterable[str] = (
-            f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses))
-        )
-        return ", ".join(counts) or "no checks"
+        counts = [f"{statuses.count(status)} {status}" for status in sorted({*statuses})]
+        return "\n".join([*rows, ", ".join(counts) or "no checks"])

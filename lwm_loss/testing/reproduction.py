@@ -126,19 +126,15 @@ def _names_of(module: str, text: str) -> tuple[dict[str, str], dict[str, ast.stm
     """The names that a module imports, with the line that does, and those that it defines."""
     imported: dict[str, str] = {}
     defined: dict[str, ast.stmt] = {}
+    package = module.rpartition(".")[0]
     for node in ast.parse(text).body:
-        if isinstance(node, ast.Import):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
-                name = alias.asname or alias.name
-                imported[name] = f"import {alias.name}" + (f" as {name}" if alias.asname else "")
-        elif isinstance(node, ast.ImportFrom):
-            package = module.rpartition(".")[0]
-            home = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            for alias in node.names:
-                name = alias.asname or alias.name
-                imported[name] = f"from {home} import {alias.name}" + (
-                    f" as {name}" if alias.asname else ""
-                )
+                line = ast.unparse(ast.Import([alias]))
+                if isinstance(node, ast.ImportFrom):
+                    path = "." * node.level + (node.module or "")
+                    line = f"from {importlib.util.resolve_name(path, package)} {line}"
+                imported[alias.asname or alias.name] = line
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             defined[node.name] = node
         elif isinstance(node, ast.Assign):

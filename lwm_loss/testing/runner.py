@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
@@ -14,6 +13,7 @@ from .registry import REGISTRIES, Check, Registry, backbone_check, loss_check
 from .report import CheckResult, CheckSkipped, Report
 from .subjects.loss import LossProbe
 from .subjects.network import BackboneProbe
+from .subjects.signature import named_parameters
 
 Expected = Mapping[str, str]
 
@@ -178,13 +178,8 @@ def is_backbone(subject: Any) -> bool:
     """
     if not isinstance(subject, nn.Module):
         return False
-    try:
-        parameters = list(inspect.signature(subject.forward).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    named = [p for p in parameters if p.kind not in variadic]
-    required = [p.name.lower() for p in named if p.default is p.empty]
+    parameters = named_parameters(subject.forward)
+    required = [p.name.lower() for p in parameters if p.default is p.empty]
     if any(word in name for name in required[1:] for word in ("target", "label", "truth")):
         return False
     return any(True for _ in subject.parameters()) and "weight" not in "".join(required[:1])
@@ -253,7 +248,7 @@ def parametrize_with_checks(
             marks = []
             if check.name in expected:
                 marks.append(pytest.mark.xfail(reason=expected[check.name]))
-            bound = BoundCheck(check, registry, given)
+            bound = BoundCheck(check, registry.probe, given)
             items.append(pytest.param(subject, bound, marks=marks, id=f"{label}-{check.name}"))
     return pytest.mark.parametrize(("subject", "check"), items)
 
@@ -264,15 +259,12 @@ def _label(subject: Any) -> str:
     return name if isinstance(name, str) else type(function).__name__
 
 
-class BoundCheck:
+class BoundCheck(NamedTuple):
     """A check with its options, to be called with a subject."""
 
-    def __init__(
-        self, check: Check[Any], registry: Registry[Any, Any], options: Mapping[str, Any]
-    ) -> None:
-        self.check = check
-        self.probe = registry.probe
-        self.options = dict(options)
+    check: Check[Any]
+    probe: Callable[..., Any]
+    options: Mapping[str, Any]
 
     def __call__(self, subject: Any) -> None:
         """Raises ContractError if the contract is broken, CheckSkipped if it does not apply."""

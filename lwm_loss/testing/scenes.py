@@ -176,7 +176,6 @@ def scene_code(
     seed: int = 0,
     ignored: float = 0.2,
     missing: float = 0.2,
-    missing_value: str = "nan",
     depth: str = "1 + 200 * {uniform}",
     name: str = "batch",
 ) -> str:
@@ -191,7 +190,7 @@ def scene_code(
     predicted = f"({true_depth}).log() + {seeded('rand', shape, seed=seed + 4)} - 0.5"
     if missing > 0:
         gaps = seeded("rand", shape, seed=seed + 5)
-        true_depth = f"torch.where({gaps} < {missing}, {missing_value}, {true_depth})"
+        true_depth = f"torch.where({gaps} < {missing}, nan, {true_depth})"
     scores = f"2 * {seeded('randn', (images, settings.num_classes, *size), seed=seed)}"
     return batch_code(scores, labels, predicted, true_depth, settings, name)
 

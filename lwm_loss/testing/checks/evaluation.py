@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -14,6 +12,7 @@ from ..registry import backbone_check
 from ..report import CheckSkipped
 from ..scenes import Picture, pictures
 from ..subjects.network import BackboneProbe
+from ..subjects.signature import named_parameters
 
 LIVELY = ("noise", "bright", "half black", "one black", "unlike")
 
@@ -35,23 +34,12 @@ def check_depth_not_needed_at_test_time(probe: BackboneProbe) -> None:
 
 def image_suffices(model: nn.Module, image: Tensor) -> None:
     """Call the network with an image alone."""
-    required = _required(model)
+    parameters = named_parameters(model.forward)
+    required = [each.name for each in parameters if each.default is each.empty]
     if len(required) > 1:
         breach(f"forward requires {', '.join(required)} where there is the image alone")
     with torch.no_grad():
         model(image)
-
-
-def _required(model: nn.Module) -> list[str]:
-    """The arguments of ``forward`` that have no default."""
-    try:
-        arguments = inspect.signature(model.forward).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [
-        each.name for each in arguments if each.default is each.empty and each.kind not in variadic
-    ]
 
 
 @backbone_check(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from ..expect import expect_same
 from ..registry import loss_check
 from ..report import CheckSkipped
 from ..subjects.loss import LossProbe
-from ..subjects.signature import class_weight, modules_of
+from ..subjects.signature import class_weights
 from .loss_values import CLOSE, require_no_chance
 
 # Of the scores that are drawn, in float32 and over all pixels: a loss near 0 is a difference.
@@ -72,22 +71,17 @@ def numbers_of_classes_do_not_matter(loss: LossUnderTest, batch: LossInputs) -> 
     classes = batch.logits.shape[1]
     changed = batch.scored(lambda x: x.roll(-1, 1))
     changed = changed._replace(target=(batch.target - 1) % classes)
-    _roll_class_weights(loss.criterion, -1)
+    weights = class_weights(loss.criterion)
+    for weight in weights:
+        weight.data.copy_(weight.roll(-1))
     turned = loss.results(changed)
-    _roll_class_weights(loss.criterion, 1)
+    for weight in weights:
+        weight.data.copy_(weight.roll(1))
     found = {
         name: x.roll(1, 1) if x.ndim == 4 and x.shape[1] == classes else x
         for name, x in turned.items()
     }
     _agree(found, expected, "with other numbers for the classes")
-
-
-def _roll_class_weights(criterion: Any, step: int) -> None:
-    for part in modules_of(criterion):
-        found = class_weight(part)
-        if found is not None:
-            with torch.no_grad():
-                found[1].copy_(found[1].roll(step).clone())
 
 
 @loss_check(

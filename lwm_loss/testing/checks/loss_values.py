@@ -18,7 +18,7 @@ from ..registry import loss_check
 from ..report import CheckSkipped
 from ..search import for_all, for_any
 from ..subjects.loss import LossProbe
-from ..subjects.signature import class_weight, has_reductions, modules_of
+from ..subjects.signature import class_weights, has_reductions
 
 CLOSE = 1e-5
 
@@ -77,7 +77,7 @@ def check_reductions_agree(probe: LossProbe) -> None:
     if not has_reductions(probe.criterion):
         raise CheckSkipped("it has no reductions")
     probe.for_all(partial(probe.check, sum_is_the_sum_of_none))
-    if not any(class_weight(part) for part in modules_of(probe.criterion)):
+    if not class_weights(probe.criterion):
         for scene in probe.scenes(ignored=0.0, missing=0.0):
             probe.check(mean_is_the_mean_of_none, scene)
 
@@ -127,7 +127,7 @@ def check_class_weights_are_relative(probe: LossProbe) -> None:
     ``reduction="mean"`` that has some.
     """
     probe.require_roles("logits", "target")
-    if not any(class_weight(part) for part in modules_of(probe.criterion)):
+    if not class_weights(probe.criterion):
         raise CheckSkipped("it has no class weights")
     library = isinstance(probe.criterion, (HardPixelLoss, HardPixelMiningLoss))
     if not library and getattr(probe.criterion, "reduction", None) != "mean":
@@ -140,10 +140,8 @@ def scaled_class_weights_change_nothing(loss: LossUnderTest, batch: LossInputs) 
     """Triple the class weights of a copy."""
     expected = loss.results(batch)
     heavier = loss.copied()
-    for part in modules_of(heavier.criterion):
-        found = class_weight(part)
-        if found is not None:
-            found[1].data.mul_(3)
+    for weight in class_weights(heavier.criterion):
+        weight.data.mul_(3)
     sentence = "with three times the class weights {}"
     expect_same(heavier.results(batch), expected, 10 * CLOSE, sentence)
 

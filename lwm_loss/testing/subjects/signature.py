@@ -42,7 +42,9 @@ def candidate_roles(criterion: Callable[..., Any], kind: str) -> list[Roles]:
             role = _role(inherited.get(place, ""), found)
         if role is None and parameter.default is parameter.empty:
             role = next((each for each in unknown if each not in found), None)
-        if role is not None and not (role == "side_logits" and _has_no_sides(criterion)):
+        if role == "side_logits" and getattr(criterion, "num_sides", None) == 0:
+            continue
+        if role is not None:
             in_place = place == len(found) and parameter.kind is not parameter.KEYWORD_ONLY
             found[role] = None if in_place else parameter.name
     positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
@@ -53,19 +55,11 @@ def candidate_roles(criterion: Callable[..., Any], kind: str) -> list[Roles]:
 
 def _overridden(criterion: Any) -> dict[int, str]:
     """The names of the arguments by place, in the forward that this one overrides."""
-    if not isinstance(criterion, nn.Module):
-        return {}
-    forwards = [
-        vars(kind)["forward"] for kind in type(criterion).__mro__ if "forward" in vars(kind)
-    ]
+    forwards = _forwards(criterion) if isinstance(criterion, nn.Module) else []
     if len(forwards) < 2:
         return {}
     names = list(inspect.signature(forwards[1]).parameters)[1:]  # without self
     return dict(enumerate(name.lower() for name in names))
-
-
-def _has_no_sides(criterion: Any) -> bool:
-    return getattr(criterion, "num_sides", None) == 0
 
 
 def _role(name: str, taken: Mapping[str, str | None]) -> str | None:
@@ -82,22 +76,30 @@ def _role(name: str, taken: Mapping[str, str | None]) -> str | None:
     return "target_depth"
 
 
+def named_parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a function without ``*args`` and ``**kwargs``; [] if it tells none."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [parameter for parameter in parameters if parameter.kind not in variadic]
+
+
 def _parameters(criterion: Callable[..., Any]) -> list[inspect.Parameter]:
     """The named parameters; of a forward(*args), those of the forward that it overrides."""
     functions: list[Any] = [criterion]
     if isinstance(criterion, nn.Module):
-        kinds = [vars(kind) for kind in type(criterion).__mro__ if "forward" in vars(kind)]
-        functions = [criterion.forward, *(partial(k["forward"], criterion) for k in kinds)]
-    for function in functions:
-        try:
-            parameters = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):
-            continue
-        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        named = [parameter for parameter in parameters if parameter.kind not in variadic]
-        if named:
-            return named
-    return []
+        functions = [
+            criterion.forward,
+            *(partial(each, criterion) for each in _forwards(criterion)),
+        ]
+    return next(filter(None, map(named_parameters, functions)), [])
+
+
+def _forwards(criterion: nn.Module) -> list[Callable[..., Any]]:
+    """The forward of its class and those that this one overrides."""
+    return [vars(kind)["forward"] for kind in type(criterion).__mro__ if "forward" in vars(kind)]
 
 
 def _is_curriculum(criterion: Any, parameters: list[inspect.Parameter]) -> bool:
@@ -146,9 +148,9 @@ def declared_classes(criterion: Any) -> int | None:
         for name in ("num_classes", "n_classes", "classes"):
             if isinstance(getattr(part, name, None), int):
                 return int(getattr(part, name))
-        weight = class_weight(part)
+        weight = _class_weight(part)
         if weight is not None:
-            return weight[1].numel()
+            return weight.numel()
     return None
 
 
@@ -162,19 +164,21 @@ def has_reductions(criterion: Any) -> bool:
     if isinstance(getattr(criterion, "reduction", None), str):
         return True
     function = criterion.forward if isinstance(criterion, nn.Module) else criterion
-    try:
-        return "reduction" in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False
+    return any(parameter.name == "reduction" for parameter in named_parameters(function))
 
 
-def class_weight(part: Any) -> tuple[str, Tensor] | None:
-    """The class weights of a loss and the name that they go by, if it has any."""
+def _class_weight(part: Any) -> Tensor | None:
     for name in ("weight", "class_weight", "class_weights", "alpha"):
         found = getattr(part, name, None)
         if isinstance(found, Tensor) and found.ndim == 1 and found.numel() > 1:
-            return name, found
+            return found
     return None
+
+
+def class_weights(criterion: Any) -> list[Tensor]:
+    """Return the class weights of a loss and of the modules within it."""
+    found = map(_class_weight, modules_of(criterion))
+    return [weight for weight in found if weight is not None]
 
 
 def num_sides(criterion: Any, roles: Mapping[str, str | None]) -> int:
