@@ -66,8 +66,10 @@ def projection(output: MultiTaskOutput) -> Tensor:
     return total
 
 
-def gradients(model: nn.Module) -> dict[str, Tensor]:
-    """Return the gradients that arrived at parameters, by the parameter's name."""
+def gradients(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
+    """Return the gradients of a loss that arrive at parameters, by name; none if it has no graph."""
+    if loss.requires_grad:
+        torch.autograd.backward(loss)
     return {
         f"the gradient of {n}": p.grad for n, p in model.named_parameters() if p.grad is not None
     }

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..calls import copied, outputs, parts, projection, run
+from ..calls import copied, gradients, outputs, parts, projection, run
 from ..copying import expect_whole_copy, graph_leaves, load_state
 from ..expect import breach, expect_same
 from ..registry import backbone_check
@@ -79,7 +79,7 @@ def deep_copy_is_whole(model: nn.Module) -> None:
 
 def deep_copy_gives_the_same(model: nn.Module, image: Tensor) -> None:
     """Copy a network after a step of training, and change it."""
-    _train_once(model, image)
+    gradients(model, projection(run(model, image)))
     twin = copy.deepcopy(model)
     before = outputs(model.eval(), image)
     expect_same(outputs(twin.eval(), image), before, 1e-5, "from the copy {}")
@@ -95,12 +95,6 @@ def deep_copy_gives_the_same(model: nn.Module, image: Tensor) -> None:
     ]
     if used[0] & used[1]:
         breach("the copy still uses a parameter of the original")
-
-
-def _train_once(model: nn.Module, image: Tensor) -> None:
-    loss = projection(run(model, image))
-    if loss.requires_grad:
-        torch.autograd.backward(loss)
 
 
 @backbone_check(
@@ -142,7 +136,7 @@ def pickle_is_whole(model: nn.Module) -> None:
 def pickle_gives_the_same(model: nn.Module, image: Tensor) -> None:
     """Pickle a network, in training after a step."""
     if model.training:
-        _train_once(model, image)
+        gradients(model, projection(run(model, image)))
     twin = _through_pickle(model)
     expected = outputs(model.eval(), image)
     expect_same(outputs(twin.eval(), image), expected, 1e-5, "from the pickled copy {}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ..calls import copied, gradients, outputs, parts, run
@@ -11,7 +10,7 @@ from ..compilation import compiled, expect_no_readback, require_compiler
 from ..expect import expect_finite, expect_same, not_finite
 from ..mining_loss import mining_loss
 from ..registry import backbone_check
-from ..scenes import Picture, pictures, truth
+from ..scenes import truth
 from ..subjects.network import BackboneProbe
 
 
@@ -23,15 +22,8 @@ from ..subjects.network import BackboneProbe
 def check_bfloat16_autocast(probe: BackboneProbe) -> None:
     """Under bfloat16 autocast a network runs, and outputs and gradients are finite."""
     facts = truth(probe.require_output().logits)
-
-    def hold(drawn: tuple[Picture, bool]) -> None:
-        picture, train = drawn
-        image = probe.image(picture)
-        probe.check(finite_under_autocast, image, facts, train=train, kind=picture.kind)
-
-    strategy = st.tuples(pictures(("noise", "bright", "bytes", "black")), st.booleans())
-    corners = [(Picture(kind), train) for kind in ("noise", "bytes") for train in (False, True)]
-    probe.for_all(strategy, hold, corners)
+    kinds = ("noise", "bright", "bytes", "black")
+    probe.for_all_pictures(finite_under_autocast, facts, kinds=kinds, corners=("noise", "bytes"))
 
 
 def finite_under_autocast(
@@ -44,9 +36,7 @@ def finite_under_autocast(
         output = run(model, image)
         loss = mining_loss(output, target, depth)
     expect_finite(parts(output), f"{{}} for an image of {kind!r}")
-    if loss.requires_grad:
-        torch.autograd.backward(loss)
-        expect_finite(gradients(model), f"{{}} for an image of {kind!r}")
+    expect_finite(gradients(model, loss), f"{{}} for an image of {kind!r}")
 
 
 @backbone_check(

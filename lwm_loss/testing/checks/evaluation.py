@@ -51,12 +51,11 @@ def check_sample_alone_equals_sample_in_batch(probe: BackboneProbe) -> None:
     if _is_random(probe):
         raise CheckSkipped("it is random in evaluation, see check_eval_is_deterministic")
 
-    def hold(drawn: tuple[Picture, int]) -> None:
-        picture, batch = drawn
+    def hold(picture: Picture, batch: int) -> None:
         probe.check(alone_as_in_the_batch, probe.image(picture, batch=batch))
 
-    strategy = st.tuples(pictures(LIVELY), st.integers(2, 4))
-    probe.for_all(strategy, hold, [(Picture("noise"), 2), (Picture("unlike"), 3)])
+    corners = [(Picture("noise"), 2), (Picture("unlike"), 3)]
+    probe.for_all(hold, pictures(LIVELY), st.integers(2, 4), corners=corners)
 
 
 def alone_as_in_the_batch(model: nn.Module, image: Tensor) -> None:
@@ -89,12 +88,10 @@ _CALLS = 9
 def check_eval_is_deterministic(probe: BackboneProbe) -> None:
     """Two calls in evaluation on the same image are equal, whatever the random state."""
 
-    def hold(drawn: tuple[Picture, int]) -> None:
-        picture, calls = drawn
+    def hold(picture: Picture, calls: int) -> None:
         probe.check(calls_agree, probe.image(picture), calls=calls)
 
-    strategy = st.tuples(pictures(LIVELY), st.just(2))
-    probe.for_all(strategy, hold, [(Picture(), _CALLS)])
+    probe.for_all(hold, pictures(LIVELY), st.just(2), corners=[(Picture(), _CALLS)])
 
 
 def calls_agree(model: nn.Module, image: Tensor, calls: int) -> None:
@@ -112,8 +109,7 @@ def check_no_state_between_calls(probe: BackboneProbe) -> None:
     """In evaluation a call leaves nothing behind: neither later nor earlier results depend on it."""
     height, width = probe.image_size
 
-    def hold(drawn: tuple[Picture, bool]) -> None:
-        picture, resized = drawn
+    def hold(picture: Picture, resized: bool) -> None:
         size = (height + 16, width + 16) if resized else probe.image_size
         other = probe.image(picture._replace(seed=picture.seed + 1), size=size, name="other")
         if resized:
@@ -123,8 +119,8 @@ def check_no_state_between_calls(probe: BackboneProbe) -> None:
                 return  # check_output_shapes says so
         probe.check(calls_leave_nothing_behind, probe.image(), other)
 
-    strategy = st.tuples(pictures(LIVELY), st.booleans())
-    probe.for_all(strategy, hold, [(Picture(), False), (Picture(), True)])
+    corners = [(Picture(), False), (Picture(), True)]
+    probe.for_all(hold, pictures(LIVELY), st.booleans(), corners=corners)
 
 
 def calls_leave_nothing_behind(model: nn.Module, image: Tensor, other: Tensor) -> None:

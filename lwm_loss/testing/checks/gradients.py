@@ -10,7 +10,7 @@ from ..expect import breach, expect_finite, not_finite
 from ..mining_loss import mining_loss
 from ..registry import backbone_check
 from ..report import CheckSkipped
-from ..scenes import CORNERS, Picture, pictures, truth
+from ..scenes import truth
 from ..subjects.network import BackboneProbe
 from ..warm_up import stir
 
@@ -32,12 +32,7 @@ def check_finite_gradients(probe: BackboneProbe) -> None:
     """The objective of a training step has a finite gradient for every image that may come."""
     require_trainable(probe)
     facts = truth(probe.require_output().logits)
-
-    def hold(picture: Picture) -> None:
-        image = probe.image(picture)
-        probe.check(gradients_are_finite, image, facts, train=True, kind=picture.kind)
-
-    probe.for_all(pictures(), hold, CORNERS)
+    probe.for_all_pictures(gradients_are_finite, facts, modes=[True])
 
 
 def gradients_are_finite(
@@ -45,11 +40,9 @@ def gradients_are_finite(
 ) -> None:
     """Look for gradients of the objective that are not finite in an image of this kind."""
     output = run(model, image)
-    loss = mining_loss(output, target, depth)
-    # Else check_finite_outputs or check_outputs_carry_gradient says so.
-    if not not_finite(parts(output)) and loss.requires_grad:
-        torch.autograd.backward(loss)
-        expect_finite(gradients(model), f"{{}} for an image of {kind!r}")
+    if not not_finite(parts(output)):  # else check_finite_outputs says so
+        found = gradients(model, mining_loss(output, target, depth))
+        expect_finite(found, f"{{}} for an image of {kind!r}")
 
 
 @backbone_check(

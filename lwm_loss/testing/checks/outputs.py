@@ -11,7 +11,6 @@ from ..expect import Breach, breach, expect_finite
 from ..registry import backbone_check
 from ..report import CheckSkipped
 from ..reproduction import raised
-from ..scenes import CORNERS, Picture, pictures
 from ..subjects.network import BackboneProbe
 
 
@@ -43,8 +42,7 @@ def check_output_shapes(probe: BackboneProbe) -> str:
         classes = probe.eval_output.logits.shape[1]
     remarks: list[str] = []
 
-    def hold(drawn: tuple[int, int, int, bool]) -> None:
-        batch, taller, wider, train = drawn
+    def hold(batch: int, taller: int, wider: int, train: bool) -> None:
         size = (height + taller, width + wider)
         # It may refuse what is not square if it was given square images to run on.
         may_refuse = square and size[0] != size[1]
@@ -61,15 +59,14 @@ def check_output_shapes(probe: BackboneProbe) -> str:
                     return
                 raise
 
-    grow = st.integers(0, 17)
-    strategy = st.tuples(st.integers(1, 3), grow, grow, st.booleans())
     odd = [(1 - height % 2, 1 - width % 2), (3 + height % 2, 5 + width % 2)]
     if square:
         odd.append((1 - height % 2 + 2, 1 - height % 2 + 2))
     corners = [(2, 0, 0, False), (1, 0, 0, False), (2, 0, 0, True)]
     corners += [(batch, *grown, False) for batch in (1, 2) for grown in odd]
     corners += [(2, *odd[-1], True), (1, *odd[0], True)]
-    probe.for_all(strategy, hold, corners)
+    grow = st.integers(0, 17)
+    probe.for_all(hold, st.integers(1, 3), grow, grow, st.booleans(), corners=corners)
     return remarks[0] if remarks else ""
 
 
@@ -190,13 +187,7 @@ def _looks_like(scores: Tensor) -> str:
 )
 def check_finite_outputs(probe: BackboneProbe) -> None:
     """Every output is finite for every image: even ones, dark, bright and noisy ones."""
-
-    def hold(drawn: tuple[Picture, bool]) -> None:
-        picture, train = drawn
-        probe.check(outputs_are_finite, probe.image(picture), train=train, kind=picture.kind)
-
-    strategy = st.tuples(pictures(), st.booleans())
-    probe.for_all(strategy, hold, [(each, train) for each in CORNERS for train in (False, True)])
+    probe.for_all_pictures(outputs_are_finite)
 
 
 def outputs_are_finite(model: nn.Module, image: Tensor, kind: str) -> None:

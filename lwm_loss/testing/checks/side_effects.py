@@ -23,17 +23,16 @@ from ..subjects.network import BackboneProbe
 def check_input_is_not_modified(probe: BackboneProbe) -> None:
     """A forward does not write to the image it is given, in training or evaluation."""
 
-    def hold(drawn: tuple[Picture, int, bool]) -> None:
-        picture, batch, train = drawn
+    def hold(picture: Picture, batch: int, train: bool) -> None:
         try:
             probe.check(image_stays, probe.image(picture, batch=batch), train=train)
         except Breach as error:
             if error.__cause__ is None or batch > 1:  # else check_output_shapes says so
                 raise
 
-    strategy = st.tuples(pictures(("noise", "bytes")), st.integers(1, 3), st.booleans())
     corners = [(Picture(), batch, train) for batch in (1, 2) for train in (False, True)]
-    probe.for_all(strategy, hold, corners)
+    kinds = pictures(("noise", "bytes"))
+    probe.for_all(hold, kinds, st.integers(1, 3), st.booleans(), corners=corners)
 
 
 def image_stays(model: nn.Module, image: Tensor) -> None:

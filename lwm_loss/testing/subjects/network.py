@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from ..isolation import isolated
 from ..report import CheckSkipped
 from ..reproduction import perform
 from ..resized import Resized
-from ..scenes import Picture, Scene
+from ..scenes import PICTURES, Picture, Scene, pictures
 from ..search import Effort, for_all
 from ..warm_up import on_model, placement, warm_up
 
@@ -69,8 +70,8 @@ class BackboneProbe:
                 self._saved = _Snapshot(model)
                 self._pristine = model
             self._warm = warm_up(self._pristine, self.image_size) if self.copyable else model
-        self.eval_output = self._try_forward()
-        self.train_output = self._try_forward(train=True)
+        self.eval_output = self._output(train=False)
+        self.train_output = self._output(train=True)
 
     def _tied(self) -> bool:
         """Tell whether a copy still runs parameters of the network, so that it is no copy."""
@@ -86,15 +87,19 @@ class BackboneProbe:
         """Whether a deep copy can be made that shares nothing with the network."""
         return self._saved is None
 
-    def _try_forward(self, *, train: bool = False) -> MultiTaskOutput | Exception:
-        """Run it once: the output, or the exception."""
+    def _attempt(self, call: Callable[[], T]) -> T | Exception:
+        """Call a function without gradients: what it returns, or the exception."""
         with isolated(small=self.small), torch.no_grad():
             try:
-                return run(self._fresh(train=train), self.image()["image"])
+                return call()
             except Exception as error:
                 return error
             finally:
                 self.restore()
+
+    def _output(self, *, train: bool) -> MultiTaskOutput | Exception:
+        image = self.image()["image"]
+        return self._attempt(lambda: run(self.fresh(train=train, must_run=False), image))
 
     def size_that_runs(self) -> tuple[int, int] | None:
         """Find a size at which the network takes an image alone, its own first; None if there is none.
@@ -104,14 +109,9 @@ class BackboneProbe:
         height, width = self.image_size
         whole = (-(-height // 32) * 32, -(-width // 32) * 32)
         for size in (self.image_size, whole, (width, width), (height, height), (224, 224)):
-            with isolated(small=self.small), torch.no_grad():
-                try:
-                    self._fresh(warm=False)(self.image(size=size)["image"])
-                except Exception:
-                    continue
-                finally:
-                    self.restore()
-            return size
+            image = self.image(size=size)["image"]
+            if not isinstance(self._attempt(partial(self.fresh(warm=False), image)), Exception):
+                return size
         return None
 
     def fresh(self, *, train: bool = False, warm: bool = True, must_run: bool = True) -> nn.Module:
@@ -123,9 +123,6 @@ class BackboneProbe:
             raise CheckSkipped(
                 "the network does not run on an image alone in training, see check_output_shapes"
             )
-        return self._fresh(train=train, warm=warm)
-
-    def _fresh(self, *, train: bool = False, warm: bool = True) -> nn.Module:
         self.restore()
         model = self.model
         if self.copyable:
@@ -201,12 +198,28 @@ class BackboneProbe:
 
     def for_all(
         self,
-        strategy: st.SearchStrategy[T],
-        hold: Callable[[T], Any],
-        corners: Iterable[T] = (),
+        hold: Callable[..., Any],
+        *strategies: st.SearchStrategy[Any],
+        corners: Iterable[tuple[Any, ...]],
     ) -> None:
-        """Run ``hold`` on drawn values and on the corners, see `for_all`."""
-        for_all(strategy, hold, self.effort, corners)
+        """Run ``hold`` on drawn arguments, one of each strategy, and on the corners; see `for_all`."""
+        for_all(st.tuples(*strategies), lambda drawn: hold(*drawn), self.effort, corners)
+
+    def for_all_pictures(
+        self,
+        body: Callable[..., Any],
+        *scenes: Scene,
+        kinds: Sequence[str] = tuple(PICTURES),
+        corners: Sequence[str] = tuple(PICTURES),
+        modes: Sequence[bool] = (False, True),
+    ) -> None:
+        """Run the body of a check on images of these kinds, in training or evaluation or both."""
+
+        def hold(picture: Picture, train: bool) -> None:
+            self.check(body, self.image(picture), *scenes, train=train, kind=picture.kind)
+
+        plain = [(Picture(kind), train) for kind in corners for train in modes]
+        self.for_all(hold, pictures(kinds), st.sampled_from(modes), corners=plain)
 
 
 class _Snapshot:
