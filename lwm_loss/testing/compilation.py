@@ -17,14 +17,6 @@ from .expect import breach
 from .report import CheckSkipped
 
 
-def require_compiler() -> None:
-    """Skip the check where this Python or platform has no `torch.compile`."""
-    try:
-        torch._dynamo.eval_frame.check_if_dynamo_supported()
-    except RuntimeError as error:
-        raise CheckSkipped(f"torch.compile does not run here: {error}") from error
-
-
 def expect_no_readback(call: Callable[[Callable[..., Any]], Any]) -> None:
     """Call a function with what makes tensors fake; raise a `Breach` if it asks for a value.
 
@@ -43,8 +35,13 @@ def compiled(function: Callable[..., Any], backend: str) -> Iterator[Any]:
     """Compile a function as one graph; what is compiled is forgotten before and after.
 
     Code is compiled for each of its modules only a few times in a process, so that a subject would
-    inherit the limit of those before it.
+    inherit the limit of those before it. Skips the check where this Python or platform has no
+    `torch.compile`.
     """
+    try:
+        torch._dynamo.eval_frame.check_if_dynamo_supported()
+    except RuntimeError as error:
+        raise CheckSkipped(f"torch.compile does not run here: {error}") from error
     torch._dynamo.reset()
     try:
         yield torch.compile(function, backend=backend, fullgraph=True, dynamic=False)

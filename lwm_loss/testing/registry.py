@@ -29,7 +29,7 @@ class Check(Generic[Probe]):
         usual_cause: how the contract is usually broken.
         section: what this check and others are about: the first line of their module.
         body: raises a `Breach`; may return a remark, if the contract holds with a reservation.
-        needs_output: whether it is skipped for a subject without a usable output.
+        requires: skips the check for a subject without what it needs.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Check(Generic[Probe]):
     usual_cause: str
     section: str
     body: Callable[[Probe], str | None]
-    needs_output: bool
+    requires: Callable[[Probe], object] | None
 
     def __call__(self, probe: Probe) -> str:
         """Check a subject.
@@ -48,8 +48,8 @@ class Check(Generic[Probe]):
         """
         with isolated(small=probe.small):
             try:
-                if self.needs_output:
-                    probe.require_output()
+                if self.requires is not None:
+                    self.requires(probe)
                 return self.body(probe) or ""
             except Breach as error:
                 raise ContractError(
@@ -57,6 +57,11 @@ class Check(Generic[Probe]):
                 ) from error.__cause__
             finally:
                 probe.restore()
+
+
+def require_output(probe: BackboneProbe | LossProbe) -> None:
+    """Skip the check if the subject does not run: what it returns is what most checks look at."""
+    probe.require_output()
 
 
 class Registry(Generic[P, Probe]):
@@ -72,23 +77,33 @@ class Registry(Generic[P, Probe]):
         self.checks: dict[str, Check[Probe]] = {}
 
     def __call__(
-        self, usual_cause: str, example: str | None = None, *, needs_output: bool = True
-    ) -> Callable[[Callable[[Probe], str | None]], Callable[P, None]]:
+        self,
+        usual_cause: str,
+        example: str | None = None,
+        *,
+        requires: Callable[[Probe], object] | None = require_output,
+        run: Callable[[Probe, Callable[..., Any]], Any] | None = None,
+    ) -> Callable[[Callable[..., str | None]], Callable[P, None]]:
         """Return the decorator of a check that is usually broken in this way.
 
-        ``example`` is the code of arguments that pass it, in place of the registry's. Without an
-        output the check is skipped, unless ``needs_output`` is False.
+        Args:
+            usual_cause: how the contract is usually broken.
+            example: the code of arguments that pass the check, in place of the registry's.
+            requires: skips the check for a subject without what it needs.
+            run: a method of the probe that runs the decorated function as the body of a check.
+                Without it the function is given the probe, and runs one body or several itself.
         """
         passes = example or self.example
         name = passes.partition("(")[0]
         needed = "" if "." in name else f"    >>> from lwm_loss import {name}\n"
 
-        def register(body: Callable[[Probe], str | None]) -> Callable[P, None]:
+        def register(body: Callable[..., str | None]) -> Callable[P, None]:
             doc = inspect.getdoc(body) or ""  # none under python -OO
             contract = " ".join(doc.split("\n\n")[0].split())
             contract = contract.replace("\\*", "*").replace("``", "`")
             section = (sys.modules[body.__module__].__doc__ or "").partition("\n")[0]
-            check = Check(body.__name__, contract, usual_cause, section, body, needs_output)
+            judge = body if run is None else lambda probe: run(probe, body)
+            check = Check(body.__name__, contract, usual_cause, section, judge, requires)
             self.checks[check.name] = check
 
             @functools.wraps(body, assigned=("__module__", "__name__", "__qualname__"))

@@ -136,6 +136,7 @@ def _names_of(module: str, text: str) -> tuple[dict[str, str], dict[str, ast.stm
                     line = f"from {importlib.util.resolve_name(path, package)} {line}"
                 imported[alias.asname or alias.name] = line
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            node.decorator_list = []  # what registers a check is not part of it
             defined[node.name] = node
         elif isinstance(node, ast.Assign):
             targets = ast.walk(node.targets[0])

@@ -41,7 +41,7 @@ def check_state_dict_round_trip(probe: BackboneProbe) -> None:
     disturb = Scene("\n    ".join(["def disturb(model):", *changes]))
     names = ", ".join(f"{h.owner}.{h.path}".lstrip(".") for h in lost)
     lacks = f"; the state_dict lacks {names}" if names else ""
-    probe.check(state_is_whole, probe.image(), disturb, train=True, warm=False, lacks=lacks)
+    probe.check(state_is_whole, disturb, train=True, warm=False, lacks=lacks)
 
 
 def state_is_whole(
@@ -69,7 +69,7 @@ def state_is_whole(
 def check_deep_copy(probe: BackboneProbe) -> None:
     """A deep copy gives what the original gives, after training too, and shares nothing with it."""
     probe.check(deep_copy_is_whole, original=True)
-    probe.check(deep_copy_gives_the_same, probe.image(), train=True)
+    probe.check(deep_copy_gives_the_same, train=True)
 
 
 def deep_copy_is_whole(model: nn.Module) -> None:
@@ -112,8 +112,7 @@ def check_pickle(probe: BackboneProbe) -> None:
     for module in probe.model.modules():
         _require_name(type(module))
     probe.check(pickle_is_whole, original=True)
-    for train in (False, True):
-        probe.check(pickle_gives_the_same, probe.image(), train=train)
+    probe.in_both_modes(pickle_gives_the_same)
 
 
 def _require_name(kind: type) -> None:

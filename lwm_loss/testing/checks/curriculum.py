@@ -23,21 +23,27 @@ LONGEST = 1000
 Keep = Callable[[Any, Tensor, Tensor], Tensor]
 
 
-def _scenes(probe: LossProbe) -> tuple[Scene, Scene]:
-    """A map of weights and its labelled pixels, and how the subject's curriculum is called."""
+def on_weights(probe: LossProbe, body: Callable[..., None]) -> None:
+    """Run the body of a check on a map of weights and its labelled pixels."""
     alone = probe.kind == "curriculum"
     if not alone and not callable(getattr(probe.curriculum, "step", None)):
         raise CheckSkipped("it has no curriculum")
     arguments = "weights, mask" if not alone or probe.uses("mask") else "weights"
-    return (
-        Scene(
-            "noise = torch.Generator().manual_seed(0)\n"
-            "mask = torch.rand((2, 6, 8), generator=noise) < 0.8\n"
-            "weights = 0.01 + 2 * torch.rand((2, 6, 8), generator=noise)\n"
-            "weights = torch.where(mask, weights, 0)"
-        ),
-        Scene(f"def keep(curriculum, weights, mask):\n    return curriculum({arguments})"),
+    maps = Scene(
+        "noise = torch.Generator().manual_seed(0)\n"
+        "mask = torch.rand((2, 6, 8), generator=noise) < 0.8\n"
+        "weights = 0.01 + 2 * torch.rand((2, 6, 8), generator=noise)\n"
+        "weights = torch.where(mask, weights, 0)"
     )
+    keep = Scene(f"def keep(curriculum, weights, mask):\n    return curriculum({arguments})")
+    probe.check(body, maps, keep)
+
+
+def require_mask(probe: LossProbe) -> None:
+    """Skip the check if the curriculum takes no mask."""
+    probe.require_output()
+    if probe.kind == "curriculum" and not probe.uses("mask"):
+        raise CheckSkipped("it takes no mask")
 
 
 def _reset(curriculum: Any) -> None:
@@ -49,17 +55,15 @@ def _reset(curriculum: Any) -> None:
     "a threshold that is compared the wrong way round, one that does not depend on the epoch, or a "
     "step() that is never counted",
     example="SelfPacedCurriculum(epochs=3)",
+    run=on_weights,
 )
-def check_curriculum_kept_share_grows(probe: LossProbe) -> None:
+def check_curriculum_kept_share_grows(
+    keep: Keep, curriculum: Any, weights: Tensor, mask: Tensor
+) -> None:
     """From epoch to epoch a curriculum keeps the weights that it kept and more, in the end all.
 
     What it keeps it does not change; the rest it sets to 0.
     """
-    probe.check(share_grows, *_scenes(probe))
-
-
-def share_grows(keep: Keep, curriculum: Any, weights: Tensor, mask: Tensor) -> None:
-    """Step until all weights are kept, or to the end of the schedule."""
     _reset(curriculum)
     length = getattr(curriculum, "epochs", None)
     last = LONGEST if length is None else min(LONGEST, int(length))
@@ -90,17 +94,13 @@ def share_grows(keep: Keep, curriculum: Any, weights: Tensor, mask: Tensor) -> N
     "a median, a quantile or a maximum over the whole map in place of the labelled pixels: zeros "
     "where there is no label pull the threshold down",
     example="SelfPacedCurriculum(epochs=3)",
+    requires=require_mask,
+    run=on_weights,
 )
-def check_curriculum_masked_pixels_do_not_count(probe: LossProbe) -> None:
+def check_curriculum_masked_pixels_do_not_count(
+    keep: Keep, curriculum: Any, weights: Tensor, mask: Tensor
+) -> None:
     """What a curriculum keeps within its mask does not depend on the weights outside of it."""
-    scenes = _scenes(probe)
-    if probe.kind == "curriculum" and not probe.uses("mask"):
-        raise CheckSkipped("it takes no mask")
-    probe.check(masked_weights_do_not_count, *scenes)
-
-
-def masked_weights_do_not_count(keep: Keep, curriculum: Any, weights: Tensor, mask: Tensor) -> None:
-    """Change the weights outside of the mask."""
     other = torch.where(mask, weights, 5 * weights + 1)
     for epoch in range(3):
         # Copies are called, for a call may itself move a curriculum on.
@@ -117,16 +117,12 @@ def masked_weights_do_not_count(keep: Keep, curriculum: Any, weights: Tensor, ma
     "an epoch kept as a Python number or a plain tensor in place of a buffer, a buffer with "
     "persistent=False, or a curriculum that the loss holds without registering it",
     example="SelfPacedCurriculum(epochs=3)",
+    run=on_weights,
 )
-def check_curriculum_state_dict(probe: LossProbe) -> None:
-    """A curriculum that is saved and loaded goes on where it was."""
-    probe.check(goes_on_where_it_was, *_scenes(probe))
-
-
-def goes_on_where_it_was(
+def check_curriculum_state_dict(
     keep: Keep, criterion: Any, curriculum: Any, weights: Tensor, mask: Tensor
 ) -> None:
-    """Save it in the middle of its schedule, and load it into another one."""
+    """A curriculum that is saved and loaded goes on where it was."""
     if not isinstance(criterion, nn.Module):
         breach(f"{type(criterion).__name__} is no nn.Module and has no state_dict")
     new, other = copy.deepcopy((criterion, curriculum))
@@ -147,17 +143,12 @@ def goes_on_where_it_was(
 @loss_check(
     "an epoch that counts from 1, a set_epoch() that only moves forward, or one that adds to the epoch",
     example="SelfPacedCurriculum(epochs=3)",
+    run=on_weights,
 )
-def check_curriculum_set_epoch(probe: LossProbe) -> None:
+def check_curriculum_set_epoch(keep: Keep, curriculum: Any, weights: Tensor, mask: Tensor) -> None:
     """``set_epoch(k)`` leaves a curriculum where k steps from the start leave it, from any epoch."""
-    scenes = _scenes(probe)
-    if not callable(getattr(probe.curriculum, "set_epoch", None)):
+    if not callable(getattr(curriculum, "set_epoch", None)):
         raise CheckSkipped("it has no set_epoch")
-    probe.check(set_epoch_is_so_many_steps, *scenes)
-
-
-def set_epoch_is_so_many_steps(keep: Keep, curriculum: Any, weights: Tensor, mask: Tensor) -> None:
-    """Set epochs forwards and backwards, and compare with a copy that steps."""
     _reset(curriculum)
     for epoch in (0, 2, 1, 3):
         stepped = copied(curriculum)

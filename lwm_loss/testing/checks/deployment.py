@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from ..calls import copied, gradients, outputs, parts, run
-from ..compilation import compiled, expect_no_readback, require_compiler
+from ..compilation import compiled, expect_no_readback
 from ..expect import expect_finite, expect_same, not_finite
 from ..mining_loss import mining_loss
 from ..registry import backbone_check
-from ..scenes import truth
 from ..subjects.network import BackboneProbe
 
 
 @backbone_check(
     "two dtypes in one operation that autocast does not know (index_add, scatter, an assignment to "
     "a slice, a custom function), a .half(), an epsilon that bfloat16 rounds away, or a sum that "
-    "float16 cannot hold"
+    "float16 cannot hold",
+    run=partial(
+        BackboneProbe.for_all_pictures,
+        kinds=("noise", "bright", "bytes", "black"),
+        corners=("noise", "bytes"),
+    ),
 )
-def check_bfloat16_autocast(probe: BackboneProbe) -> None:
-    """Under bfloat16 autocast a network runs, and outputs and gradients are finite."""
-    facts = truth(probe.require_output().logits)
-    kinds = ("noise", "bright", "bytes", "black")
-    probe.for_all_pictures(finite_under_autocast, facts, kinds=kinds, corners=("noise", "bytes"))
-
-
-def finite_under_autocast(
+def check_bfloat16_autocast(
     model: nn.Module, image: Tensor, target: Tensor, depth: Tensor, kind: str
 ) -> None:
-    """Look for outputs and gradients that are not finite in an image of this kind."""
+    """Under bfloat16 autocast a network runs, and outputs and gradients are finite."""
     if not_finite(outputs(copied(model), image)):
         return  # check_finite_outputs says so
     with torch.autocast(image.device.type, torch.bfloat16):
@@ -41,22 +40,16 @@ def finite_under_autocast(
 
 @backbone_check(
     "a Python branch or loop on tensor values, .item(), .tolist(), float(tensor) or numpy in "
-    "forward, print or a logger, boolean indexing, or a value kept from the first call"
+    "forward, print or a logger, boolean indexing, or a value kept from the first call",
+    run=BackboneProbe.in_both_modes,
 )
-def check_torch_compile(probe: BackboneProbe) -> None:
+def check_torch_compile(model: nn.Module, image: Tensor) -> None:
     """Compiled (aot_eager, fullgraph) a network equals itself, without a graph break.
 
     In evaluation outputs are compared; in training the forward must be one graph too. Nor may a
     forward read values back from a tensor, which would stall a device. A forward in plain torch
     comes first. Compiled code of the whole process is forgotten (torch._dynamo.reset).
     """
-    require_compiler()
-    for train in (False, True):
-        probe.check(compiles_as_one_graph, probe.image(), train=train)
-
-
-def compiles_as_one_graph(model: nn.Module, image: Tensor) -> None:
-    """Compare the network with what is compiled, and run it on a tensor without values."""
     # The first call of a network may prepare what later calls rely on.
     expected = outputs(model, image)
     with compiled(model, "eager" if model.training else "aot_eager") as fast:

@@ -20,12 +20,12 @@ LIVELY = ("noise", "bright", "half black", "one black", "unlike")
 @backbone_check(
     "depth as a required argument or a fourth channel of the input, an attribute that only a "
     "training step sets, or a branch that evaluation lacks",
-    needs_output=False,
+    requires=None,
 )
 def check_depth_not_needed_at_test_time(probe: BackboneProbe) -> None:
     """In evaluation ``model(image)`` runs: nothing but the image is needed at test time."""
     try:
-        probe.check(image_suffices, probe.image(), warm=False)
+        probe.check(image_suffices, warm=False)
     except Breach as error:
         # Of another size it takes an image alone: check_output_shapes speaks of that.
         if error.__cause__ is None or probe.size_that_runs() is None:
@@ -136,15 +136,11 @@ def calls_leave_nothing_behind(model: nn.Module, image: Tensor, other: Tensor) -
 
 @backbone_check(
     "a module whose train() or eval() does not do as it is told, F.batch_norm with training=True, "
-    "or a running statistic that is updated without asking self.training"
+    "or a running statistic that is updated without asking self.training",
+    run=lambda probe, body: probe.check(body, probe.image(Picture("bright")), train=True),
 )
-def check_eval_keeps_running_statistics(probe: BackboneProbe) -> None:
+def check_eval_keeps_running_statistics(model: nn.Module, image: Tensor) -> None:
     """In evaluation every module is in evaluation, and no buffer changes in a forward."""
-    probe.check(modes_and_buffers_stay, probe.image(Picture("bright")), train=True)
-
-
-def modes_and_buffers_stay(model: nn.Module, image: Tensor) -> None:
-    """Put the network in evaluation and compare modes and buffers before and after a forward."""
     model.eval()
     _expect_evaluation(model, "after model.eval()")
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}

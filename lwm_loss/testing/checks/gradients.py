@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -9,8 +11,6 @@ from ..calls import gradients, parts, projection, run
 from ..expect import breach, expect_finite, not_finite
 from ..mining_loss import mining_loss
 from ..registry import backbone_check
-from ..report import CheckSkipped
-from ..scenes import truth
 from ..subjects.network import BackboneProbe
 from ..warm_up import stir
 
@@ -18,27 +18,16 @@ from ..warm_up import stir
 LIBRARIES = ("transformers", "timm", "torchvision", "segmentation_models_pytorch")
 
 
-def require_trainable(probe: BackboneProbe) -> None:
-    """Skip the check if there are no trainable parameters."""
-    if not any(parameter.requires_grad for parameter in probe.model.parameters()):
-        raise CheckSkipped("the network has no trainable parameters")
-
-
 @backbone_check(
     "a square root, a norm or a log at 0, a division by what vanishes, or a where() whose branch "
-    "not taken is infinite"
+    "not taken is infinite",
+    requires=BackboneProbe.require_trainable,
+    run=partial(BackboneProbe.for_all_pictures, modes=[True]),
 )
-def check_finite_gradients(probe: BackboneProbe) -> None:
-    """The objective of a training step has a finite gradient for every image that may come."""
-    require_trainable(probe)
-    facts = truth(probe.require_output().logits)
-    probe.for_all_pictures(gradients_are_finite, facts, modes=[True])
-
-
-def gradients_are_finite(
+def check_finite_gradients(
     model: nn.Module, image: Tensor, target: Tensor, depth: Tensor, kind: str
 ) -> None:
-    """Look for gradients of the objective that are not finite in an image of this kind."""
+    """The objective of a training step has a finite gradient for every image that may come."""
     output = run(model, image)
     if not not_finite(parts(output)):  # else check_finite_outputs says so
         found = gradients(model, mining_loss(output, target, depth))
@@ -48,9 +37,11 @@ def gradients_are_finite(
 @backbone_check(
     "a layer that forward never calls, a .detach(), .data or torch.no_grad() on the way, a value "
     "rebuilt from numbers (torch.tensor(x), .item(), numpy), or a product with 0; freeze on "
-    "purpose by requires_grad_(False)"
+    "purpose by requires_grad_(False)",
+    requires=BackboneProbe.require_trainable,
+    run=partial(BackboneProbe.check, train=True),
 )
-def check_every_parameter_receives_a_gradient(probe: BackboneProbe) -> str:
+def check_every_parameter_receives_a_gradient(model: nn.Module, image: Tensor) -> str:
     """Every trainable parameter receives a gradient that is not zero from some output.
 
     Several passes are made, for stochastic depth may pass over a layer; what is still zero gets a
@@ -58,13 +49,6 @@ def check_every_parameter_receives_a_gradient(probe: BackboneProbe) -> str:
     library (transformers, timm, torchvision, segmentation_models_pytorch) holds and does not use
     are named in a remark and do not fail the check as long as the rest of that model is trained.
     """
-    require_trainable(probe)
-    remark: str = probe.check(parameters_receive_gradients, probe.image(), train=True)
-    return remark
-
-
-def parameters_receive_gradients(model: nn.Module, image: Tensor) -> str:
-    """Collect the parameters that receive a gradient in any of several passes."""
     waiting = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     reached: set[str] = set()
     for k in range(5):
@@ -101,38 +85,31 @@ def _library_owned(
     model: nn.Module, waiting: set[str], reached: set[str]
 ) -> tuple[set[str], set[str]]:
     """Split what waits for a gradient into a library's own, in a model that trains, and ours."""
-    roots: list[str] = []  # of models that a library made
-    owners = {}  # the innermost module of each parameter that torch itself did not make
-    for path, module in model.named_modules():
-        package = type(module).__module__.split(".")[0]
-        prefix = f"{path}." if path else ""
-        if package in LIBRARIES and not any(prefix.startswith(root) for root in roots):
-            roots.append(prefix)
-        if package != "torch":
-            owners[prefix] = package
-    library = set()
-    for name in waiting:
-        owner = max((prefix for prefix in owners if name.startswith(prefix)), key=len, default=None)
-        root = next((root for root in roots if name.startswith(root)), None)
-        if owner is not None and owners[owner] in LIBRARIES and root is not None:
-            trains = any(other.startswith(root) for other in reached)
-            if trains:
-                library.add(name)
+    packages = {
+        f"{path}." if path else "": type(module).__module__.split(".")[0]
+        for path, module in model.named_modules()
+    }
+
+    def is_owned(name: str) -> bool:
+        """Whether a library made the innermost module around it that torch did not make."""
+        around = [place for place in packages if name.startswith(place)]  # from the outside in
+        made = [packages[place] for place in around if packages[place] != "torch"]
+        root = next((place for place in around if packages[place] in LIBRARIES), None)
+        trains = root is not None and any(other.startswith(root) for other in reached)
+        return trains and made[-1] in LIBRARIES
+
+    library = {name for name in waiting if is_owned(name)}
     return library, waiting - library
 
 
 @backbone_check(
     "an output that is detached, or computed under torch.no_grad() or from detached features: that "
-    "branch then teaches the encoder nothing; or images of the batch that are detached"
+    "branch then teaches the encoder nothing; or images of the batch that are detached",
+    requires=BackboneProbe.require_trainable,
+    run=partial(BackboneProbe.check, train=True),
 )
-def check_outputs_carry_gradient(probe: BackboneProbe) -> None:
+def check_outputs_carry_gradient(model: nn.Module, image: Tensor) -> None:
     """In training every output carries a gradient, equally far back, from each image of a batch."""
-    require_trainable(probe)
-    probe.check(outputs_carry_gradient, probe.image(), train=True)
-
-
-def outputs_carry_gradient(model: nn.Module, image: Tensor) -> None:
-    """Follow the gradient of each output back to parameters and image."""
     image.requires_grad_()
     output = run(model, image)
     for name, part in parts(output).items():

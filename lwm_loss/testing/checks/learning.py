@@ -13,9 +13,7 @@ from ..expect import breach
 from ..mining_loss import mining_loss
 from ..registry import backbone_check
 from ..report import CheckSkipped
-from ..scenes import truth
 from ..subjects.network import BackboneProbe
-from .gradients import require_trainable
 
 _STEPS = 8
 _GAIN = 2e-3
@@ -32,13 +30,11 @@ def check_learns_one_batch(probe: BackboneProbe) -> None:
 
     Every step draws the same dropout. Adam gets three learning rates, one must do.
     """
-    require_trainable(probe)
-    logits = probe.require_output().logits
+    logits = probe.require_trainable().logits
     if logits.shape[1] == 1:
         raise CheckSkipped("with one class there is nothing to learn")
-    image, facts = probe.image(), truth(logits)
-    for name in ["objective", *outputs(probe.fresh(train=True), image["image"])]:
-        probe.check(loss_falls, image, facts, train=True, name=name)
+    for name in ["objective", *outputs(probe.fresh(train=True), probe.image()["image"])]:
+        probe.check(loss_falls, train=True, name=name)
 
 
 def loss_falls(model: nn.Module, image: Tensor, target: Tensor, depth: Tensor, name: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..calls import LossInputs, LossUnderTest, copied
-from ..compilation import compiled, expect_no_readback, require_compiler
+from ..compilation import compiled, expect_no_readback
 from ..expect import breach, expect_finite, expect_same
 from ..registry import loss_check
 from ..scenes import Scene
@@ -24,7 +24,8 @@ LARGE = (368, 384)
 
 @loss_check(
     "counts or sums in the dtype of the scores (float16 ends at 65,504, bfloat16 counts to 256), "
-    "two dtypes in one scatter or index_add, or an epsilon that half precision rounds to 0"
+    "two dtypes in one scatter or index_add, or an epsilon that half precision rounds to 0",
+    requires=require_no_chance,
 )
 def check_low_precision(probe: LossProbe) -> str:
     """With bfloat16 and float16 scores, and under autocast, a loss is what it is in float32.
@@ -34,7 +35,6 @@ def check_low_precision(probe: LossProbe) -> str:
     more than the dtype of the result can hold may overflow; a mean may not. A loss with class
     weights may have to be brought to the dtype of the scores; that is a remark.
     """
-    require_no_chance(probe)
     small = probe.scene(size=(24, 24))
     # Scores of up to some 90, where a probability below 6e-8 is 0 in float16.
     certain = probe.scene(missing=0.0).code + "\nbatch = batch.scored(lambda x: 12 * x)"
@@ -102,20 +102,15 @@ def _wants_its_weights_in(probe: LossProbe, batch: LossInputs, dtype: torch.dtyp
 
 @loss_check(
     "boolean indexing, nonzero, unique or bincount, .item() or a Python branch on tensor values, "
-    "numpy, or a loop over the labels that are there"
+    "numpy, or a loop over the labels that are there",
+    run=LossProbe.check,
 )
-def check_loss_torch_compile(probe: LossProbe) -> None:
+def check_loss_torch_compile(loss: LossUnderTest, batch: LossInputs) -> None:
     """Compiled (aot_eager, fullgraph) a loss and its gradients equal themselves, in one graph.
 
     With ignored pixels and missing depth. Nor may it read values back from a tensor or index by
     them, which would stall a device. The compiled code of the whole process is forgotten.
     """
-    require_compiler()
-    probe.check(loss_compiles_as_one_graph, probe.scene())
-
-
-def loss_compiles_as_one_graph(loss: LossUnderTest, batch: LossInputs) -> None:
-    """Compare the loss with what is compiled, and call it on tensors without values."""
     expected = loss.results(batch)
     with compiled(copied(loss.criterion), "aot_eager") as fast:
         found = loss.of(fast).results(batch, copies=False)

@@ -29,16 +29,12 @@ def _agree(found: dict[str, Tensor], expected: dict[str, Tensor], sentence: str)
 
 @loss_check(
     "a weight by position in the batch, a state that the first image fills, or an index of regions "
-    "that counts images wrongly"
+    "that counts images wrongly",
+    requires=require_no_chance,
+    run=partial(LossProbe.for_all, min_images=2),
 )
-def check_batch_permutation(probe: LossProbe) -> None:
+def check_batch_permutation(loss: LossUnderTest, batch: LossInputs) -> None:
     """The order of the images in a batch changes neither the loss nor a gradient."""
-    require_no_chance(probe)
-    probe.for_all(partial(probe.check, order_of_images_does_not_matter), min_images=2)
-
-
-def order_of_images_does_not_matter(loss: LossUnderTest, batch: LossInputs) -> None:
-    """Turn the order of the images round, and that of what is returned."""
     turned = loss.results(batch.mapped(lambda x: x.flip(0)))
     found = {name: x.flip(0) if x.ndim > 1 else x for name, x in turned.items()}
     _agree(found, loss.results(batch), "in another order of the images")
@@ -46,7 +42,8 @@ def order_of_images_does_not_matter(loss: LossUnderTest, batch: LossInputs) -> N
 
 @loss_check(
     "a class that is treated apart (class 0 as background), a distance between class numbers, or "
-    "a class left out of an argmax or a sum"
+    "a class left out of an argmax or a sum",
+    requires=require_no_chance,
 )
 def check_class_permutation(probe: LossProbe) -> None:
     """Classes under other numbers, in scores and labels alike, change nothing.
@@ -55,14 +52,10 @@ def check_class_permutation(probe: LossProbe) -> None:
     pixel has a label, for what is made of ignored ones is other checks' business.
     """
     probe.require_roles("logits", "target")
-    require_no_chance(probe)
     if any(0 <= label < probe.num_classes for label in probe.ignored):
         raise CheckSkipped("one of the classes is ignored, so that they are not alike")
-    probe.for_all(
-        partial(probe.check, numbers_of_classes_do_not_matter),
-        settings=probe.settings._replace(ignore_index=None),
-        corners=probe.scenes(ignored=0.0),
-    )
+    settings = probe.settings._replace(ignore_index=None)
+    probe.for_all(numbers_of_classes_do_not_matter, settings=settings)
 
 
 def numbers_of_classes_do_not_matter(loss: LossUnderTest, batch: LossInputs) -> None:
@@ -86,19 +79,15 @@ def numbers_of_classes_do_not_matter(loss: LossUnderTest, batch: LossInputs) -> 
 
 @loss_check(
     "a maximum, a quantile or a ranking over the batch in place of over each image (R, an OHEM "
-    "threshold), region numbers without the number of the image, or statistics kept in a buffer"
+    "threshold), region numbers without the number of the image, or statistics kept in a buffer",
+    requires=require_no_chance,
+    run=partial(LossProbe.for_all, min_images=2),
 )
-def check_images_do_not_influence_each_other(probe: LossProbe) -> None:
+def check_images_do_not_influence_each_other(loss: LossUnderTest, batch: LossInputs) -> None:
     """Scores and depth of one image change neither gradient nor weights of another image.
 
     Labels, and which depth is known, stay: a mean over the batch may count them.
     """
-    require_no_chance(probe)
-    probe.for_all(partial(probe.check, other_images_do_not_matter), min_images=2)
-
-
-def other_images_do_not_matter(loss: LossUnderTest, batch: LossInputs) -> None:
-    """Change scores and depth of all images but the first."""
     depth = batch.target_depth
     known = depth.isfinite() & (depth > 0)
     others = LossInputs(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import inf, nan
 from typing import Any
 
@@ -26,11 +25,8 @@ def check_ignored_pixels_get_no_gradient(probe: LossProbe) -> None:
     probe.require_ignored()
     what = "a weight" if probe.kind == "weighting" else "a loss"
     for label in probe.ignored:
-        probe.for_all(
-            partial(probe.check, ignored_pixels_get_nothing, label=label, what=what),
-            settings=probe.settings._replace(ignore_index=label),
-            corners=probe.scenes(ignore_index=label),
-        )
+        settings = probe.settings._replace(ignore_index=label)
+        probe.for_all(ignored_pixels_get_nothing, settings=settings, label=label, what=what)
 
 
 def ignored_pixels_get_nothing(
@@ -206,7 +202,7 @@ def check_missing_depth_does_not_leak(probe: LossProbe) -> None:
     """
     probe.require_roles("target_depth")
     corners = [*probe.scenes(), probe.scene(missing=2.0)]
-    probe.for_all(partial(probe.check, missing_depth_is_only_missing), corners=corners)
+    probe.for_all(missing_depth_is_only_missing, corners=corners)
 
 
 def missing_depth_is_only_missing(loss: LossUnderTest, batch: LossInputs) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import Any
 
 import torch
@@ -27,11 +26,10 @@ def check_loss_deep_copy(probe: LossProbe) -> None:
 
     When the curriculum of the one goes on, the other stays where it is.
     """
-    scene = probe.scene()
-    probe.check(copy_gives_the_same, scene)
+    probe.check(copy_gives_the_same)
     if isinstance(probe.criterion, nn.Module):
         probe.check(copy_is_whole, original=True)
-    probe.check(copy_stays_when_the_other_steps, scene)
+    probe.check(copy_stays_when_the_other_steps)
 
 
 def copy_gives_the_same(loss: LossUnderTest, batch: LossInputs) -> None:
@@ -64,15 +62,11 @@ def copy_stays_when_the_other_steps(loss: LossUnderTest, batch: LossInputs) -> N
 
 @loss_check(
     "an assignment into the labels (target[target == 255] = 0), or depth or scores that are "
-    "clamped or filled in place"
+    "clamped or filled in place",
+    run=LossProbe.for_all,
 )
-def check_loss_inputs_are_not_modified(probe: LossProbe) -> None:
+def check_loss_inputs_are_not_modified(loss: LossUnderTest, batch: LossInputs) -> None:
     """A loss does not write to its inputs."""
-    probe.for_all(partial(probe.check, inputs_stay))
-
-
-def inputs_stay(loss: LossUnderTest, batch: LossInputs) -> None:
-    """Compare the inputs with copies that were made before the call."""
     # Without gradients, for autograd would refuse some of the writing with other words.
     before, leaves = batch.mapped(lambda x: x.clone()), batch.leaves()
     with torch.no_grad():
@@ -91,7 +85,7 @@ def inputs_stay(loss: LossUnderTest, batch: LossInputs) -> None:
 )
 def check_loss_is_deterministic(probe: LossProbe) -> None:
     """Two calls on the same batch are equal, whatever came between and whatever the random state."""
-    probe.check(batches_agree, probe.scene(), probe.scene(seed=10, size=(9, 5), name="other"))
+    probe.check(batches_agree, probe.scene(seed=10, size=(9, 5), name="other"))
 
 
 def batches_agree(loss: LossUnderTest, batch: LossInputs, other: LossInputs) -> None:
@@ -104,14 +98,10 @@ def batches_agree(loss: LossUnderTest, batch: LossInputs, other: LossInputs) -> 
 
 @loss_check(
     "torch.set_grad_enabled called for good in place of torch.no_grad() as a context, "
-    "torch.manual_seed, or another default dtype"
+    "torch.manual_seed, or another default dtype",
+    run=LossProbe.check,
 )
-def check_loss_keeps_global_state(probe: LossProbe) -> None:
+def check_loss_keeps_global_state(loss: LossUnderTest, batch: LossInputs) -> None:
     """A loss leaves the random seeds and the settings of the process alone."""
-    probe.check(loss_keeps_settings, probe.scene())
-
-
-def loss_keeps_settings(loss: LossUnderTest, batch: LossInputs) -> None:
-    """Compare global settings and random states before and after a call."""
     leaves = batch.differentiable()
     expect_settings_kept(lambda: loss(leaves), "a call")

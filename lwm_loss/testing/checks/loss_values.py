@@ -25,6 +25,7 @@ CLOSE = 1e-5
 
 def require_no_chance(probe: LossProbe) -> None:
     """Skip the check if the loss draws at random, which no other call could repeat."""
+    probe.require_output()
     batch = probe.scene()["batch"]
     if difference(probe.loss.value(batch, seed=1), probe.loss.value(batch), 1e-6):
         raise CheckSkipped("it draws at random, see check_loss_is_deterministic")
@@ -33,7 +34,7 @@ def require_no_chance(probe: LossProbe) -> None:
 @loss_check(
     "a loss that returns a number, a list or a tensor of integers, a map at another resolution, or "
     "an unexpected signature: criterion(logits, target[, pred_depth, target_depth])",
-    needs_output=False,
+    requires=None,
 )
 def check_loss_output(probe: LossProbe) -> None:
     r"""A loss returns a finite floating point tensor: a scalar, (B, \*S), (B, 1, \*S) or (B, C, \*S).
@@ -76,7 +77,7 @@ def check_reductions_agree(probe: LossProbe) -> None:
     """
     if not has_reductions(probe.criterion):
         raise CheckSkipped("it has no reductions")
-    probe.for_all(partial(probe.check, sum_is_the_sum_of_none))
+    probe.for_all(sum_is_the_sum_of_none)
     if not class_weights(probe.criterion):
         for scene in probe.scenes(ignored=0.0, missing=0.0):
             probe.check(mean_is_the_mean_of_none, scene)

@@ -20,7 +20,7 @@ from ..subjects.network import BackboneProbe
     "reshape with height and width swapped, or logits left at the stride of the decoder (upsample "
     'them, or pass resize="bilinear")',
     example="torch.nn.Conv2d(3, 5, 1), num_classes=5",
-    needs_output=False,
+    requires=None,
 )
 def check_output_shapes(probe: BackboneProbe) -> str:
     r"""Logits are (B, C, H, W), log-depth (B, H, W) or (B, 1, H, W), side outputs (B, C, h, w).
@@ -113,48 +113,34 @@ def _fits(shape: torch.Size, expected: tuple[int | str, ...]) -> bool:
 @backbone_check(
     "an argmax in forward, a .float(), .double() or .half() on an output, or a "
     "constant of another dtype that widens what it touches",
-    needs_output=False,
+    requires=BackboneProbe.require_run,
+    run=BackboneProbe.in_both_modes,
 )
-def check_output_dtypes(probe: BackboneProbe) -> None:
+def check_output_dtypes(model: nn.Module, image: Tensor) -> None:
     """Every output has the floating point dtype of the network, in training and evaluation."""
-    probe.require_run()
-    for train in (False, True):
-        probe.check(dtypes_are_the_networks, probe.image(), train=train)
-
-
-def dtypes_are_the_networks(model: nn.Module, image: Tensor) -> None:
-    """Compare the dtypes of all outputs with that of the image, which is the network's."""
     for name, part in parts(run(model, image)).items():
-        if part.dtype != image.dtype:
+        if part.dtype != image.dtype:  # which is the network's
             breach(f"{name} of dtype {part.dtype} in place of {image.dtype}")
 
 
 @backbone_check(
     "a softmax, a sigmoid or a ReLU as the last layer, often in evaluation alone: the loss applies "
-    "its own, and what reads the predictions needs none"
+    "its own, and what reads the predictions needs none",
+    run=BackboneProbe.in_both_modes,
 )
-def check_logits_are_scores(probe: BackboneProbe) -> None:
+def check_logits_are_scores(model: nn.Module, image: Tensor) -> None:
     """Logits are scores of any size and sign: no probabilities, and nothing cut off at 0.
 
     What is never negative is pushed down by a few steps of Adam before it is judged. The same goes
     for side outputs; a log_softmax does no harm and passes.
     """
-    if probe.require_output().logits.shape[1] == 1:
-        raise CheckSkipped("with one class no score competes with another")
-    for train in (False, True):
-        probe.check(scores_go_below_zero, probe.image(), train=train)
-
-
-_PUSH, _PUSHES = 0.1, 20
-
-
-def scores_go_below_zero(model: nn.Module, image: Tensor) -> None:
-    """Push scores down by a few steps of Adam where none is negative."""
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(weights, _PUSH) if weights else None
     stuck: dict[str, Tensor] = {}
     for step in range(_PUSHES + 1):
         scores = parts(run(model, image))
+        if scores["logits"].shape[1] == 1:
+            raise CheckSkipped("with one class no score competes with another")
         scores.pop("log_depth", None)
         stuck = {name: part for name, part in scores.items() if bool((part >= 0).all())}
         pushed = [part.float().mean() for part in stuck.values() if part.requires_grad]
@@ -170,6 +156,9 @@ def scores_go_below_zero(model: nn.Module, image: Tensor) -> None:
             breach(f"{name} in {'training' if model.training else 'evaluation'} {looks}")
 
 
+_PUSH, _PUSHES = 0.1, 20
+
+
 def _looks_like(scores: Tensor) -> str:
     """What scores without any negative one are taken for; empty if it need not mean anything."""
     total, zeros = scores.sum(1), float((scores == 0).double().mean())
@@ -183,14 +172,10 @@ def _looks_like(scores: Tensor) -> str:
 @backbone_check(
     "a division by a mean, a standard deviation or a maximum that an even image makes 0, a log or "
     "a square root of what may be 0 or negative, an exp of what may be large, or a log-depth that "
-    "is the log of a ReLU"
+    "is the log of a ReLU",
+    run=BackboneProbe.for_all_pictures,
 )
-def check_finite_outputs(probe: BackboneProbe) -> None:
+def check_finite_outputs(model: nn.Module, image: Tensor, kind: str) -> None:
     """Every output is finite for every image: even ones, dark, bright and noisy ones."""
-    probe.for_all_pictures(outputs_are_finite)
-
-
-def outputs_are_finite(model: nn.Module, image: Tensor, kind: str) -> None:
-    """Look for values that are not finite in an image of this kind."""
     mode = "training" if model.training else "evaluation"
     expect_finite(outputs(model, image), f"{{}} in {mode} for an image of {kind!r}")

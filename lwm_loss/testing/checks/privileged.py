@@ -18,7 +18,6 @@ from ..registry import backbone_check
 from ..report import CheckSkipped
 from ..scenes import truth
 from ..subjects.network import BackboneProbe
-from .gradients import require_trainable
 
 
 @backbone_check(
@@ -31,15 +30,14 @@ def check_ignored_pixels_send_no_gradient(probe: BackboneProbe) -> None:
     Nothing at all arrives at parameters if every pixel is ignored, nothing at the logits of ignored
     pixels, and in evaluation nothing at an image all of whose pixels are ignored.
     """
-    require_trainable(probe)
-    logits, image = probe.require_output().logits, probe.image()
+    logits = probe.require_trainable().logits
     nothing = truth(logits, ignored="target[:]", missing="depth[:]")
-    probe.check(nothing_reaches_parameters, image, nothing, train=True)
-    probe.check(nothing_reaches_ignored_logits, image, truth(logits), train=True)
-    if not _mixes_images(probe, image["image"]):
+    probe.check(nothing_reaches_parameters, nothing, train=True)
+    probe.check(nothing_reaches_ignored_logits, train=True)
+    if not _mixes_images(probe):
         # Else check_sample_alone_equals_sample_in_batch says so.
         one = truth(logits, ignored="target[1]", missing="depth[1]")
-        probe.check(nothing_reaches_ignored_image, image, one)
+        probe.check(nothing_reaches_ignored_image, one)
 
 
 def nothing_reaches_parameters(
@@ -78,8 +76,9 @@ def nothing_reaches_ignored_image(
             expect_zero(grad[1], "an image without labels and depth gets a gradient of up to {}")
 
 
-def _mixes_images(probe: BackboneProbe, image: Tensor) -> bool:
+def _mixes_images(probe: BackboneProbe) -> bool:
     """Whether what the first image gives changes with the second."""
+    image = probe.image()["image"]
     plain, other = (
         {name: part[:1] for name, part in outputs(probe.fresh(), each).items()}
         for each in (image, torch.stack([image[0], 1 - image[1]]))
@@ -114,8 +113,7 @@ def check_missing_depth_stays_local(probe: BackboneProbe) -> None:
 
     def hold(y: int, x: int, value: float) -> None:
         y, x = y % size[0], x % size[1]
-        image = probe.image()
-        probe.check(missing_depth_stays_local, image, facts, train=True, y=y, x=x, value=value)
+        probe.check(missing_depth_stays_local, facts, train=True, y=y, x=x, value=value)
 
     values = st.sampled_from([0.0, -1.0, nan, inf, -inf])
     place = st.integers(0, 40)

@@ -47,16 +47,11 @@ def image_stays(model: nn.Module, image: Tensor) -> None:
 
 @backbone_check(
     "weights that forward clips, normalises or averages in place, an optimiser step or a backward "
-    "inside of forward"
+    "inside of forward",
+    run=BackboneProbe.in_both_modes,
 )
-def check_forward_keeps_parameters(probe: BackboneProbe) -> None:
+def check_forward_keeps_parameters(model: nn.Module, image: Tensor) -> None:
     """A forward changes no parameter, gives none a gradient, and freezes or thaws none."""
-    for train in (False, True):
-        probe.check(parameters_stay, probe.image(), train=train)
-
-
-def parameters_stay(model: nn.Module, image: Tensor) -> None:
-    """Compare parameters, their gradients and what is frozen before and after a forward."""
     before = {n: (p.detach().clone(), p.requires_grad) for n, p in model.named_parameters()}
     run(model, image)
     if [name for name, _ in model.named_parameters()] != list(before):
@@ -72,19 +67,14 @@ def parameters_stay(model: nn.Module, image: Tensor) -> None:
 
 @backbone_check(
     "torch.manual_seed, torch.set_grad_enabled, set_default_dtype or a flag of torch.backends set in "
-    "forward for good, in place of a generator or a context manager"
+    "forward for good, in place of a generator or a context manager",
+    run=BackboneProbe.in_both_modes,
 )
-def check_forward_keeps_global_state(probe: BackboneProbe) -> None:
+def check_forward_keeps_global_state(model: nn.Module, image: Tensor) -> None:
     """A forward leaves the random seeds and the settings of the process alone.
 
     Gradient mode, default dtype, threads, autocast, determinism, anomaly mode, cuDNN's flags and
     the precision of float32 products.
     """
-    for train in (False, True):
-        probe.check(settings_stay, probe.image(), train=train)
-
-
-def settings_stay(model: nn.Module, image: Tensor) -> None:
-    """Compare global settings and random states before and after a forward."""
     mode = "training" if model.training else "evaluation"
     expect_settings_kept(partial(model, image.clone()), f"a forward in {mode}")

@@ -61,15 +61,11 @@ def depth_gradient_ignores_scores(loss: LossUnderTest, batch: LossInputs) -> Non
 @loss_check(
     "an error without abs(), a log-ratio, or a centred or standardised map",
     example="LossWeightModule()",
+    requires=LossProbe.require_weights,
+    run=LossProbe.for_all,
 )
-def check_weight_map_is_non_negative(probe: LossProbe) -> None:
+def check_weight_map_is_non_negative(weight: LossUnderTest, batch: LossInputs) -> None:
     """No weight is negative, and every one is finite."""
-    probe.require_weights()
-    probe.for_all(partial(probe.check, weights_are_non_negative))
-
-
-def weights_are_non_negative(weight: LossUnderTest, batch: LossInputs) -> None:
-    """Look for weights that are negative or not finite."""
     weights = weight(batch).detach()
     if not bool((weights >= 0).all() and weights.isfinite().all()):
         worst = weights.min() if not weights.isnan().any() else torch.tensor(torch.nan)
@@ -80,6 +76,7 @@ def weights_are_non_negative(weight: LossUnderTest, batch: LossInputs) -> None:
     "an R that is not divided by its maximum, a maximum that includes pixels without depth, or a "
     "rate that is divided by other pixels than it counts",
     example='LossWeightModule(fusion="max")',
+    requires=LossProbe.require_weights,
 )
 def check_weight_map_is_bounded(probe: LossProbe) -> None:
     """Weights are at most 2 for the fusion ``"sum"`` and at most 1 for any other.
@@ -87,11 +84,10 @@ def check_weight_map_is_bounded(probe: LossProbe) -> None:
     Of weights that use depth and name no ``fusion`` none may exceed 2; ``max_weight`` sets another
     bound.
     """
-    probe.require_weights()
     bound = weight_bound(probe)
     if bound is None:
         raise CheckSkipped("nothing says how large its weights may be: pass max_weight")
-    probe.for_all(partial(probe.check, weights_are_bounded, bound=bound))
+    probe.for_all(weights_are_bounded, bound=bound)
 
 
 def weights_are_bounded(weight: LossUnderTest, batch: LossInputs, bound: float) -> None:
@@ -190,22 +186,20 @@ def check_weight_map_matches_reference(probe: LossProbe) -> None:
     # The loops of the oracle are slow: no image of the usual scenes.
     # Whole scores, of which many are equal: the first of the largest is the prediction.
     ties = probe.scene(size=(9, 10)).code + "\nbatch = batch.scored(torch.round)"
-    probe.for_all(
-        partial(probe.check, weights_are_the_oracles, settings=_region_options(owner) | told),
-        ties=True,
-        corners=[probe.scene(size=(17, 20)), Scene(ties)],
-    )
+    corners = [probe.scene(size=(17, 20)), Scene(ties)]
+    mining = _region_options(owner) | told
+    probe.for_all(weights_are_the_oracles, ties=True, corners=corners, mining=mining)
 
 
 def weights_are_the_oracles(
-    weight: LossUnderTest, batch: LossInputs, settings: dict[str, Any]
+    weight: LossUnderTest, batch: LossInputs, mining: dict[str, Any]
 ) -> None:
     """Compare the weights with those of the paper in plain loops."""
     logits, target, predicted, true = (
         tensor.cpu().double().numpy()
         for tensor in (batch.logits, batch.target, batch.pred_depth, batch.target_depth)
     )
-    mining = reference.Mining(**settings)
-    maps = reference.loss_weight(logits, target.astype(int), predicted, true, mining)
+    settings = reference.Mining(**mining)
+    maps = reference.loss_weight(logits, target.astype(int), predicted, true, settings)
     found = weight(batch).detach().cpu()
     expect_same({"the weight": found}, {"the weight": torch.from_numpy(maps.weight)}, 1e-4)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ..calls import LossInputs, LossUnderTest, copied
@@ -200,24 +200,33 @@ class LossProbe:
     def check(
         self, body: Callable[..., Any], *scenes: Scene, original: bool = False, **constants: Any
     ) -> Any:
-        """Run the body of a check on a copy, or on the loss itself; see `perform`."""
+        """Run the body of a check on a copy, or on the loss itself; see `perform`.
+
+        A plain ``batch`` is made where no scene has one.
+        """
         criterion = self.criterion if original else copied(self.criterion)
         asked = inspect.signature(body).parameters
+        if "batch" in asked and not any("batch" in scene.values for scene in scenes):
+            scenes = (self.scene(), *scenes)
         bound = [self._bound(name, criterion) for name in self._codes if name in asked]
         setup = ["torch.manual_seed(0)"]
         return perform(body, {"criterion": criterion}, setup, (*bound, *scenes), constants)
 
     def for_all(
         self,
-        hold: Callable[[Scene], Any],
+        body: Callable[..., Any],
         *,
-        corners: Iterable[Scene] | None = None,
         settings: Settings | None = None,
-        **options: Any,
+        min_images: int = 1,
+        ties: bool = False,
+        corners: Iterable[Scene] | None = None,
+        **constants: Any,
     ) -> None:
-        """Run ``hold`` on drawn batches and on plain ones, see `for_all`."""
-        strategy: st.SearchStrategy[Scene] = loss_batches(settings or self.settings, **options)
-        for_all(strategy, hold, self.effort, self.scenes() if corners is None else corners)
+        """Run the body of a check on drawn batches of these settings and on plain ones."""
+        settings = settings or self.settings
+        strategy = loss_batches(settings, min_images=min_images, ties=ties)
+        plain = self.scenes(ignore_index=settings.ignore_index) if corners is None else corners
+        for_all(strategy, partial(self.check, body, **constants), self.effort, plain)
 
     def restore(self) -> None:
         """Do nothing: a loss is called as it is."""
@@ -268,6 +277,7 @@ class LossProbe:
 
     def require_roles(self, *roles: str) -> None:
         """Skip the check if the loss does not take arguments of all these roles."""
+        self.require_output()
         for role in roles:
             if role not in self.roles:
                 raise CheckSkipped(f"it takes no {role}")
@@ -282,6 +292,7 @@ class LossProbe:
 
     def require_weights(self) -> None:
         """Skip the check if there are no weights to look at."""
+        self.require_output()
         if self.kind == "curriculum":
             raise CheckSkipped("a curriculum is given its weights")
         self.weight(self.scene(ignored=0.0)["batch"])

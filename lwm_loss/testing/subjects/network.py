@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from ..isolation import isolated
 from ..report import CheckSkipped
 from ..reproduction import perform
 from ..resized import Resized
-from ..scenes import PICTURES, Picture, Scene, pictures
+from ..scenes import PICTURES, Picture, Scene, pictures, truth
 from ..search import Effort, for_all
 from ..warm_up import on_model, placement, warm_up
 
@@ -167,6 +168,12 @@ class BackboneProbe:
             )
         return self.eval_output
 
+    def require_trainable(self) -> MultiTaskOutput:
+        """Return the output in evaluation; skip the check if there are no trainable parameters."""
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise CheckSkipped("the network has no trainable parameters")
+        return self.require_output()
+
     @property
     def num_classes(self) -> int:
         """The number of channels of the logits, which need not be that of the classes."""
@@ -182,7 +189,17 @@ class BackboneProbe:
         original: bool = False,
         **constants: Any,
     ) -> Any:
-        """Run the body of a check on a fresh copy, or on the network itself; see `perform`."""
+        """Run the body of a check on a fresh copy, or on the network itself; see `perform`.
+
+        An ``image``, or labels and ``depth`` of one, are made where no scene has them.
+        """
+        asked = inspect.signature(body).parameters.keys() - {
+            name for scene in scenes for name in scene.values
+        }
+        if "image" in asked:
+            scenes = (self.image(), *scenes)
+        if "depth" in asked:
+            scenes = (*scenes, truth(self.require_output().logits))
         setup = []
         if isinstance(self.model, Resized):
             setup += ["from lwm_loss.testing import Resized"]
@@ -196,6 +213,11 @@ class BackboneProbe:
         model = self.fresh(train=train, warm=warm, must_run=must_run)
         return perform(body, {"model": model}, setup, scenes, constants)
 
+    def in_both_modes(self, body: Callable[..., Any]) -> None:
+        """Run the body of a check in evaluation and in training."""
+        for train in (False, True):
+            self.check(body, train=train)
+
     def for_all(
         self,
         hold: Callable[..., Any],
@@ -208,7 +230,7 @@ class BackboneProbe:
     def for_all_pictures(
         self,
         body: Callable[..., Any],
-        *scenes: Scene,
+        *,
         kinds: Sequence[str] = tuple(PICTURES),
         corners: Sequence[str] = tuple(PICTURES),
         modes: Sequence[bool] = (False, True),
@@ -216,7 +238,7 @@ class BackboneProbe:
         """Run the body of a check on images of these kinds, in training or evaluation or both."""
 
         def hold(picture: Picture, train: bool) -> None:
-            self.check(body, self.image(picture), *scenes, train=train, kind=picture.kind)
+            self.check(body, self.image(picture), train=train, kind=picture.kind)
 
         plain = [(Picture(kind), train) for kind in corners for train in modes]
         self.for_all(hold, pictures(kinds), st.sampled_from(modes), corners=plain)
