@@ -16,7 +16,7 @@ from examples.rgbd.progress import progress_bar
 from examples.study.arms import ARMS, BASELINE, CANDIDATES, CONTROL, MAIN
 from examples.study.features import Material, Regions, Split, encode, frame_at, read_truth
 from examples.study.options import ArmsOptions, RunOptions
-from examples.study.recipe import DEFAULT_SIZE, Recipe
+from examples.study.recipe import FINETUNE, Recipe
 from examples.study.runs import Results, Work, do_runs, runs_of
 from examples.study.trial import Progress, Run, run_trial
 
@@ -101,10 +101,9 @@ def recipe_of(options: RunOptions) -> Recipe:
         for name in ("image_size", "epochs", "learning_rate", "encoder_rate", "batch_size")
         if (value := getattr(options, name)) is not None
     }
-    size = DEFAULT_SIZE[options.stage]
     recipe = Recipe(
         stage=options.stage, dataset=options.dataset, encoder=options.encoder, score=options.score,
-        image_size=size, points=options.points,
+        points=options.points, **(FINETUNE if options.stage == "finetune" else {}),
     )  # fmt: skip
     if options.quick:
         recipe = dataclasses.replace(
@@ -114,7 +113,9 @@ def recipe_of(options: RunOptions) -> Recipe:
 
 
 def chosen_arms(names: tuple[str, ...]) -> list[str]:
-    """Names of arms; the baseline and the control always come first.
+    """Names of arms; the baseline and the control come first, unless the baseline alone is named.
+
+    A recipe is chosen by the baseline alone.
 
     Raises:
         DataError: an arm is unknown.
@@ -126,6 +127,8 @@ def chosen_arms(names: tuple[str, ...]) -> list[str]:
         raise DataError(
             f"Expected arms among {', '.join([*groups, *ARMS])}, but got {', '.join(unknown)}."
         )
+    if set(wanted) == {BASELINE}:
+        return [BASELINE]
     return list(dict.fromkeys([BASELINE, CONTROL, *wanted]))
 
 

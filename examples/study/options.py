@@ -40,9 +40,9 @@ class RunOptions:
     epochs: int | None = None
     """Passes over the training frames; by default 5."""
     learning_rate: float | None = None
-    """Peak of the one-cycle schedule; by default 0.015."""
+    """Peak of the one-cycle schedule; by default 0.015, or 0.006 to fine-tune."""
     encoder_rate: float | None = None
-    """Learning rate of the encoder as a share of it, to fine-tune; by default 0.1."""
+    """Learning rate of the encoder as a share of it, to fine-tune; by default 0.03."""
     batch_size: int | None = None
     """Frames a step; by default 16."""
     points: Points = "all"

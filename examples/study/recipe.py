@@ -11,8 +11,8 @@ Stage = Literal["frozen", "finetune"]
 Split = Literal["test", "held-out"]
 Points = Literal["all", "quarter"]
 
-DEFAULT_SIZE: dict[Stage, tuple[int, int]] = {"frozen": (480, 640), "finetune": (192, 256)}
-"""(height, width) that the encoder sees; 32 divides both, and their ratio is the frames' own."""
+FINETUNE: dict[str, Any] = {"image_size": (192, 256), "learning_rate": 6e-3, "encoder_rate": 0.03}
+"""What stage "finetune" has by default in place of the values of `Recipe`; 32 divides the size."""
 
 HELD_OUT_BLOCK = 20
 """Neighbouring frames show the same room: they are held out in blocks."""

@@ -11,8 +11,9 @@ from examples.rgbd.data import DataError
 from examples.study import report as report_module
 from examples.study import runs as runs_module
 from examples.study.__main__ import main
-from examples.study.arms import BASELINE, CONTROL
+from examples.study.arms import BASELINE, CONTROL, MAIN
 from examples.study.cluster import submit
+from examples.study.commands import chosen_arms, recipe_of
 from examples.study.options import RunOptions
 from examples.study.recipe import Recipe
 from examples.study.report import interval, main_rows, read_table, summary_rows
@@ -55,10 +56,10 @@ def test_quick_study_is_reported_and_goes_on_after_a_kill(tmp_path, capsys):
 @pytest.mark.slow
 def test_quick_study_fine_tunes(tmp_path):
     command = ["run", "--quick", "--output", str(tmp_path), "--encoder", "efficientnet_lite0"]
-    command += ["--stage", "finetune", "--seeds", "1", "--arms", "sd", "--encoder-rate", "0.5"]
+    command += ["--stage", "finetune", "--seeds", "1", "--arms", "rz", "--encoder-rate", "0.5"]
     main(command)
     rows = read_rows(tmp_path / "results.csv")
-    assert [row["arm"] for row in rows] == ["sd", "uniform"]
+    assert [row["arm"] for row in rows] == ["rz", "sd", "uniform"]
     assert all(len(row["curve"]) == 2 and 0 < row["miou"] < 100 for row in rows)
     assert json.loads((tmp_path / "recipe.json").read_text())["encoder_rate"] == 0.5
 
@@ -231,6 +232,22 @@ def test_messages(tmp_path, monkeypatch, capsys, options, said):
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1
+
+
+def test_the_baseline_and_the_control_come_first_unless_the_baseline_is_all_that_is_asked_for():
+    assert chosen_arms(("rz", "sd", "rz")) == ["sd", "uniform", "rz"]
+    assert chosen_arms(("sd",)) == ["sd"]
+    assert set(chosen_arms(())) == set(MAIN)
+
+
+def test_a_stage_has_a_recipe_of_its_own_and_options_outdo_it(tmp_path):
+    frozen, tuned = (
+        recipe_of(RunOptions(tmp_path, stage=stage)) for stage in ("frozen", "finetune")
+    )
+    assert (frozen.image_size, frozen.learning_rate) == ((480, 640), 0.015)
+    assert (tuned.image_size, tuned.learning_rate, tuned.encoder_rate) == ((192, 256), 6e-3, 0.03)
+    given = recipe_of(RunOptions(tmp_path, stage="finetune", image_size=(64, 96), encoder_rate=1.0))
+    assert (given.image_size, given.learning_rate, given.encoder_rate) == ((64, 96), 6e-3, 1.0)
 
 
 def test_arms_are_listed(capsys):
