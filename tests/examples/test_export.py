@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_a_file_that_gives_something_else_is_never_called_done() -> None:
         with torch.no_grad():
             return [output.numpy() for output in deployed(*inputs)]
 
-    assert compare(deployed, right, sizes) == (0, 1)
+    assert compare(deployed, right, sizes) == (0, 1, 0)
     wrong = {
         "differ": lambda images: [right(images)[0] + 0.1],
         "NaN": lambda images: [right(images)[0] * np.nan],
@@ -117,6 +118,29 @@ def test_a_file_that_gives_something_else_is_never_called_done() -> None:
     nn.init.constant_(deployed.network.scores.bias, float("nan"))
     with pytest.raises(OptionError, match="diverge"):
         compare(deployed, right, sizes)
+
+
+def test_rounding_of_a_depth_that_hardly_varies_is_no_difference() -> None:
+    """One step of float32 at 4 m is more than a thousandth of a range of a few micrometres."""
+    run = trained()
+    run.network.depth.weight.data.mul_(1e-6)
+    deployed = Deployed(run, "scores", with_depth=True).eval()
+    exact = copy.deepcopy(deployed).double()
+
+    def off(steps: float) -> Any:
+        def run_file(inputs: tuple[Tensor, ...]) -> list[np.ndarray]:
+            with torch.no_grad():
+                scores, depth = exact(*(each.double() for each in inputs))
+            return [scores.float().numpy(), (depth + steps * 2**-22).float().numpy()]
+
+        return run_file
+
+    found = compare(deployed, off(0), [(1, 32, 32)])
+    assert found.difference > 1e-3
+    assert found.difference / 4 <= found.rounding <= 4 * found.difference
+    assert found.same == 1
+    with pytest.raises(OptionError, match="values of depth differ"):
+        compare(deployed, off(100), [(1, 32, 32)])
 
 
 def test_what_cannot_be_exported_is_said() -> None:

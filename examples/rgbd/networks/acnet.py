@@ -11,7 +11,7 @@ from examples.rgbd.networks.base import DenseNetwork, size_of
 from examples.rgbd.networks.checks import check_image, check_positive
 from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput, LogDepthHead
 from examples.rgbd.networks.inputs import InputKind, check_depth
-from examples.rgbd.networks.layers import conv_norm_relu
+from examples.rgbd.networks.layers import conv_norm_relu, crop
 from examples.rgbd.networks.streams import MultiStreamEncoder, stream
 from lwm_loss import MultiTaskOutput
 
@@ -111,7 +111,7 @@ class ACNet(DenseNetwork):
         skips = self._merge(image, (depth - DEPTH_MEAN) / DEPTH_STD)
         feature, stages = skips[-1], []
         for stage, skip in zip(self.stages, skips[-2::-1], strict=True):
-            feature = crop(stage(feature), skip)
+            feature = crop(stage(feature), size_of(skip))
             stages.append(feature)
             feature = feature + skip
         feature = self.last(feature)
@@ -121,7 +121,7 @@ class ACNet(DenseNetwork):
                 head(stage) for head, stage in zip(self.side_heads, reversed(stages), strict=False)
             )
         return MultiTaskOutput(
-            crop(self.segmentation_head(feature), image),
+            crop(self.segmentation_head(feature), size_of(image)),
             self.depth_head(feature, size_of(image)) if self.predict_depth else None,
             sides,
         )
@@ -198,12 +198,6 @@ def _transposed_stage(coarse: int, fine: int, blocks: int) -> nn.Sequential:
         *(TransposedBlock(coarse, coarse) for _ in range(blocks - 1)),
         TransposedBlock(coarse, fine, upsample=True),
     )
-
-
-def crop(feature: Tensor, like: Tensor) -> Tensor:
-    """Cut (B, C, h, w) at its right and bottom to the height and width of ``like``."""
-    height, width = size_of(like)
-    return feature[..., :height, :width]
 
 
 def initialise(module: nn.Module) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import nn
 
 from examples.rgbd.networks.efficientnet_lite import EFFICIENTNET_LITES, EfficientNetLiteEncoder
 from examples.rgbd.networks.encoder import (
+    ALL_LEVELS,
     CONVNEXTS,
     RESNETS,
     ConvNextEncoder,
@@ -38,7 +39,8 @@ FAMILIES: Mapping[str, Any] = {
     "vgg": VGGS,
 }
 """Names of encoders, by family."""
-WITH_STRIDES = ("resnet", "vgg")
+OUTPUT_STRIDES: Mapping[str, tuple[int, ...]] = {"resnet": (8, 16, 32), "vgg": (8, 32)}
+"""Of the families that have others than 32."""
 WITH_BATCH_NORM = ("resnet", "efficientnet", "mobilenet")
 
 
@@ -70,6 +72,7 @@ def build_encoder(
     fold_norm: bool = False,
     output_stride: int = 32,
     zero_residual: bool = False,
+    levels: Collection[int] = ALL_LEVELS,
     vgg: Mapping[str, Any] | None = None,
 ) -> Encoder:
     """Make an encoder by name.
@@ -81,6 +84,7 @@ def build_encoder(
         fold_norm: fold the batch norm into the convolutions.
         output_stride: 32, 16 or 8 for a ResNet, 32 or 8 for VGG; the others have 32 only.
         zero_residual: of a ResNet from scratch, see ``ResNetEncoder``; the others have none.
+        levels: the maps that are read, see ``ConvNextEncoder``; the others build nothing for them.
         vgg: further settings of ``VGGEncoder``.
 
     Raises:
@@ -88,7 +92,7 @@ def build_encoder(
             does not have.
     """
     family = family_of(name)
-    if output_stride != 32 and family not in WITH_STRIDES:
+    if output_stride != 32 and family not in OUTPUT_STRIDES:
         raise ValueError(
             f"Expected `output_stride` to be 32 for {name!r}, but got {output_stride}: did you "
             "mean a ResNet?"
@@ -106,7 +110,7 @@ def build_encoder(
                 f"which has {'layer norm' if family == 'convnext' else 'no norm'}."
             )
         if family == "convnext":
-            return ConvNextEncoder(name, pretrained=pretrained)
+            return ConvNextEncoder(name, pretrained=pretrained, levels=levels)
         settings = {"output_stride": output_stride, **(vgg or {})}
         return VGGEncoder(name, pretrained=pretrained, **settings)
     norm = {
@@ -149,8 +153,8 @@ def build_network(
             Of a network of several encoders all get them.
         freeze_norm: freeze the encoder's batch norm; ``None`` freezes pre-trained ones only.
         fold_norm: fold the encoder's batch norm into its convolutions.
-        output_stride: of the encoder; ``None`` is what the network was published with (and 32 for
-            an encoder that has no other).
+        output_stride: of the encoder; ``None`` is what the network was published with (or the next
+            smaller one that the encoder has, and 32 where it has no other).
         zero_residual: of a ResNet from scratch: begin each block as its shortcut alone.
         **options: those of the network's class and of its shapes, such as ``num_sides``, ``width``,
             ``predict_depth``, ``input``. An option that is ``None`` is left at its default.
@@ -212,14 +216,17 @@ def _encoder_of(
             f"{backbone!r}."
         )
     if output_stride is None:
-        output_stride = kind.output_stride if family in WITH_STRIDES else 32
+        strides = OUTPUT_STRIDES.get(family, (32,))
+        output_stride = max((each for each in strides if each <= kind.output_stride), default=32)
     vgg = dict(kind.vgg)
     if "fully_connected" in vgg and "width" in options:
         vgg["fully_connected"] = vgg["fully_connected"]._replace(width=options["width"])
     streams = {}
     wanted = kind.streams.get(options.get("input", kind.input), {"rgb": 3})
     for stream, channels in wanted.items():
-        encoder = build_encoder(backbone, output_stride=output_stride, vgg=vgg, **settings)
+        encoder = build_encoder(
+            backbone, output_stride=output_stride, levels=kind.levels, vgg=vgg, **settings
+        )
         change_stem(encoder, channels)
         streams[stream] = encoder
     if "merge" in streams:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from examples.rgbd.networks.encoder import FourMaps
+from examples.rgbd.networks.layers import ceil_div
 from examples.rgbd.networks.norm import NormEncoder
 from examples.rgbd.networks.weights import is_weights_file, load_weights_file, names_of_parts
 
@@ -102,7 +103,7 @@ class SameConv2d(nn.Conv2d):
             for extent, kernel, stride in zip(
                 feature.shape[:-3:-1], self.kernel_size[::-1], self.stride[::-1], strict=True
             ):
-                total = max((-(-extent // stride) - 1) * stride + kernel - extent, 0)
+                total = max((ceil_div(extent, stride) - 1) * stride + kernel - extent, 0)
                 sides += [total // 2, total - total // 2]
             feature = F.pad(feature, sides)
         return super().forward(feature)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -16,6 +16,8 @@ from examples.rgbd.networks.norm import NormEncoder
 from examples.rgbd.networks.weights import is_weights_file, load_weights_file, names_of_parts
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+ALL_LEVELS = (0, 1, 2, 3)
 
 FourMaps = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -141,12 +143,21 @@ class ConvNextEncoder(nn.Module):
     Args:
         name: one of ``convnext_tiny``, ``convnext_small``, ``convnext_base``.
         pretrained: a model name such as ``facebook/convnext-tiny-224``, a folder, or ``None``.
+        levels: the maps that are read, 0 for the finest; only these have a norm, and the others are
+            returned without. A norm that nothing reads has no gradient, which
+            ``DistributedDataParallel`` takes for a fault.
 
     Raises:
         ValueError: an unknown name; weights that cannot be loaded or belong to another network.
     """
 
-    def __init__(self, name: str = "convnext_tiny", *, pretrained: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "convnext_tiny",
+        *,
+        pretrained: str | None = None,
+        levels: Collection[int] = ALL_LEVELS,
+    ) -> None:
         super().__init__()
         architecture = _architecture(name, CONVNEXTS)
         config = _config(ConvNextConfig, architecture)
@@ -162,11 +173,13 @@ class ConvNextEncoder(nn.Module):
         self.stages = model.encoder.stages
         self.norms = nn.ModuleList(
             ConvNextLayerNorm(count, data_format="channels_first")  # type: ignore[no-untyped-call]
-            for count in self.channels
+            if level in levels
+            else nn.Identity()
+            for level, count in enumerate(self.channels)
         )
 
     def forward(self, image: Tensor) -> FourMaps:
-        """Return the four normalised maps of ``image`` (B, 3, H, W), finest first."""
+        """Return the four maps of ``image`` (B, 3, H, W), finest first; those read are normalised."""
         first, second, third, fourth = (
             norm(feature)
             for norm, feature in zip(
@@ -174,6 +187,16 @@ class ConvNextEncoder(nn.Module):
             )
         )
         return first, second, third, fourth
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        """Load weights; those of norms that nothing reads, which old checkpoints have, are left out."""
+        for level, norm in enumerate(self.norms):
+            if isinstance(norm, nn.Identity):
+                for name in ("weight", "bias"):
+                    state_dict.pop(f"{prefix}norms.{level}.{name}", None)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
 def _run_stages(feature: Tensor, stages: nn.ModuleList) -> FourMaps:

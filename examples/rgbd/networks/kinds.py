@@ -13,6 +13,7 @@ from examples.rgbd.networks.acnet import ACNet
 from examples.rgbd.networks.cfn import CFN
 from examples.rgbd.networks.deeplabv3 import MultiTaskDeepLabV3
 from examples.rgbd.networks.depth_aware_cnn import DepthAwareCNN
+from examples.rgbd.networks.encoder import ALL_LEVELS
 from examples.rgbd.networks.fcn import FCN
 from examples.rgbd.networks.light_refinenet import MultiTaskLightRefineNet
 from examples.rgbd.networks.ls_deconvnet import LSDeconvNet
@@ -39,6 +40,7 @@ class NetworkKind(NamedTuple):
         backbone: name of the encoder that it was published with.
         families: families of encoders that fit, as ``FAMILIES`` has them; none named, any fits.
         streams: by what the network reads, the channels of each encoder.
+        levels: of the encoder's maps that the network reads, 0 for the finest.
         vgg: settings of ``VGGEncoder``. With ``fully_connected`` layers there is an option
             ``width``, the channels of these.
     """
@@ -49,6 +51,7 @@ class NetworkKind(NamedTuple):
     backbone: str = "resnet50"
     families: tuple[str, ...] = ()
     streams: Mapping[str, Mapping[str, int]] = RGB_STREAM
+    levels: tuple[int, ...] = ALL_LEVELS
     vgg: Mapping[str, Any] = {}
 
     @property
@@ -113,8 +116,8 @@ NETWORKS = {
     "light_refinenet": NetworkKind(
         MultiTaskLightRefineNet, fixed=frozenset({"kernel_size", "adapt_units", "output_units"})
     ),
-    "deeplabv3": NetworkKind(MultiTaskDeepLabV3, 16),
-    "pspnet": NetworkKind(MultiTaskPSPNet, 8),
+    "deeplabv3": NetworkKind(MultiTaskDeepLabV3, 16, levels=(3,)),
+    "pspnet": NetworkKind(MultiTaskPSPNet, 8, levels=(3,)),
     "rdfnet": NetworkKind(
         RDFNet,
         streams={

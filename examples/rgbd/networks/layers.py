@@ -27,6 +27,20 @@ def upsample(feature: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(feature, tuple(size), mode="bilinear", align_corners=False)
 
 
+def ceil_div(count: int, size: int) -> int:
+    """Divide and round up. Not by -(-count // size): ONNX rounds what is below 0 towards 0."""
+    return (count + size - 1) // size
+
+
+def crop(feature: Tensor, size: Sequence[int]) -> Tensor:
+    """Cut (B, C, h, w) at its bottom and right to (B, C, H, W); H <= h and W <= w.
+
+    By a padding below 0: torch.export would hold a slice to the sizes of its example where they meet.
+    """
+    height, width = size
+    return F.pad(feature, (0, width - feature.shape[-1], 0, height - feature.shape[-2]))
+
+
 class Bottleneck(nn.Module):
     """1x1 to a quarter of the channels, 3x3, 1x1, batch norm after each, added to the input.
 

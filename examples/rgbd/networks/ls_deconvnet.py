@@ -13,7 +13,7 @@ from examples.rgbd.networks.base import DenseNetwork, size_of
 from examples.rgbd.networks.checks import check_image
 from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput, LogDepthHead
 from examples.rgbd.networks.inputs import InputKind, check_depth, three_channels
-from examples.rgbd.networks.layers import upsample
+from examples.rgbd.networks.layers import ceil_div, crop, upsample
 from examples.rgbd.networks.streams import stream
 from examples.rgbd.networks.vgg import with_fully_connected
 from lwm_loss import MultiTaskOutput
@@ -141,11 +141,11 @@ def unpool(score: Tensor, guide: Tensor) -> Tensor:
     """
     height, width = size_of(guide)
     if 2 * score.shape[-2] < height or 2 * score.shape[-1] < width:
-        score = upsample(score, (-(-height // 2), -(-width // 2)))
+        score = upsample(score, (ceil_div(height, 2), ceil_div(width, 2)))
     centre = F.avg_pool2d(guide, 2, ceil_mode=True)
 
     def spread(coarse: Tensor) -> Tensor:
-        return coarse.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., :height, :width]
+        return crop(coarse.repeat_interleave(2, -2).repeat_interleave(2, -1), (height, width))
 
     similarity = (guide - spread(centre)).square().sum(1, keepdim=True).neg().exp()
     return spread(score) * similarity

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from examples.rgbd.networks.layers import ceil_div
+
 
 class Superpixels(NamedTuple):
     """Which cell of a grid each pixel belongs to.
@@ -55,7 +57,7 @@ def superpixels(
         The assignment; the grid has ceil(h / cell) x ceil(w / cell) cells.
     """
     batch, _, height, width = guide.shape
-    rows, columns = -(-height // cell), -(-width // cell)
+    rows, columns = ceil_div(height, cell), ceil_div(width, cell)
     ys = torch.arange(height, device=guide.device)
     xs = torch.arange(width, device=guide.device)
     grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")).to(guide.dtype)

@@ -10,7 +10,7 @@ from examples.rgbd.networks.base import DenseNetwork, size_of
 from examples.rgbd.networks.checks import check_image, check_norm_can_learn, check_positive
 from examples.rgbd.networks.encoder import FourScaleEncoder
 from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput, LogDepthHead
-from examples.rgbd.networks.layers import Bottleneck, conv_norm_relu, upsample
+from examples.rgbd.networks.layers import Bottleneck, ceil_div, conv_norm_relu, upsample
 from lwm_loss import MultiTaskOutput
 
 
@@ -90,7 +90,7 @@ class TRL(DenseNetwork):
         states = [segmentation]
         height, width = size_of(image)
         for scale, skip in zip(self.scales, (maps[1], maps[0], None), strict=True):
-            size = (-(-height // 2), -(-width // 2)) if skip is None else size_of(skip)
+            size = (ceil_div(height, 2), ceil_div(width, 2)) if skip is None else size_of(skip)
             segmentation, depth = scale(segmentation, depth, skip, size)
             states.append(segmentation)
         logits = self.segmentation_head(segmentation)

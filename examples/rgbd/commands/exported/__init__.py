@@ -1,0 +1,1 @@
+"""What `export` is made of: the deployed network, its files, and their comparison with it."""
