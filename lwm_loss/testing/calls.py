@@ -111,11 +111,7 @@ class LossInputs(NamedTuple):
 
     def predicted(self, change: Callable[[Tensor], Tensor]) -> LossInputs:
         """Change what a network predicts: scores and depth."""
-        return self._replace(
-            logits=change(self.logits),
-            pred_depth=change(self.pred_depth),
-            side_logits=[change(side) for side in self.side_logits],
-        )
+        return self.scored(change)._replace(pred_depth=change(self.pred_depth))
 
     def scored(self, change: Callable[[Tensor], Tensor]) -> LossInputs:
         """Change the scores, those of the side outputs too."""

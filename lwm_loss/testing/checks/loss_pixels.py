@@ -22,9 +22,8 @@ MISSING = (nan, 0.0, -1.0, inf, -inf)
 )
 def check_ignored_pixels_get_no_gradient(probe: LossProbe) -> None:
     """At ignored pixels the gradient of the scores is exactly 0, and so is every weight."""
-    probe.require_ignored()
     what = "a weight" if probe.kind == "weighting" else "a loss"
-    for label in probe.ignored:
+    for label in probe.require_ignored():
         settings = probe.settings._replace(ignore_index=label)
         probe.for_all(ignored_pixels_get_nothing, settings=settings, label=label, what=what)
 
@@ -56,26 +55,27 @@ def check_ignored_pixels_do_not_count(probe: LossProbe) -> None:
     missing, which no weight elsewhere may show; and an image without label and depth joins the
     batch.
     """
-    probe.require_ignored()
     weighs = probe.has_weights() and probe.uses("target_depth")
-    for label in probe.ignored:
+    for label in probe.require_ignored():
         for scene in probe.scenes(ignore_index=label, ignored=0.3):
-            for ruled_out in ([], _ends(probe)):
-                probe.check(ignored_scores_do_not_count, scene, label=label, ruled_out=ruled_out)
+            for rule_out in (False, True):
+                probe.check(ignored_scores_do_not_count, scene, label=label, rule_out=rule_out)
             probe.check(ignored_image_does_not_count, scene, label=label)
             if weighs:
                 probe.check(ignored_depth_does_not_count, scene, label=label)
 
 
-def _ends(probe: LossProbe) -> list[int]:
+def _ends(batch: LossInputs) -> list[int]:
     """What an ignored label is mapped to, if it is: the first class, or the last."""
-    return [0, probe.num_classes - 1] if probe.num_classes > 2 else [0]
+    last = batch.logits.shape[1] - 1
+    return [0, last] if last > 1 else [0]
 
 
 def ignored_scores_do_not_count(
-    loss: LossUnderTest, batch: LossInputs, label: int, ruled_out: list[int]
+    loss: LossUnderTest, batch: LossInputs, label: int, rule_out: bool
 ) -> None:
     """Replace the scores of ignored pixels, or rule classes out there."""
+    ruled_out = _ends(batch) if rule_out else []
     which = f"scores of -inf for the classes {ruled_out}" if ruled_out else "other scores"
     found = loss.value(_rescored(batch, label, ruled_out))
     expect_same(found, loss.value(batch), CLOSE, f"with {which} at ignored pixels {{}}")
@@ -131,24 +131,18 @@ def check_non_finite_ignored_pixels_stay_out(probe: LossProbe) -> None:
     gradients are those of the batch without them, and exactly 0 at ignored pixels. Where classes
     that are ruled out there change the loss, check_ignored_pixels_do_not_count says so.
     """
-    probe.require_ignored()
-    for label in probe.ignored:
+    for label in probe.require_ignored():
         for scene in probe.scenes(ignore_index=label, ignored=0.3):
             for filled, classes in ((nan, None), (inf, None), (-inf, None), (inf, 1), (-120.0, 1)):
                 options: dict[str, Any] = {"label": label, "filled": filled, "classes": classes}
-                probe.check(ignored_scores_stay_out, scene, **options, ruled_out=_ends(probe))
+                probe.check(ignored_scores_stay_out, scene, **options)
 
 
 def ignored_scores_stay_out(
-    loss: LossUnderTest,
-    batch: LossInputs,
-    label: int,
-    filled: float,
-    classes: int | None,
-    ruled_out: list[int],
+    loss: LossUnderTest, batch: LossInputs, label: int, filled: float, classes: int | None
 ) -> None:
     """Replace the scores of ignored pixels in the first classes, or in all of them."""
-    if difference(loss.value(_rescored(batch, label, ruled_out)), loss.value(batch), CLOSE):
+    if difference(loss.value(_rescored(batch, label, _ends(batch))), loss.value(batch), CLOSE):
         return  # check_ignored_pixels_do_not_count says so
     ignored, logits = batch.target == label, batch.logits.clone()
     logits[:, :classes] = logits[:, :classes].masked_fill(ignored.unsqueeze(1), filled)
@@ -165,8 +159,7 @@ def ignored_scores_stay_out(
 )
 def check_all_ignored_is_zero(probe: LossProbe) -> None:
     """A batch without any label (and without depth) gives 0, with a gradient that is 0 as well."""
-    probe.require_ignored()
-    for label in probe.ignored:
+    for label in probe.require_ignored():
         scene = probe.scene(ignored=2.0, missing=2.0, ignore_index=label)
         is_cost = probe.kind == "criterion"
         probe.check(nothing_costs_nothing, scene, label=label, is_cost=is_cost)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, nan
+from math import nan
 
 import torch
 from hypothesis import strategies as st
@@ -17,6 +17,7 @@ from ..mining_loss import mining_loss
 from ..registry import backbone_check
 from ..report import CheckSkipped
 from ..scenes import truth
+from ..strategies import MISSING
 from ..subjects.network import BackboneProbe
 
 
@@ -115,7 +116,7 @@ def check_missing_depth_stays_local(probe: BackboneProbe) -> None:
         y, x = y % size[0], x % size[1]
         probe.check(missing_depth_stays_local, facts, train=True, y=y, x=x, value=value)
 
-    values = st.sampled_from([0.0, -1.0, nan, inf, -inf])
+    values = st.sampled_from(MISSING)
     place = st.integers(0, 40)
     probe.for_all(hold, place, place, values, corners=[(1, 1, nan), (1, 1, 0.0)])
 

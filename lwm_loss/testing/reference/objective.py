@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -47,27 +46,17 @@ def upsample(logits: Array, size: Sequence[int]) -> Float:
     >>> upsample(np.array([[[[0.0, 4.0]]]]), (1, 4)).tolist()
     [[[[0.0, 1.0, 3.0, 4.0]]]]
     """
-    neighbours = []
-    for inside, outside in zip(logits.shape[2:], size, strict=True):
-        axis = []
+    resized = logits
+    for axis, outside in enumerate(size, start=2):  # one after the other
+        inside, slices = resized.shape[axis], []
         for i in range(outside):
             source = max((i + 0.5) * inside / outside - 0.5, 0.0)
             below = min(math.floor(source), inside - 1)
-            share = source - below
-            axis.append(((below, 1.0 - share), (min(below + 1, inside - 1), share)))
-        neighbours.append(axis)
-    resized = np.zeros((*logits.shape[:2], *size))
-    for image, j in pixels(logits.shape[:2]):
-        small = logits[image, j]
-        for pixel in pixels(size):
-            corners = itertools.product(
-                *(axis[i] for axis, i in zip(neighbours, pixel, strict=True))
+            above, share = min(below + 1, inside - 1), source - below
+            slices.append(
+                (1.0 - share) * resized.take(below, axis) + share * resized.take(above, axis)
             )
-            resized[image, j][pixel] = math.fsum(
-                float(small[tuple(at for at, _ in corner)])
-                * math.prod(share for _, share in corner)
-                for corner in corners
-            )
+        resized = np.stack(slices, axis)
     return resized
 
 
@@ -77,15 +66,10 @@ def resize_nearest(values: Array, size: Sequence[int]) -> Array:
     >>> resize_nearest(np.array([[[1, 2, 3, 4, 5]]]), (1, 2)).tolist()
     [[[1, 3]]]
     """
-    resized = np.zeros((values.shape[0], *size), dtype=values.dtype)
-    for pixel in pixels(size):
-        source = tuple(
-            i * inside // outside
-            for i, inside, outside in zip(pixel, values.shape[1:], size, strict=True)
-        )
-        for image in range(values.shape[0]):
-            resized[image][pixel] = values[image][source]
-    return resized
+    for axis, outside in enumerate(size, start=1):
+        inside = values.shape[axis]
+        values = values.take([i * inside // outside for i in range(outside)], axis)
+    return values
 
 
 class Terms(NamedTuple):

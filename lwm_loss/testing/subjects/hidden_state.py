@@ -33,18 +33,14 @@ class Hidden(NamedTuple):
     declared: bool = False
 
     @property
-    def code(self) -> str:
-        """The expression that reads it."""
-        return f"model.get_submodule({self.owner!r}).{self.path}"
-
-    @property
     def change(self) -> str:
         """The statement that gives it another value: an index stays one, in another place."""
+        code = f"model.get_submodule({self.owner!r}).{self.path}"
         if not isinstance(self.value, Tensor):
-            return f"{self.code} = {1.5 * self.value + 0.5!r}"
+            return f"{code} = {1.5 * self.value + 0.5!r}"
         if self.value.is_floating_point():
-            return f"{self.code}.data.mul_(1.5).add_(0.5)"
-        return f"{self.code}.data.copy_({self.code}.data.flip(-1))"
+            return f"{code}.data.mul_(1.5).add_(0.5)"
+        return f"{code}.data.copy_({code}.data.flip(-1))"
 
 
 def _held_by(module: nn.Module, owner: str) -> Iterator[Hidden]:
@@ -98,27 +94,23 @@ def lost_values(model: nn.Module, num_classes: int) -> list[Hidden]:
             continue
         twins = [_rebuilt(module, num_classes, seed) for seed in (1, 2)]
         values = [
-            None if twin is None else {h.path: h.value for h in _held_by(twin, path)}
+            {each.path: each.value for each in _held_by(twin, path)}
             for twin in twins
+            if twin is not None
         ]
-        lost += [hidden for hidden in held if _is_lost(hidden, values[0], values[1])]
+        lost += [hidden for hidden in held if _is_lost(hidden, values)]
     return lost
 
 
-def _is_lost(
-    hidden: Hidden,
-    first: dict[str, Tensor | float] | None,
-    second: dict[str, Tensor | float] | None,
-) -> bool:
-    drawn = isinstance(hidden.value, Tensor) and hidden.value.is_floating_point()
-    if first is None or second is None:
+def _is_lost(hidden: Hidden, rebuilt: list[dict[str, Tensor | float]]) -> bool:
+    ours = hidden.value
+    drawn = isinstance(ours, Tensor) and ours.is_floating_point()
+    if len(rebuilt) < 2:
         return drawn and not hidden.declared
-    if hidden.path not in first or hidden.path not in second:
+    if not all(hidden.path in values for values in rebuilt):
         return drawn
-    ours, a, b = hidden.value, first[hidden.path], second[hidden.path]
-    if isinstance(ours, Tensor):
-        return not (_same(a, b) and _same(ours, a))
-    return not _same(a, b)
+    first, second = (values[hidden.path] for values in rebuilt)
+    return not _same(first, second) or (isinstance(ours, Tensor) and not _same(ours, first))
 
 
 def _same(a: Tensor | float, b: Tensor | float) -> bool:

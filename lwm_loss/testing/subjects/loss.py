@@ -18,7 +18,9 @@ from ..reproduction import perform
 from ..scenes import Scene, Settings, loss_batches, scene_code
 from ..search import Effort, for_all
 from .signature import (
+    FORMS,
     Roles,
+    call_code,
     candidate_roles,
     declared_classes,
     declared_ignored,
@@ -30,11 +32,6 @@ from .signature import (
 
 KINDS = ("auto", "criterion", "weighting", "curriculum")
 TASKS = ("multiclass", "binary", "multilabel")
-# What turns a batch of classes into one of another task, in the code that calls the loss.
-FORMS = {
-    "binary": "from lwm_loss.testing.calls import score",
-    "multilabel": "from lwm_loss.testing.calls import entries",
-}
 # What the body of a check is given: the subject under a name, with the way to its value.
 CALLED = """from lwm_loss.testing.calls import LossUnderTest
 def call(criterion, batch):
@@ -131,44 +128,26 @@ class LossProbe:
 
     def _use(self, value_of: str, weight_of: str) -> None:
         """Write the code of what the bodies of checks are given: ``loss``, ``weight`` and so on."""
-        call = self.call_code("criterion", self.roles)
+        call = self._written(self.roles)
         weights = call + (value_of if self.kind == "weighting" else weight_of)
         weighting = getattr(self.criterion, "weighting", None)
         if callable(weighting):
-            roles = candidate_roles(weighting, "weighting")[0]
-            weights = self.call_code("criterion.weighting", roles)
+            weights = self._written(candidate_roles(weighting, "weighting")[0], ".weighting")
         self.tells_weights = callable(weighting) or self.kind == "weighting" or bool(weight_of)
-        head = "" if self.task == "multiclass" else f"{FORMS[self.task]}\n"
+        head = FORMS[self.task]
         alone = self.kind == "curriculum"
+        resets = callable(getattr(self.curriculum, "reset", None))
         self._codes = {
             "loss": head + CALLED.format(name="loss", value=call + value_of),
             "weight": head + CALLED.format(name="weight", value=weights),
-            "curriculum": f"curriculum = criterion{'' if alone else '.curriculum'}",
+            "curriculum": f"curriculum = criterion{'' if alone else '.curriculum'}"
+            + ("\ncurriculum.reset()" if resets else ""),
         }
 
-    def call_code(self, function: str, roles: Roles) -> str:
-        """Write the call of a function on ``batch``, as its signature asks for."""
+    def _written(self, roles: Roles, part: str = "") -> str:
         ignored = self.ignored[0] if self.ignored else -100
-        target, logits, sides = "batch.target", "batch.logits", "batch.side_logits"
-        if self.task == "binary":
-            logits, sides = f"score({logits})", f"[score(side) for side in {sides}]"
-        elif self.task == "multilabel":
-            target = f"entries({target}, {self.num_classes}, {ignored})"
-        if self.float_target:
-            one = ".unsqueeze(1)" if self.task == "binary" else ""
-            target = f"{target}{one}.float()"
-        special = {
-            "logits": logits,
-            "target": target,
-            "side_logits": sides,
-            "weight_map": "batch.pred_depth.abs()",
-            "mask": f"batch.target != {ignored}",
-        }
-        arguments = [
-            ("" if keyword is None else f"{keyword}=") + special.get(role, f"batch.{role}")
-            for role, keyword in roles.items()
-        ]
-        return f"{function}({', '.join(arguments)})"
+        arguments = call_code(roles, self.task, self.num_classes, ignored, self.float_target)
+        return f"criterion{part}({arguments})"
 
     @property
     def loss(self) -> LossUnderTest:
@@ -184,9 +163,8 @@ class LossProbe:
 
     def weight(self, batch: LossInputs) -> Tensor:
         """M: what a weighting returns, what a loss's ``weighting`` gives, or what it tells of."""
-        if not self.tells_weights:
-            raise CheckSkipped("it has no weight map")
-        weight = self._bound("weight", copied(self.criterion))["weight"](batch)
+        called = self._bound("weight", copied(self.criterion))["weight"]
+        weight = called(batch) if self.tells_weights else None
         if not isinstance(weight, Tensor):
             raise CheckSkipped("it has no weight map")
         return weight
@@ -282,13 +260,14 @@ class LossProbe:
             if role not in self.roles:
                 raise CheckSkipped(f"it takes no {role}")
 
-    def require_ignored(self) -> None:
-        """Skip the check if no label is ignored."""
+    def require_ignored(self) -> tuple[int, ...]:
+        """Return the labels that are ignored; skip the check if there are none."""
         self.require_roles("logits", "target")
         if self.kind == "curriculum":
             raise CheckSkipped("a curriculum sees no labels")
         if not self.ignored:
             raise CheckSkipped("it ignores no label: pass ignore_index if it does")
+        return self.ignored
 
     def require_weights(self) -> None:
         """Skip the check if there are no weights to look at."""
@@ -327,13 +306,13 @@ class LossProbe:
         told = ignore_index if ignore_index is not None else declared_ignored(self.criterion)
         if told is not None:
             return (told,)
-        taken: list[int] = []
         if self.task != "multiclass":
             return ()  # binary cross-entropy takes any number for a label
-        for label in USUAL_IGNORED:
-            try:
-                self._call(self.scene(ignore_index=label, ignored=0.3)["batch"])
-            except Exception:
-                continue
-            taken.append(label)
-        return tuple(taken)
+        return tuple(label for label in USUAL_IGNORED if self._takes(label))
+
+    def _takes(self, label: int) -> bool:
+        try:
+            self._call(self.scene(ignore_index=label, ignored=0.3)["batch"])
+        except Exception:
+            return False
+        return True

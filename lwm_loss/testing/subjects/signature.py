@@ -53,6 +53,36 @@ def candidate_roles(criterion: Callable[..., Any], kind: str) -> list[Roles]:
     return [found]
 
 
+# What turns a batch of classes into one of another task, in the code that calls the loss.
+FORMS = {
+    "multiclass": "",
+    "binary": "from lwm_loss.testing.calls import score\n",
+    "multilabel": "from lwm_loss.testing.calls import entries\n",
+}
+
+
+def call_code(roles: Roles, task: str, num_classes: int, ignored: int, float_target: bool) -> str:
+    """Write the arguments of a call on ``batch``, by their roles and the form that a task wants."""
+    target, logits, sides = "batch.target", "batch.logits", "batch.side_logits"
+    if task == "binary":
+        logits, sides = f"score({logits})", f"[score(side) for side in {sides}]"
+    elif task == "multilabel":
+        target = f"entries({target}, {num_classes}, {ignored})"
+    if float_target:
+        target = f"{target}{'.unsqueeze(1)' if task == 'binary' else ''}.float()"
+    special = {
+        "logits": logits,
+        "target": target,
+        "side_logits": sides,
+        "weight_map": "batch.pred_depth.abs()",
+        "mask": f"batch.target != {ignored}",
+    }
+    return ", ".join(
+        ("" if keyword is None else f"{keyword}=") + special.get(role, f"batch.{role}")
+        for role, keyword in roles.items()
+    )
+
+
 def _overridden(criterion: Any) -> dict[int, str]:
     """The names of the arguments by place, in the forward that this one overrides."""
     forwards = _forwards(criterion) if isinstance(criterion, nn.Module) else []
