@@ -16,8 +16,9 @@ if find_spec("hypothesis") is None:
     )
 
 from . import checks, reference, strategies
+from .expect import CheckSkipped
 from .mining_loss import mining_loss
-from .report import CheckResult, CheckSkipped, ContractError, Report
+from .report import CheckResult, ContractError, Report
 from .resized import Resized
 from .runner import check_backbone, check_loss, parametrize_with_checks
 from .warm_up import warm_up

@@ -13,8 +13,7 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
-from .expect import breach
-from .report import CheckSkipped
+from .expect import CheckSkipped, breach
 
 
 def expect_no_readback(call: Callable[[Callable[..., Any]], Any]) -> None:

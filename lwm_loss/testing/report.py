@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import unittest
 from typing import Literal, NamedTuple
 
 Status = Literal["passed", "failed", "skipped", "xfailed"]
@@ -51,10 +50,6 @@ class ContractError(AssertionError):
             f"{'' if self.finding.endswith('?') else '.'}\n\nTo reproduce:\n\n"
             f"{textwrap.indent(self.reproduce, '    ')}\n\nUsual cause: {self.usual_cause}."
         )
-
-
-class CheckSkipped(unittest.SkipTest):
-    """A check that does not apply to this subject; pytest and unittest both read it as a skip."""
 
 
 class CheckResult(NamedTuple):

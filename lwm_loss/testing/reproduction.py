@@ -12,9 +12,8 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .expect import Breach
+from .expect import Breach, CheckSkipped
 from .isolation import seed_all
-from .report import CheckSkipped
 from .scenes import Scene
 
 
@@ -24,6 +23,7 @@ def perform(
     setup: Sequence[str],
     scenes: Sequence[Scene],
     constants: Mapping[str, Any],
+    plain: Mapping[str, Callable[[], Scene]],
 ) -> Any:
     """Run the body of a check on a subject and on the tensors of scenes.
 
@@ -34,14 +34,18 @@ def perform(
         setup: the lines of code that prepare it.
         scenes: what makes the tensors.
         constants: further arguments; their ``repr`` is code.
+        plain: what makes a scene of an argument, where the scenes do not have it.
 
     Raises:
         Breach: the body failed. The snippet is made of the code of the scenes and of the body.
     """
+    names = list(inspect.signature(body).parameters)
+    made = {name for scene in scenes for name in scene.values}
+    lacking = [name for name in plain if name in names and name not in made]
+    scenes = [*(plain[name]() for name in lacking), *scenes]
     values = {**subject, **constants}
     for scene in scenes:
         values.update(scene.fresh())
-    names = list(inspect.signature(body).parameters)
     seed_all(0)
     try:
         return body(**{name: values[name] for name in names if name in values})

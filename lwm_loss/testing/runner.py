@@ -9,8 +9,9 @@ from typing import Any, Literal, NamedTuple
 from torch import nn
 
 from . import checks  # noqa: F401  fills the registries
+from .expect import CheckSkipped
 from .registry import REGISTRIES, Check, Registry, backbone_check, loss_check
-from .report import CheckResult, CheckSkipped, Report
+from .report import CheckResult, Report
 from .subjects.loss import LossProbe
 from .subjects.network import BackboneProbe
 from .subjects.signature import named_parameters

@@ -217,11 +217,10 @@ def loss_batches(
     if not ties:
         noise = seeded("rand", (images, classes, *size), seed=draw(st.integers(0, 1000)))
         scores = f"{scores} + {noise} / 16"
-    ignore_index = settings.ignore_index
-    if ignore_index is None:
-        labels = draw(strategies.targets(shape, live, -100)).clamp(min=0)
-    else:
-        labels = draw(strategies.targets(shape, live, ignore_index))
+    ignored = -100 if settings.ignore_index is None else settings.ignore_index
+    labels = draw(strategies.targets(shape, live, ignored))
+    if settings.ignore_index is None:
+        labels = labels.clamp(min=0)
     predicted = literal(draw(strategies.log_depths(shape)))
     if not ties:
         predicted = f"{predicted} + {seeded('rand', shape, seed=draw(st.integers(0, 1000)))} / 16"

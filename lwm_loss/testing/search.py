@@ -35,16 +35,14 @@ class Effort(NamedTuple):
 
 def for_any(attempts: Iterable[Callable[[], None]]) -> None:
     """Try alternative interpretations of a subject; raise the first `Breach` if all of them fail."""
-    first: Breach | None = None
+    breaches: list[Breach] = []
     for attempt in attempts:
         try:
-            attempt()
+            return attempt()
         except Breach as error:
-            first = first or error
-        else:
-            return
-    if first is not None:
-        raise first
+            breaches.append(error)
+    if breaches:
+        raise breaches[0]
 
 
 def for_all(

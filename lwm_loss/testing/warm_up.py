@@ -93,19 +93,11 @@ def stir(model: nn.Module) -> None:
             parameter.add_(step.to(parameter))
 
 
-def placement(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Device and dtype of the first floating point tensor of a network."""
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.is_floating_point():
-            return tensor.device, tensor.dtype
-    return torch.device("cpu"), torch.float32
-
-
 def on_model(model: nn.Module, code: str, name: str = "image") -> Scene:
     """An image by this name, on the model's device and in its dtype."""
-    device, dtype = placement(model)
-    options = [] if device.type == "cpu" else [repr(str(device))]
-    if dtype != torch.float32:
-        options.append(f"dtype={dtype}")
-    suffix = f".to({', '.join(options)})" if options else ""
-    return Scene(f"{name} = ({code}){suffix}" if suffix else f"{name} = {code}")
+    tensors = (*model.parameters(), *model.buffers(), torch.zeros(0))
+    like = next(tensor for tensor in tensors if tensor.is_floating_point())
+    options = [] if like.device.type == "cpu" else [repr(str(like.device))]
+    if like.dtype != torch.float32:
+        options.append(f"dtype={like.dtype}")
+    return Scene(f"{name} = " + (f"({code}).to({', '.join(options)})" if options else code))

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from ..calls import copied, gradients, outputs, parts, projection, run
 from ..copying import expect_whole_copy, graph_leaves, load_state
-from ..expect import breach, expect_same
+from ..expect import CheckSkipped, breach, expect_same
 from ..registry import backbone_check
-from ..report import CheckSkipped
 from ..scenes import Scene
 from ..subjects.hidden_state import lost_values
 from ..subjects.network import BackboneProbe
@@ -36,7 +35,8 @@ def check_state_dict_round_trip(probe: BackboneProbe) -> None:
     """
     if not probe.copyable:
         raise CheckSkipped("a network that cannot be copied is alone, see check_deep_copy")
-    lost = lost_values(probe.fresh(warm=False), probe.num_classes)
+    channels = probe.require_output().logits.shape[1]
+    lost = lost_values(probe.fresh(warm=False), channels)
     changes = [hidden.change for hidden in lost] or ["pass"]
     disturb = Scene("\n    ".join(["def disturb(model):", *changes]))
     names = ", ".join(f"{h.owner}.{h.path}".lstrip(".") for h in lost)

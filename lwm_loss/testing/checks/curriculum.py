@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from ..calls import copied
 from ..copying import load_state
-from ..expect import breach, expect_same
+from ..expect import CheckSkipped, breach, expect_same
 from ..registry import loss_check
-from ..report import CheckSkipped
 from ..scenes import Scene
 from ..subjects.loss import LossProbe
 

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ..calls import copied, outputs, parts, run
-from ..expect import Breach, breach, difference, expect_same
+from ..expect import Breach, CheckSkipped, breach, difference, expect_same
 from ..registry import backbone_check
-from ..report import CheckSkipped
 from ..scenes import Picture, pictures
 from ..subjects.network import BackboneProbe
 from ..subjects.signature import named_parameters

@@ -7,6 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from lwm_loss import MultiTaskOutput
+
 from ..calls import gradients, parts, projection, run
 from ..expect import breach, expect_finite, not_finite
 from ..mining_loss import mining_loss
@@ -134,8 +136,6 @@ def check_outputs_carry_gradient(model: nn.Module, image: Tensor) -> None:
 
 def _teaches(logits: Tensor, k: int, weights: list[nn.Parameter]) -> bool:
     """Whether the logits of one image of the batch have a gradient."""
-    noise = torch.Generator().manual_seed(7)
-    one = logits[k].float()
-    projected = (one * torch.randn(one.shape, generator=noise).to(one.device)).mean()
-    grads = torch.autograd.grad(projected, weights, retain_graph=True, allow_unused=True)
+    total = projection(MultiTaskOutput(logits[k]))
+    grads = torch.autograd.grad(total, weights, retain_graph=True, allow_unused=True)
     return any(grad is not None and bool((grad != 0).any()) for grad in grads)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import lwm_loss.functional as LF
 from lwm_loss import MultiTaskOutput
 
 from ..calls import outputs, parts, run
-from ..expect import breach
+from ..expect import CheckSkipped, breach
 from ..mining_loss import mining_loss
 from ..registry import backbone_check
-from ..report import CheckSkipped
 from ..subjects.network import BackboneProbe
 
 _STEPS = 8
@@ -68,12 +68,8 @@ def _loss_of(output: MultiTaskOutput, name: str, target: Tensor, depth: Tensor) 
         return mining_loss(output, target, depth)
     part = parts(output)[name].float()
     if name == "log_depth":
-        known = depth.isfinite()
         flat = part.squeeze(1) if part.ndim == 4 else part
-        if flat.shape != depth.shape:
-            return None
-        gap = flat - torch.where(known, depth, 1).log()
-        return torch.where(known, gap, 0).square().sum() / known.sum()
+        return LF.log_depth_mse_loss(flat, depth) if flat.shape == depth.shape else None
     if name != "logits":
         if part.ndim != 4 or part.shape[:2] != output.logits.shape[:2]:
             return None

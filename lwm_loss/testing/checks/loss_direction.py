@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..calls import LossInputs, LossUnderTest
-from ..expect import breach
+from ..expect import CheckSkipped, breach
 from ..registry import loss_check
-from ..report import CheckSkipped
 from ..search import for_any
 from ..subjects.loss import LossProbe
 from ..subjects.weights import weights_use_depth
@@ -79,11 +78,10 @@ def _predicted(batch: LossInputs, factor: float | Tensor, in_logs: bool) -> Loss
     "a weight of inverted polarity: the share of right pixels in place of wrong ones, 1 - R, p in "
     "place of 1 - p, or a mask that keeps what it was to drop",
     example="LossWeightModule()",
+    requires=LossProbe.require_weights,
 )
 def check_hard_pixels_weigh_no_less(probe: LossProbe) -> None:
     """Pixels whose class or depth is predicted wrongly weigh no less than the others of their image."""
-    if not probe.has_weights():
-        raise CheckSkipped("it has no weight map")
     scene = probe.scene(**PLAIN)
     if probe.uses("logits", "target"):
         probe.check(wrong_classes_weigh_no_less, scene)

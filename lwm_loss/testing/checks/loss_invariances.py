@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from ..calls import LossInputs, LossUnderTest
-from ..expect import expect_same
+from ..expect import CheckSkipped, expect_same
 from ..registry import loss_check
-from ..report import CheckSkipped
 from ..subjects.loss import LossProbe
 from ..subjects.signature import class_weights
 from .loss_values import CLOSE, require_no_chance

@@ -186,20 +186,15 @@ def nothing_costs_nothing(
     "it (the gradient of the branch not taken is NaN), or one of 0, negative, infinite and NaN "
     "that is not taken for missing",
     example="LogDepthMSELoss()",
+    requires=lambda probe: probe.require_roles("target_depth"),
+    run=lambda probe, body: probe.for_all(body, corners=[*probe.scenes(), probe.scene(missing=2)]),
 )
-def check_missing_depth_does_not_leak(probe: LossProbe) -> None:
+def check_missing_depth_does_not_leak(loss: LossUnderTest, batch: LossInputs) -> None:
     """However missing depth is written (0, negative, infinite, NaN), it never reaches a gradient.
 
     The loss and its gradients are finite and the same for all of them, and the gradient of the
     predicted depth is exactly 0 where the true one is missing.
     """
-    probe.require_roles("target_depth")
-    corners = [*probe.scenes(), probe.scene(missing=2.0)]
-    probe.for_all(missing_depth_is_only_missing, corners=corners)
-
-
-def missing_depth_is_only_missing(loss: LossUnderTest, batch: LossInputs) -> None:
-    """Write missing depth in every way."""
     depth = batch.target_depth
     missing = ~(depth.isfinite() & (depth > 0))
     known = batch._replace(target_depth=torch.where(missing, 50.0, depth))

@@ -12,10 +12,9 @@ from torch import Tensor
 from lwm_loss import HardPixelLoss, HardPixelMiningLoss
 
 from ..calls import LossInputs, LossUnderTest
-from ..expect import breach, difference, expect_finite, expect_same
+from ..expect import CheckSkipped, breach, difference, expect_finite, expect_same
 from ..isolation import seed_all
 from ..registry import loss_check
-from ..report import CheckSkipped
 from ..search import for_all, for_any
 from ..subjects.loss import LossProbe
 from ..subjects.signature import class_weights, has_reductions

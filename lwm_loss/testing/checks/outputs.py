@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ..calls import outputs, parts, run
-from ..expect import Breach, breach, expect_finite
+from ..expect import Breach, CheckSkipped, breach, expect_finite
 from ..registry import backbone_check
-from ..report import CheckSkipped
 from ..reproduction import raised
 from ..subjects.network import BackboneProbe
 

@@ -12,10 +12,9 @@ import lwm_loss.functional as LF
 from lwm_loss import MultiTaskOutput
 
 from ..calls import gradients, outputs, run
-from ..expect import breach, difference, expect_finite, expect_zero
+from ..expect import CheckSkipped, breach, difference, expect_finite, expect_zero
 from ..mining_loss import mining_loss
 from ..registry import backbone_check
-from ..report import CheckSkipped
 from ..scenes import truth
 from ..strategies import MISSING
 from ..subjects.network import BackboneProbe

@@ -11,9 +11,8 @@ from lwm_loss import LossWeightModule
 
 from .. import reference
 from ..calls import LossInputs, LossUnderTest
-from ..expect import breach, expect_same
+from ..expect import CheckSkipped, breach, expect_same
 from ..registry import loss_check
-from ..report import CheckSkipped
 from ..scenes import Scene
 from ..search import for_any
 from ..subjects.loss import LossProbe

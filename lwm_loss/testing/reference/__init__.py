@@ -17,7 +17,6 @@ from .segmentation_loss import *
 from .depth_error import *
 from .segmentation_error import *
 from .weighting import *
-from .curriculum import *
 from .objective import *
 from .rivals import *
 

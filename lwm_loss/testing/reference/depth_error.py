@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -51,42 +52,35 @@ def log_depth_error(
 
 
 def log_depth_mse(
-    pred_depth: Array,
-    target_depth: Array,
-    *,
-    log_input: bool = True,
-    depth_mask: Array | None = None,
-    normalizer: float | None = None,
+    pred_depth: Array, target_depth: Array, *, normalizer: float | None = None, **options: Any
 ) -> float:
     """Eq. 2: the mean over V_d of the squared log-depth error; 0 where no pixel has depth.
+
+    ``options`` are those of `log_depth_error`.
 
     >>> log_depth_mse(np.array([[[2.0, 7.0]]]), np.array([[[1.0, 0.0]]]))
     4.0
     """
-    error = log_depth_error(pred_depth, target_depth, log_input=log_input, depth_mask=depth_mask)
+    error = log_depth_error(pred_depth, target_depth, **options)
     total = math.fsum(float(error[pixel]) ** 2 for pixel in pixels(error.shape))
-    count = int(depth_pixels(target_depth, depth_mask).sum())
+    count = int(depth_pixels(target_depth, options.get("depth_mask")).sum())
     return total / (normalizer if normalizer is not None else max(count, 1))
 
 
 def depth_prediction_error(
-    pred_depth: Array,
-    target_depth: Array,
-    *,
-    log_input: bool = True,
-    normalize: bool = True,
-    depth_mask: Array | None = None,
+    pred_depth: Array, target_depth: Array, *, normalize: bool = True, **options: Any
 ) -> Float:
     """R = ``|log D - log D*|`` on V_d, divided by its maximum within each image; 0 outside V_d.
 
     A NaN in the prediction makes the maximum NaN, and with it the image's whole map on V_d.
+    ``options`` are those of `log_depth_error`.
 
     >>> log_d, depth = np.array([[[1.0, 2.0, 9.0]]]), np.array([[[1.0, 1.0, 0.0]]])
     >>> depth_prediction_error(log_d, depth).tolist()
     [[[0.5, 1.0, 0.0]]]
     """
-    signed = log_depth_error(pred_depth, target_depth, log_input=log_input, depth_mask=depth_mask)
-    valid = depth_pixels(target_depth, depth_mask)
+    signed = log_depth_error(pred_depth, target_depth, **options)
+    valid = depth_pixels(target_depth, options.get("depth_mask"))
     dpe = np.zeros(signed.shape)
     for image in range(signed.shape[0]):
         peak = 0.0

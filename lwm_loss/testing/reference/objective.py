@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .curriculum import curriculum_filter
 from .depth_error import log_depth_mse
 from .pixel_sets import Array, Float, labelled_count, pixels, with_channel
 from .segmentation_loss import cross_entropy
-from .weighting import Mining, loss_weight
+from .weighting import Mining, curriculum_filter, loss_weight
 
 
 def weighted_loss(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..isolation import seed_all
+from .signature import named_parameters
 
 CLASSES = ("num_classes", "n_classes", "nclass", "classes", "num_labels", "out_channels")
 # Arguments that may well download something.
@@ -123,11 +123,10 @@ def _rebuilt(module: nn.Module, num_classes: int, seed: int) -> nn.Module | None
     """Another module of the same class, from the arguments that the module remembers."""
     arguments: dict[str, Any] = {}
     try:
-        for name, parameter in inspect.signature(type(module)).parameters.items():
+        for parameter in named_parameters(type(module)):
+            name = parameter.name
             if any(word in name.lower() for word in HEAVY):
                 return None
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                continue
             if hasattr(module, name):
                 arguments[name] = copy.deepcopy(getattr(module, name))
             elif name in CLASSES:

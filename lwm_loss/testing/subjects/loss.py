@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..calls import LossInputs, LossUnderTest, copied
+from ..expect import CheckSkipped
 from ..isolation import isolated
-from ..report import CheckSkipped
 from ..reproduction import perform
 from ..scenes import Scene, Settings, loss_batches, scene_code
 from ..search import Effort, for_all
@@ -178,17 +177,12 @@ class LossProbe:
     def check(
         self, body: Callable[..., Any], *scenes: Scene, original: bool = False, **constants: Any
     ) -> Any:
-        """Run the body of a check on a copy, or on the loss itself; see `perform`.
-
-        A plain ``batch`` is made where no scene has one.
-        """
+        """Run the body of a check on a copy, or on the loss itself; see `perform`."""
         criterion = self.criterion if original else copied(self.criterion)
-        asked = inspect.signature(body).parameters
-        if "batch" in asked and not any("batch" in scene.values for scene in scenes):
-            scenes = (self.scene(), *scenes)
-        bound = [self._bound(name, criterion) for name in self._codes if name in asked]
+        plain: dict[str, Callable[[], Scene]] = {"batch": self.scene}
+        plain |= {name: partial(self._bound, name, criterion) for name in self._codes}
         setup = ["torch.manual_seed(0)"]
-        return perform(body, {"criterion": criterion}, setup, (*bound, *scenes), constants)
+        return perform(body, {"criterion": criterion}, setup, scenes, constants, plain)
 
     def for_all(
         self,
@@ -214,12 +208,14 @@ class LossProbe:
     @property
     def settings(self) -> Settings:
         """What its batches have in common."""
+        module = self.criterion if isinstance(self.criterion, nn.Module) else nn.Module()
+        tensors = (*module.parameters(), *module.buffers(), torch.zeros(0))
         return Settings(
             self.num_classes,
             self.ignored[0] if self.ignored else None,
             self.num_sides,
             self.declared_log_input is not False,  # the convention here
-            str(self.device),
+            str(tensors[0].device),
         )
 
     def scene(self, **options: Any) -> Scene:
@@ -230,14 +226,6 @@ class LossProbe:
     def scenes(self, **options: Any) -> Iterator[Scene]:
         """Make the plain batches that are never left out."""
         return (self.scene(**plain, **options) for plain in PLAIN)
-
-    @property
-    def device(self) -> torch.device:
-        """Where its buffers are."""
-        if isinstance(self.criterion, nn.Module):
-            for tensor in (*self.criterion.parameters(), *self.criterion.buffers()):
-                return tensor.device
-        return torch.device("cpu")
 
     def uses(self, *roles: str) -> bool:
         """Whether it takes arguments of all these roles."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -15,13 +14,13 @@ from lwm_loss import MultiTaskOutput
 
 from ..calls import parts, run
 from ..copying import deep_copy, is_tied
+from ..expect import CheckSkipped
 from ..isolation import isolated
-from ..report import CheckSkipped
 from ..reproduction import perform
 from ..resized import Resized
 from ..scenes import PICTURES, Picture, Scene, pictures, truth
 from ..search import Effort, for_all
-from ..warm_up import on_model, placement, warm_up
+from ..warm_up import on_model, warm_up
 
 # Pixels of an image that more than one thread would not help with.
 LARGEST_SMALL = 128 * 128
@@ -59,7 +58,6 @@ class BackboneProbe:
         self.small = image_size[0] * image_size[1] <= LARGEST_SMALL
         self.effort = Effort(max_examples, seed)
         self.expected_classes = num_classes
-        self.device, self.dtype = placement(model)
         self._saved: _Snapshot | None = None
         with isolated(small=self.small):
             try:
@@ -174,11 +172,6 @@ class BackboneProbe:
             raise CheckSkipped("the network has no trainable parameters")
         return self.require_output()
 
-    @property
-    def num_classes(self) -> int:
-        """The number of channels of the logits, which need not be that of the classes."""
-        return self.require_output().logits.shape[1]
-
     def check(
         self,
         body: Callable[..., Any],
@@ -189,29 +182,20 @@ class BackboneProbe:
         original: bool = False,
         **constants: Any,
     ) -> Any:
-        """Run the body of a check on a fresh copy, or on the network itself; see `perform`.
-
-        An ``image``, or labels and ``depth`` of one, are made where no scene has them.
-        """
-        asked = inspect.signature(body).parameters.keys() - {
-            name for scene in scenes for name in scene.values
-        }
-        if "image" in asked:
-            scenes = (self.image(), *scenes)
-        if "depth" in asked:
-            scenes = (*scenes, truth(self.require_output().logits))
+        """Run the body of a check on a fresh copy, or on the network itself; see `perform`."""
         setup = []
+        plain = {"image": self.image, "depth": lambda: truth(self.require_output().logits)}
         if isinstance(self.model, Resized):
             setup += ["from lwm_loss.testing import Resized"]
             setup += [f"model = Resized(model, {self.model.mode!r})"]
         if original:
-            return perform(body, {"model": self.model}, setup, scenes, constants)
+            return perform(body, {"model": self.model}, setup, scenes, constants, plain)
         if warm and self.copyable:
             setup += ["from lwm_loss.testing import warm_up"]
             setup += [f"model = warm_up(model, {self.image_size})"]
         setup += ["model.train()" if train else "model.eval()", "torch.manual_seed(0)"]
         model = self.fresh(train=train, warm=warm, must_run=must_run)
-        return perform(body, {"model": model}, setup, scenes, constants)
+        return perform(body, {"model": model}, setup, scenes, constants, plain)
 
     def in_both_modes(self, body: Callable[..., Any]) -> None:
         """Run the body of a check in evaluation and in training."""
