@@ -176,14 +176,14 @@ class LossUnderTest(NamedTuple):
         seed_all(seed)
         leaves = batch.differentiable()
         value = (self.copied() if copies else self)(leaves.mapped(torch.clone))
-        results = {"the loss": value.detach()}
         named = leaves.leaves()
-        found: tuple[Tensor | None, ...] = (None,) * len(named)
+        grads = [torch.zeros_like(leaf) for leaf in named.values()]
         if value.requires_grad:
-            found = torch.autograd.grad(value.sum(), list(named.values()), allow_unused=True)
-        for (name, leaf), grad in zip(named.items(), found):
-            results[f"the gradient of {name}"] = torch.zeros_like(leaf) if grad is None else grad
-        return results
+            grads = [
+                *torch.autograd.grad(value.sum(), list(named.values()), materialize_grads=True)
+            ]
+        found = {f"the gradient of {name}": grad for name, grad in zip(named, grads)}
+        return {"the loss": value.detach(), **found}
 
     def value(self, batch: LossInputs, seed: int = 0) -> dict[str, Tensor]:
         """Return the value of a copy alone, by name."""

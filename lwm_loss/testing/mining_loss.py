@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lwm_loss import HardPixelMiningLoss, LossTerms, LossWeightModule, MultiTaskOutput
+from lwm_loss import HardPixelMiningLoss, LossWeightModule, MultiTaskOutput
 
 
 def mining_loss(output: Any, target: Tensor, depth: Tensor, ignore_index: int = 255) -> Tensor:
@@ -35,15 +35,11 @@ def mining_loss(output: Any, target: Tensor, depth: Tensor, ignore_index: int = 
     if log_depth is not None and log_depth.shape[1:] not in (size, (1, *size)):
         log_depth = None
     sides = [side for side in sides if side.ndim == 4 and side.shape[:2] == logits.shape[:2]]
-    objective = HardPixelMiningLoss(
-        num_sides=len(sides),
-        weighting=LossWeightModule(
-            fusion="dse" if log_depth is None else "sum", ignore_index=ignore_index
-        ),
-        ignore_index=ignore_index,
+    weighting = LossWeightModule(
+        fusion="dse" if log_depth is None else "sum", ignore_index=ignore_index
     )
+    objective = HardPixelMiningLoss(len(sides), weighting=weighting, ignore_index=ignore_index)
     if log_depth is None:
         # The true one, which is never wrong: L_d is 0 and has no gradient.
         log_depth = torch.where(depth > 0, depth, 1).nan_to_num(posinf=1).log()
-    terms: LossTerms = objective(logits, target, log_depth, depth, side_logits=sides)
-    return terms.total
+    return objective(logits, target, log_depth, depth, side_logits=sides).total

@@ -86,12 +86,9 @@ class Registry(Generic[P, Probe]):
     ) -> Callable[[Callable[..., str | None]], Callable[P, None]]:
         """Return the decorator of a check that is usually broken in this way.
 
-        Args:
-            usual_cause: how the contract is usually broken.
-            example: the code of arguments that pass the check, in place of the registry's.
-            requires: skips the check for a subject without what it needs.
-            run: a method of the probe that runs the decorated function as the body of a check.
-                Without it the function is given the probe, and runs one body or several itself.
+        ``example`` is the code of arguments that pass it, in place of the registry's. ``requires``
+        skips it for a subject without what it needs. ``run``, a method of the probe, runs it as the
+        body of a check; without it the check is given the probe, and runs one body or several.
         """
         passes = example or self.example
         name = passes.partition("(")[0]

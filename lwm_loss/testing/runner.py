@@ -256,8 +256,7 @@ def parametrize_with_checks(
 
 def _label(subject: Any) -> str:
     function = getattr(subject, "func", subject)  # functools.partial
-    name = getattr(function, "__name__", None)
-    return name if isinstance(name, str) else type(function).__name__
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 class BoundCheck(NamedTuple):

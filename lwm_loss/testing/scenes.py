@@ -46,9 +46,6 @@ class Scene:
         """Return its values by name; tensors are copies."""
         return {name: _fresh(value) for name, value in self.values.items()}
 
-    def __repr__(self) -> str:
-        return self.code
-
 
 def _fresh(value: Any) -> Any:
     if isinstance(value, LossInputs):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lwm_loss import MultiTaskOutput
@@ -38,8 +38,11 @@ def warm_up(model: nn.Module, image_size: tuple[int, int] = (48, 64)) -> nn.Modu
                 for seed in (101, 102)
             ]
             # On another copy, so that nothing else that a forward leaves behind comes along.
-            rehearsal = deep_copy(model)
-            _calibrate(rehearsal, images)
+            rehearsal = deep_copy(model).train()
+            for _, norm in _unseen(rehearsal):
+                norm.momentum = None  # the mean over all that it sees
+            for image in images if _unseen(ready) else []:
+                rehearsal(image)
             buffers = dict(rehearsal.named_buffers())
             for path, norm in _unseen(ready):
                 for name, buffer in norm.named_buffers():
@@ -63,17 +66,6 @@ def _unseen(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
         and module.num_batches_tracked is not None
         and int(module.num_batches_tracked) == 0
     ]
-
-
-def _calibrate(model: nn.Module, images: list[Tensor]) -> None:
-    norms = [norm for _, norm in _unseen(model)]
-    if not norms:
-        return
-    for norm in norms:
-        norm.momentum = None  # the mean over all that it sees
-    model.train()
-    for image in images:
-        model(image)
 
 
 def stir(model: nn.Module) -> None:

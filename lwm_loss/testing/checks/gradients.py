@@ -137,5 +137,5 @@ def check_outputs_carry_gradient(model: nn.Module, image: Tensor) -> None:
 def _teaches(logits: Tensor, k: int, weights: list[nn.Parameter]) -> bool:
     """Whether the logits of one image of the batch have a gradient."""
     total = projection(MultiTaskOutput(logits[k]))
-    grads = torch.autograd.grad(total, weights, retain_graph=True, allow_unused=True)
-    return any(grad is not None and bool((grad != 0).any()) for grad in grads)
+    grads = torch.autograd.grad(total, weights, retain_graph=True, materialize_grads=True)
+    return any(bool((grad != 0).any()) for grad in grads)

@@ -19,7 +19,6 @@ ROUNDING = 1e-5
 
 
 def _agree(found: dict[str, Tensor], expected: dict[str, Tensor], sentence: str) -> None:
-    """Compare value and gradients."""
     for name, tensor in expected.items():
         digit = 1 if name == "the loss" else 10
         now, before = {name: found[name]}, {name: tensor}
@@ -89,12 +88,9 @@ def check_images_do_not_influence_each_other(loss: LossUnderTest, batch: LossInp
     """
     depth = batch.target_depth
     known = depth.isfinite() & (depth > 0)
-    others = LossInputs(
-        1.5 * batch.logits.roll(1, 1),
-        batch.target,
-        0.5 * batch.pred_depth + 1,
-        torch.where(known, 1 + (7.3 * depth) % 200, depth),
-        [1.5 * side.roll(1, 1) for side in batch.side_logits],
+    others = batch.scored(lambda x: 1.5 * x.roll(1, 1))._replace(
+        pred_depth=0.5 * batch.pred_depth + 1,
+        target_depth=torch.where(known, 1 + (7.3 * depth) % 200, depth),
     )
     joined = batch.paired(others, lambda ours, theirs: torch.cat([ours[:1], theirs[1:]]))
     found = loss.results(joined)

@@ -92,14 +92,12 @@ def _rescored(batch: LossInputs, label: int, ruled_out: list[int]) -> LossInputs
 
 def ignored_image_does_not_count(loss: LossUnderTest, batch: LossInputs, label: int) -> None:
     """Append an image without label and depth to the batch."""
-    more = LossInputs(
-        torch.zeros_like(batch.logits[:1]),
-        torch.full_like(batch.target[:1], label),
-        torch.ones_like(batch.pred_depth[:1]),
-        torch.full_like(batch.target_depth[:1], nan),
-        [torch.zeros_like(side[:1]) for side in batch.side_logits],
+    more = batch.scored(torch.zeros_like)._replace(
+        target=torch.full_like(batch.target, label),
+        pred_depth=torch.ones_like(batch.pred_depth),
+        target_depth=torch.full_like(batch.target_depth, nan),
     )
-    joined = batch.paired(more, lambda ours, theirs: torch.cat([ours, theirs]))
+    joined = batch.paired(more, lambda ours, theirs: torch.cat([ours, theirs[:1]]))
     found = {name: x[:-1] if x.ndim > 1 else x for name, x in loss.value(joined).items()}
     expect_same(found, loss.value(batch), CLOSE, "with one more image, all of it ignored, {}")
 

@@ -81,15 +81,11 @@ def check_loss_inputs_are_not_modified(loss: LossUnderTest, batch: LossInputs) -
 
 @loss_check(
     "something counted, averaged or cached from call to call, a curriculum that a forward moves on, "
-    "or a random draw of pixels"
+    "or a random draw of pixels",
+    run=lambda probe, body: probe.check(body, probe.scene(seed=10, size=(9, 5), name="other")),
 )
-def check_loss_is_deterministic(probe: LossProbe) -> None:
+def check_loss_is_deterministic(loss: LossUnderTest, batch: LossInputs, other: LossInputs) -> None:
     """Two calls on the same batch are equal, whatever came between and whatever the random state."""
-    probe.check(batches_agree, probe.scene(seed=10, size=(9, 5), name="other"))
-
-
-def batches_agree(loss: LossUnderTest, batch: LossInputs, other: LossInputs) -> None:
-    """Call a loss on a batch, on another one, and on the first again."""
     first = loss.results(batch, copies=False)
     loss.results(other, copies=False)
     again = loss.results(batch, seed=1, copies=False)

@@ -103,7 +103,6 @@ def mean_is_the_mean_of_none(loss: LossUnderTest, batch: LossInputs) -> None:
 
 
 def _reduced(loss: LossUnderTest, batch: LossInputs, reduction: str) -> Tensor:
-    """The loss with this reduction, an attribute or an argument."""
     seed_all(0)
     one = loss.copied().criterion
     if not isinstance(getattr(one, "reduction", None), str):
@@ -189,6 +188,6 @@ def scores_get_a_gradient(loss: LossUnderTest, batch: LossInputs) -> None:
     value = loss(batch._replace(logits=logits))
     if not value.requires_grad:
         breach("the loss does not require a gradient")
-    (grad,) = torch.autograd.grad(value.sum(), logits, allow_unused=True)
-    if grad is None or not bool((grad != 0).any()):
+    (grad,) = torch.autograd.grad(value.sum(), logits, materialize_grads=True)
+    if not bool((grad != 0).any()):
         breach("the gradient of the scores is 0 everywhere")
