@@ -142,7 +142,7 @@ def entries(target: Tensor, num_classes: int, ignore_index: int) -> Tensor:
     return torch.where(ignored, ignore_index, found.long())
 
 
-class LossUnderTest(NamedTuple):
+class Loss(NamedTuple):
     """A loss and how it is called.
 
     Attributes:
@@ -157,11 +157,11 @@ class LossUnderTest(NamedTuple):
         """Call the loss itself."""
         return self.call(self.criterion, batch)
 
-    def of(self, criterion: Any) -> LossUnderTest:
+    def of(self, criterion: Any) -> Loss:
         """Return another loss that is called in the same way."""
         return self._replace(criterion=criterion)
 
-    def copied(self) -> LossUnderTest:
+    def copied(self) -> Loss:
         """Return a copy, to be called in place of the loss itself."""
         return self.of(copied(self.criterion))
 

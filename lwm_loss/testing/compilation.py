@@ -34,8 +34,7 @@ def compiled(function: Callable[..., Any], backend: str) -> Iterator[Any]:
     """Compile a function as one graph; what is compiled is forgotten before and after.
 
     Code is compiled for each of its modules only a few times in a process, so that a subject would
-    inherit the limit of those before it. Skips the check where this Python or platform has no
-    `torch.compile`.
+    inherit the limit of those before it. Skips the check where `torch.compile` does not run.
     """
     try:
         torch._dynamo.eval_frame.check_if_dynamo_supported()

@@ -47,7 +47,7 @@ def expect_same(
         raise Breach(sentence.replace("{}", words))
 
 
-def expect_finite(tensors: Mapping[str, Tensor | None], sentence: str = "{}") -> None:
+def expect_finite(tensors: Mapping[str, Tensor], sentence: str = "{}") -> None:
     """Raise a `Breach` if a tensor holds a value that is not finite."""
     words = not_finite(tensors)
     if words:
@@ -60,11 +60,11 @@ def expect_zero(tensor: Tensor | None, sentence: str) -> None:
         raise Breach(sentence.replace("{}", f"{float(tensor.abs().max()):.3g}"))
 
 
-def not_finite(tensors: Mapping[str, Tensor | None]) -> str | None:
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """Describe the first tensor that is not finite."""
     for name, tensor in tensors.items():
-        bad = torch.zeros(0, dtype=torch.bool) if tensor is None else ~tensor.isfinite()
-        if tensor is not None and bool(bad.any()):
+        bad = ~tensor.isfinite()
+        if bool(bad.any()):
             value = float(tensor[bad][0])
             return f"{name} has {int(bad.sum())} of {tensor.numel()} values not finite ({value})"
     return None

@@ -68,8 +68,8 @@ def isolated(seed: int = 0, *, small: bool = True) -> Iterator[None]:
     """
     settings = global_settings()
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(list(devices)), warnings.catch_warnings():
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         seed_all(seed)
         try:

@@ -246,9 +246,8 @@ def parametrize_with_checks(
         if seen[label] > 1:
             label = f"{label}{seen[label]}"
         for check in registry.checks.values():
-            marks = []
-            if check.name in expected:
-                marks.append(pytest.mark.xfail(reason=expected[check.name]))
+            known = check.name in expected
+            marks = [pytest.mark.xfail(reason=expected[check.name])] if known else []
             bound = BoundCheck(check, registry.probe, given)
             items.append(pytest.param(subject, bound, marks=marks, id=f"{label}-{check.name}"))
     return pytest.mark.parametrize(("subject", "check"), items)

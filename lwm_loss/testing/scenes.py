@@ -15,11 +15,7 @@ PREAMBLE = "import torch\nfrom math import inf, nan\n"
 
 
 class Scene:
-    """Tensors and functions by name, and the lines of code that made them.
-
-    Args:
-        code: the lines; ``torch``, ``inf`` and ``nan`` are there.
-        **given: what else they use.
+    """Tensors and functions by name, and the lines of code that made them from what is given.
 
     Example:
         >>> scene = Scene("image = torch.zeros(1, 3, 2, 2)")
@@ -91,9 +87,6 @@ class Picture(NamedTuple):
             randn=seeded("randn", size, seed=self.seed),
             randint=seeded("randint", 256, size, seed=self.seed),
         )
-
-
-CORNERS = tuple(Picture(kind) for kind in PICTURES)
 
 
 def pictures(kinds: Sequence[str] = tuple(PICTURES)) -> st.SearchStrategy[Picture]:

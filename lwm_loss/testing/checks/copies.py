@@ -35,8 +35,7 @@ def check_state_dict_round_trip(probe: BackboneProbe) -> None:
     """
     if not probe.copyable:
         raise CheckSkipped("a network that cannot be copied is alone, see check_deep_copy")
-    channels = probe.require_output().logits.shape[1]
-    lost = lost_values(probe.fresh(warm=False), channels)
+    lost = lost_values(probe.fresh(warm=False), probe.require_output().logits.shape[1])
     changes = [hidden.change for hidden in lost] or ["pass"]
     disturb = Scene("\n    ".join(["def disturb(model):", *changes]))
     names = ", ".join(f"{h.owner}.{h.path}".lstrip(".") for h in lost)

@@ -71,8 +71,8 @@ def check_curriculum_kept_share_grows(keep: Keep, curriculum: Any, weights: Tens
         there = kept != 0
         if not torch.equal(kept[there], weights[there]):
             breach(f"in epoch {epoch} weights that it keeps are changed")
-        if bool(((before != 0) & ~there).any()):
-            lost = int(((before != 0) & ~there).sum())
+        lost = int(((before != 0) & ~there).sum())
+        if lost:
             breach(f"in epoch {epoch} {lost} weights are dropped that were kept before")
         if epoch == 0 and torch.equal(kept, weights):
             breach("it keeps all weights from the beginning")

@@ -54,7 +54,6 @@ def check_every_parameter_receives_a_gradient(model: nn.Module, image: Tensor) -
     waiting = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     reached: set[str] = set()
     for k in range(5):
-        plain = k < 3
         if k == 3:
             stir(model)
         model.zero_grad()
@@ -65,7 +64,7 @@ def check_every_parameter_receives_a_gradient(model: nn.Module, image: Tensor) -
                 run(model, torch.randn(2, 3, height, width, generator=noise).to(image), k)
             )
         except Exception:
-            if plain:
+            if k < 3:
                 raise
             continue  # it need not run at another size, or with other parameters
         if loss.requires_grad:
@@ -76,17 +75,16 @@ def check_every_parameter_receives_a_gradient(model: nn.Module, image: Tensor) -
         waiting -= reached
         if not waiting:
             return ""
-    unused, ours = _library_owned(model, waiting, reached)
+    unused = _library_owned(model, waiting, reached)
+    ours = waiting - unused
     if ours:
         names = ", ".join(sorted(ours)[:4]) + (", ..." if len(ours) > 4 else "")
         breach(f"{len(ours)} without a gradient, or with one of exactly 0: {names}")
     return f"unused within an installed library, freeze them: {', '.join(sorted(unused))}"
 
 
-def _library_owned(
-    model: nn.Module, waiting: set[str], reached: set[str]
-) -> tuple[set[str], set[str]]:
-    """Split what waits for a gradient into a library's own, in a model that trains, and ours."""
+def _library_owned(model: nn.Module, waiting: set[str], reached: set[str]) -> set[str]:
+    """Find what waits for a gradient and is a library's own, in a model that trains."""
     packages = {
         f"{path}." if path else "": type(module).__module__.split(".")[0]
         for path, module in model.named_modules()
@@ -100,8 +98,7 @@ def _library_owned(
         trains = root is not None and any(other.startswith(root) for other in reached)
         return trains and made[-1] in LIBRARIES
 
-    library = {name for name in waiting if is_owned(name)}
-    return library, waiting - library
+    return {name for name in waiting if is_owned(name)}
 
 
 @backbone_check(

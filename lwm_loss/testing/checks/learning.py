@@ -30,8 +30,7 @@ def check_learns_one_batch(probe: BackboneProbe) -> None:
 
     Every step draws the same dropout. Adam gets three learning rates, one must do.
     """
-    logits = probe.require_trainable().logits
-    if logits.shape[1] == 1:
+    if probe.require_trainable().logits.shape[1] == 1:
         raise CheckSkipped("with one class there is nothing to learn")
     for name in ["objective", *outputs(probe.fresh(train=True), probe.image()["image"])]:
         probe.check(loss_falls, train=True, name=name)

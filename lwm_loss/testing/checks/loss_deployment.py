@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
-from ..calls import LossInputs, LossUnderTest, copied
+from ..calls import Loss, LossInputs, copied
 from ..compilation import compiled, expect_no_readback
 from ..expect import breach, expect_finite, expect_same
 from ..registry import loss_check
@@ -40,24 +38,18 @@ def check_low_precision(probe: LossProbe) -> str:
     certain = probe.scene(missing=0.0).code + "\nbatch = batch.scored(lambda x: 12 * x)"
     large = probe.scene(images=1, size=LARGE, missing=0.1, depth="20 + 0 * {uniform}")
     remarks = [""]
-    for dtype, tolerance in AGREEMENT.items():
-        options: dict[str, Any] = {"dtype": dtype, "tolerance": tolerance}
+    for dtype in AGREEMENT:
         convert = _wants_its_weights_in(probe, small["batch"], dtype)
         if convert:
             remarks.append("half precision scores need criterion.to(logits.dtype) first")
         for scene in (small, Scene(certain), large):
-            probe.check(halves_agree, scene, **options, autocast=False, convert=convert)
-        probe.check(halves_agree, small, **options, autocast=True, convert=False)
+            probe.check(halves_agree, scene, dtype=dtype, autocast=False, convert=convert)
+        probe.check(halves_agree, small, dtype=dtype, autocast=True, convert=False)
     return remarks[-1]
 
 
 def halves_agree(
-    loss: LossUnderTest,
-    batch: LossInputs,
-    dtype: torch.dtype,
-    tolerance: float,
-    autocast: bool,
-    convert: bool,
+    loss: Loss, batch: LossInputs, dtype: torch.dtype, autocast: bool, convert: bool
 ) -> None:
     """Compare a batch whose predictions are in half precision with the same numbers in float32."""
     half = batch.predicted(lambda x: x.to(dtype))
@@ -77,6 +69,7 @@ def halves_agree(
             f"a loss that is not finite {setting}, for scores of up to {largest:.0f} and an image "
             f"of {size}"
         )
+    tolerance = AGREEMENT[dtype]
     expect_same({"the loss": value.float()}, {"the loss": wide}, tolerance, f"{setting} {{}}")
     for name, grad in expected.items():
         if bool(grad.isfinite().all()):
@@ -105,7 +98,7 @@ def _wants_its_weights_in(probe: LossProbe, batch: LossInputs, dtype: torch.dtyp
     "numpy, or a loop over the labels that are there",
     run=LossProbe.check,
 )
-def check_loss_torch_compile(loss: LossUnderTest, batch: LossInputs) -> None:
+def check_loss_torch_compile(loss: Loss, batch: LossInputs) -> None:
     """Compiled (aot_eager, fullgraph) a loss and its gradients equal themselves, in one graph.
 
     With ignored pixels and missing depth. Nor may it read values back from a tensor or index by

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..calls import LossInputs, LossUnderTest
+from ..calls import Loss, LossInputs
 from ..expect import CheckSkipped, breach
 from ..registry import loss_check
 from ..search import for_any
@@ -32,13 +32,11 @@ def check_right_predictions_cost_less(probe: LossProbe) -> None:
     if probe.uses("logits", "target"):
         probe.check(right_scores_cost_less, scene)
     if probe.uses("pred_depth", "target_depth"):
-        for_any(
-            partial(probe.check, right_depth_costs_no_more, scene, in_logs=in_logs)
-            for in_logs in probe.may_be_in_logs()
-        )
+        check = partial(probe.check, right_depth_costs_no_more, scene)
+        for_any(partial(check, in_logs=in_logs) for in_logs in probe.may_be_in_logs())
 
 
-def right_scores_cost_less(loss: LossUnderTest, batch: LossInputs) -> None:
+def right_scores_cost_less(loss: Loss, batch: LossInputs) -> None:
     """Compare scores that are sure of the label with those that are sure of the class after it."""
     right = _right(batch)
     low, high = (_cost(loss, _scored(batch, scores)) for scores in (right, right.roll(1, 1)))
@@ -46,14 +44,14 @@ def right_scores_cost_less(loss: LossUnderTest, batch: LossInputs) -> None:
         breach(f"{low:.6g} for right scores, {high:.6g} for wrong scores")
 
 
-def right_depth_costs_no_more(loss: LossUnderTest, batch: LossInputs, in_logs: bool) -> None:
+def right_depth_costs_no_more(loss: Loss, batch: LossInputs, in_logs: bool) -> None:
     """Compare the true depth with three times as much."""
     low, high = (_cost(loss, _predicted(batch, factor, in_logs)) for factor in (1.0, 3.0))
     if not low < high + 1e-5:
         breach(f"{low:.6g} for right depth, {high:.6g} for wrong depth")
 
 
-def _cost(loss: LossUnderTest, batch: LossInputs) -> float:
+def _cost(loss: Loss, batch: LossInputs) -> float:
     return float(loss.results(batch)["the loss"].sum())
 
 
@@ -86,13 +84,11 @@ def check_hard_pixels_weigh_no_less(probe: LossProbe) -> None:
     if probe.uses("logits", "target"):
         probe.check(wrong_classes_weigh_no_less, scene)
     if probe.uses("pred_depth", "target_depth") and weights_use_depth(probe):
-        for_any(
-            partial(probe.check, wrong_depths_weigh_no_less, scene, in_logs=in_logs)
-            for in_logs in probe.may_be_in_logs()
-        )
+        check = partial(probe.check, wrong_depths_weigh_no_less, scene)
+        for_any(partial(check, in_logs=in_logs) for in_logs in probe.may_be_in_logs())
 
 
-def wrong_classes_weigh_no_less(weight: LossUnderTest, batch: LossInputs) -> None:
+def wrong_classes_weigh_no_less(weight: Loss, batch: LossInputs) -> None:
     """Make the scores of the left half wrong, and all depth errors the same."""
     right, left = _right(batch), _left(batch)
     # The same depth and depth error everywhere, whether the prediction is taken for a log or not.
@@ -104,7 +100,7 @@ def wrong_classes_weigh_no_less(weight: LossUnderTest, batch: LossInputs) -> Non
     _compare_halves(weights.detach(), left, "class")
 
 
-def wrong_depths_weigh_no_less(weight: LossUnderTest, batch: LossInputs, in_logs: bool) -> None:
+def wrong_depths_weigh_no_less(weight: Loss, batch: LossInputs, in_logs: bool) -> None:
     """Make the predicted depths of the left half wrong, of one surface, and all scores right."""
     left = _left(batch)
     flat = batch._replace(target_depth=torch.full_like(batch.target_depth, 20.0))

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..calls import LossInputs, LossUnderTest
+from ..calls import Loss, LossInputs
 from ..expect import CheckSkipped, expect_same
 from ..registry import loss_check
 from ..subjects.loss import LossProbe
@@ -31,7 +31,7 @@ def _agree(found: dict[str, Tensor], expected: dict[str, Tensor], sentence: str)
     requires=require_no_chance,
     run=partial(LossProbe.for_all, min_images=2),
 )
-def check_batch_permutation(loss: LossUnderTest, batch: LossInputs) -> None:
+def check_batch_permutation(loss: Loss, batch: LossInputs) -> None:
     """The order of the images in a batch changes neither the loss nor a gradient."""
     turned = loss.results(batch.mapped(lambda x: x.flip(0)))
     found = {name: x.flip(0) if x.ndim > 1 else x for name, x in turned.items()}
@@ -56,7 +56,7 @@ def check_class_permutation(probe: LossProbe) -> None:
     probe.for_all(numbers_of_classes_do_not_matter, settings=settings)
 
 
-def numbers_of_classes_do_not_matter(loss: LossUnderTest, batch: LossInputs) -> None:
+def numbers_of_classes_do_not_matter(loss: Loss, batch: LossInputs) -> None:
     """Give every class the next number, in scores, labels and class weights."""
     expected = loss.results(batch)
     classes = batch.logits.shape[1]
@@ -81,7 +81,7 @@ def numbers_of_classes_do_not_matter(loss: LossUnderTest, batch: LossInputs) -> 
     requires=require_no_chance,
     run=partial(LossProbe.for_all, min_images=2),
 )
-def check_images_do_not_influence_each_other(loss: LossUnderTest, batch: LossInputs) -> None:
+def check_images_do_not_influence_each_other(loss: Loss, batch: LossInputs) -> None:
     """Scores and depth of one image change neither gradient nor weights of another image.
 
     Labels, and which depth is known, stay: a mean over the batch may count them.

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..calls import LossInputs, LossUnderTest
+from ..calls import Loss, LossInputs
 from ..expect import breach, difference, expect_finite, expect_same, expect_zero, not_finite
 from ..registry import loss_check
 from ..subjects.loss import LossProbe
@@ -28,9 +28,7 @@ def check_ignored_pixels_get_no_gradient(probe: LossProbe) -> None:
         probe.for_all(ignored_pixels_get_nothing, settings=settings, label=label, what=what)
 
 
-def ignored_pixels_get_nothing(
-    loss: LossUnderTest, batch: LossInputs, label: int, what: str
-) -> None:
+def ignored_pixels_get_nothing(loss: Loss, batch: LossInputs, label: int, what: str) -> None:
     """Look at the gradient of the scores where they are ignored, and at a map."""
     ignored = batch.target == label
     if bool(ignored.all()):
@@ -71,9 +69,7 @@ def _ends(batch: LossInputs) -> list[int]:
     return [0, last] if last > 1 else [0]
 
 
-def ignored_scores_do_not_count(
-    loss: LossUnderTest, batch: LossInputs, label: int, rule_out: bool
-) -> None:
+def ignored_scores_do_not_count(loss: Loss, batch: LossInputs, label: int, rule_out: bool) -> None:
     """Replace the scores of ignored pixels, or rule classes out there."""
     ruled_out = _ends(batch) if rule_out else []
     which = f"scores of -inf for the classes {ruled_out}" if ruled_out else "other scores"
@@ -90,7 +86,7 @@ def _rescored(batch: LossInputs, label: int, ruled_out: list[int]) -> LossInputs
     return batch._replace(logits=torch.where(ignored, other, logits))
 
 
-def ignored_image_does_not_count(loss: LossUnderTest, batch: LossInputs, label: int) -> None:
+def ignored_image_does_not_count(loss: Loss, batch: LossInputs, label: int) -> None:
     """Append an image without label and depth to the batch."""
     more = batch.scored(torch.zeros_like)._replace(
         target=torch.full_like(batch.target, label),
@@ -102,7 +98,7 @@ def ignored_image_does_not_count(loss: LossUnderTest, batch: LossInputs, label: 
     expect_same(found, loss.value(batch), CLOSE, "with one more image, all of it ignored, {}")
 
 
-def ignored_depth_does_not_count(weight: LossUnderTest, batch: LossInputs, label: int) -> None:
+def ignored_depth_does_not_count(weight: Loss, batch: LossInputs, label: int) -> None:
     """Remove the depth of ignored pixels. R may count it, so every pixel has the same error."""
     ignored = batch.target == label
     even = batch._replace(
@@ -137,7 +133,7 @@ def check_non_finite_ignored_pixels_stay_out(probe: LossProbe) -> None:
 
 
 def ignored_scores_stay_out(
-    loss: LossUnderTest, batch: LossInputs, label: int, filled: float, classes: int | None
+    loss: Loss, batch: LossInputs, label: int, filled: float, classes: int | None
 ) -> None:
     """Replace the scores of ignored pixels in the first classes, or in all of them."""
     if difference(loss.value(_rescored(batch, label, _ends(batch))), loss.value(batch), CLOSE):
@@ -163,9 +159,7 @@ def check_all_ignored_is_zero(probe: LossProbe) -> None:
         probe.check(nothing_costs_nothing, scene, label=label, is_cost=is_cost)
 
 
-def nothing_costs_nothing(
-    loss: LossUnderTest, batch: LossInputs, label: int, is_cost: bool
-) -> None:
+def nothing_costs_nothing(loss: Loss, batch: LossInputs, label: int, is_cost: bool) -> None:
     """Look at value and gradient of a batch without labels and depth."""
     logits = batch.logits.clone().requires_grad_()
     value = loss(batch._replace(logits=logits))
@@ -187,7 +181,7 @@ def nothing_costs_nothing(
     requires=lambda probe: probe.require_roles("target_depth"),
     run=lambda probe, body: probe.for_all(body, corners=[*probe.scenes(), probe.scene(missing=2)]),
 )
-def check_missing_depth_does_not_leak(loss: LossUnderTest, batch: LossInputs) -> None:
+def check_missing_depth_does_not_leak(loss: Loss, batch: LossInputs) -> None:
     """However missing depth is written (0, negative, infinite, NaN), it never reaches a gradient.
 
     The loss and its gradients are finite and the same for all of them, and the gradient of the

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..calls import LossInputs, LossUnderTest
+from ..calls import Loss, LossInputs
 from ..copying import expect_whole_copy
 from ..expect import breach, difference, expect_same
 from ..isolation import expect_settings_kept
@@ -32,7 +32,7 @@ def check_loss_deep_copy(probe: LossProbe) -> None:
     probe.check(copy_stays_when_the_other_steps)
 
 
-def copy_gives_the_same(loss: LossUnderTest, batch: LossInputs) -> None:
+def copy_gives_the_same(loss: Loss, batch: LossInputs) -> None:
     """Copy a loss after a call."""
     original = copy.deepcopy(loss)
     original.results(batch, copies=False)
@@ -46,7 +46,7 @@ def copy_is_whole(criterion: Any) -> None:
     expect_whole_copy(criterion, copy.deepcopy(criterion))
 
 
-def copy_stays_when_the_other_steps(loss: LossUnderTest, batch: LossInputs) -> None:
+def copy_stays_when_the_other_steps(loss: Loss, batch: LossInputs) -> None:
     """Move the curriculum of a loss on, and look at its copy."""
     owners = (loss.criterion, getattr(loss.criterion, "curriculum", None))
     curriculum = next((each for each in owners if callable(getattr(each, "step", None))), None)
@@ -65,7 +65,7 @@ def copy_stays_when_the_other_steps(loss: LossUnderTest, batch: LossInputs) -> N
     "clamped or filled in place",
     run=LossProbe.for_all,
 )
-def check_loss_inputs_are_not_modified(loss: LossUnderTest, batch: LossInputs) -> None:
+def check_loss_inputs_are_not_modified(loss: Loss, batch: LossInputs) -> None:
     """A loss does not write to its inputs."""
     # Without gradients, for autograd would refuse some of the writing with other words.
     before, leaves = batch.mapped(lambda x: x.clone()), batch.leaves()
@@ -84,7 +84,7 @@ def check_loss_inputs_are_not_modified(loss: LossUnderTest, batch: LossInputs) -
     "or a random draw of pixels",
     run=lambda probe, body: probe.check(body, probe.scene(seed=10, size=(9, 5), name="other")),
 )
-def check_loss_is_deterministic(loss: LossUnderTest, batch: LossInputs, other: LossInputs) -> None:
+def check_loss_is_deterministic(loss: Loss, batch: LossInputs, other: LossInputs) -> None:
     """Two calls on the same batch are equal, whatever came between and whatever the random state."""
     first = loss.results(batch, copies=False)
     loss.results(other, copies=False)
@@ -97,7 +97,7 @@ def check_loss_is_deterministic(loss: LossUnderTest, batch: LossInputs, other: L
     "torch.manual_seed, or another default dtype",
     run=LossProbe.check,
 )
-def check_loss_keeps_global_state(loss: LossUnderTest, batch: LossInputs) -> None:
+def check_loss_keeps_global_state(loss: Loss, batch: LossInputs) -> None:
     """A loss leaves the random seeds and the settings of the process alone."""
     leaves = batch.differentiable()
     expect_settings_kept(lambda: loss(leaves), "a call")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lwm_loss import HardPixelLoss, HardPixelMiningLoss
 
-from ..calls import LossInputs, LossUnderTest
+from ..calls import Loss, LossInputs
 from ..expect import CheckSkipped, breach, difference, expect_finite, expect_same
 from ..isolation import seed_all
 from ..registry import loss_check
@@ -48,7 +48,7 @@ def check_loss_output(probe: LossProbe) -> None:
         raise probe.error  # it failed once, and then no more
 
 
-def value_is_a_loss(loss: LossUnderTest, batch: LossInputs, channels: list[int]) -> None:
+def value_is_a_loss(loss: Loss, batch: LossInputs, channels: list[int]) -> None:
     """Look at type, dtype, shape and values of what a plain batch gives."""
     value: Any = loss(batch.differentiable().mapped(torch.clone))
     if not isinstance(value, Tensor):
@@ -82,7 +82,7 @@ def check_reductions_agree(probe: LossProbe) -> None:
             probe.check(mean_is_the_mean_of_none, scene)
 
 
-def sum_is_the_sum_of_none(loss: LossUnderTest, batch: LossInputs) -> None:
+def sum_is_the_sum_of_none(loss: Loss, batch: LossInputs) -> None:
     """Compare the reductions on any batch."""
     each, total, mean = (_reduced(loss, batch, name) for name in ("none", "sum", "mean"))
     if total.numel() != 1 or mean.numel() != 1:
@@ -91,7 +91,7 @@ def sum_is_the_sum_of_none(loss: LossUnderTest, batch: LossInputs) -> None:
     expect_same({"the sum": total.reshape(())}, {"the sum": each.sum()}, 1e-4, sentence)
 
 
-def mean_is_the_mean_of_none(loss: LossUnderTest, batch: LossInputs) -> None:
+def mean_is_the_mean_of_none(loss: Loss, batch: LossInputs) -> None:
     """Compare the reductions on a batch in which every pixel counts alike."""
     each = _reduced(loss, batch, "none")
     mean = {"the mean": _reduced(loss, batch, "mean").reshape(())}
@@ -102,7 +102,7 @@ def mean_is_the_mean_of_none(loss: LossUnderTest, batch: LossInputs) -> None:
         expect_same(mean, {"the mean": each.mean()}, 1e-4, sentence)
 
 
-def _reduced(loss: LossUnderTest, batch: LossInputs, reduction: str) -> Tensor:
+def _reduced(loss: Loss, batch: LossInputs, reduction: str) -> Tensor:
     seed_all(0)
     one = loss.copied().criterion
     if not isinstance(getattr(one, "reduction", None), str):
@@ -135,7 +135,7 @@ def check_class_weights_are_relative(probe: LossProbe) -> None:
         probe.check(scaled_class_weights_change_nothing, scene)
 
 
-def scaled_class_weights_change_nothing(loss: LossUnderTest, batch: LossInputs) -> None:
+def scaled_class_weights_change_nothing(loss: Loss, batch: LossInputs) -> None:
     """Triple the class weights of a copy."""
     expected = loss.results(batch)
     heavier = loss.copied()
@@ -163,7 +163,7 @@ def check_saturated_logits_stay_finite(probe: LossProbe) -> None:
     for_all(st.tuples(st.integers(0, 50), scales), hold, probe.effort, corners)
 
 
-def finite_for_large_scores(loss: LossUnderTest, batch: LossInputs, scale: float) -> None:
+def finite_for_large_scores(loss: Loss, batch: LossInputs, scale: float) -> None:
     """Multiply the scores."""
     results = loss.results(batch._replace(logits=scale * batch.logits))
     checked = {name: results[name] for name in ("the loss", "the gradient of logits")}
@@ -182,7 +182,7 @@ def check_labelled_pixels_get_a_gradient(probe: LossProbe) -> None:
     for_any(partial(probe.check, scores_get_a_gradient, scene) for scene in probe.scenes())
 
 
-def scores_get_a_gradient(loss: LossUnderTest, batch: LossInputs) -> None:
+def scores_get_a_gradient(loss: Loss, batch: LossInputs) -> None:
     """Follow the gradient of the loss back to the scores."""
     logits = batch.logits.clone().requires_grad_()
     value = loss(batch._replace(logits=logits))

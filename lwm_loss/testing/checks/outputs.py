@@ -52,10 +52,9 @@ def check_output_shapes(probe: BackboneProbe) -> str:
                 shapes_fit, image, train=train, must_run=False, classes=classes, runs_at=told
             )
         except Breach as error:
-            if error.__cause__ is None or not may_refuse:
-                if train and batch == 1 and _ONE_VALUE in str(error.__cause__):
-                    remarks.append("training on a single image fails in a batch norm")
-                    return
+            if train and batch == 1 and _ONE_VALUE in str(error.__cause__):
+                remarks.append("training on a single image fails in a batch norm")
+            elif error.__cause__ is None or not may_refuse:
                 raise
 
     odd = [(1 - height % 2, 1 - width % 2), (3 + height % 2, 5 + width % 2)]

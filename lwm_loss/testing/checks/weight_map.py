@@ -10,7 +10,7 @@ import torch
 from lwm_loss import LossWeightModule
 
 from .. import reference
-from ..calls import LossInputs, LossUnderTest
+from ..calls import Loss, LossInputs
 from ..expect import CheckSkipped, breach, expect_same
 from ..registry import loss_check
 from ..scenes import Scene
@@ -44,13 +44,13 @@ def check_weight_map_is_detached(probe: LossProbe) -> None:
             probe.check(depth_gradient_ignores_scores, scene)
 
 
-def weights_require_no_gradient(weight: LossUnderTest, batch: LossInputs) -> None:
+def weights_require_no_gradient(weight: Loss, batch: LossInputs) -> None:
     """Ask the weights of predictions that require a gradient."""
     if weight(batch.differentiable()).requires_grad:
         breach("the map requires a gradient")
 
 
-def depth_gradient_ignores_scores(loss: LossUnderTest, batch: LossInputs) -> None:
+def depth_gradient_ignores_scores(loss: Loss, batch: LossInputs) -> None:
     """Compare the gradient of the predicted depth under other scores."""
     name, other = "the gradient of pred_depth", batch._replace(logits=batch.logits.roll(1, 1))
     found, expected = ({name: loss.results(each)[name]} for each in (other, batch))
@@ -63,7 +63,7 @@ def depth_gradient_ignores_scores(loss: LossUnderTest, batch: LossInputs) -> Non
     requires=LossProbe.require_weights,
     run=LossProbe.for_all,
 )
-def check_weight_map_is_non_negative(weight: LossUnderTest, batch: LossInputs) -> None:
+def check_weight_map_is_non_negative(weight: Loss, batch: LossInputs) -> None:
     """No weight is negative, and every one is finite."""
     weights = weight(batch).detach()
     if not bool((weights >= 0).all() and weights.isfinite().all()):
@@ -89,7 +89,7 @@ def check_weight_map_is_bounded(probe: LossProbe) -> None:
     probe.for_all(weights_are_bounded, bound=bound)
 
 
-def weights_are_bounded(weight: LossUnderTest, batch: LossInputs, bound: float) -> None:
+def weights_are_bounded(weight: Loss, batch: LossInputs, bound: float) -> None:
     """Look at the largest weight."""
     largest = float(weight(batch).detach().max())
     if largest > bound + 1e-5:
@@ -151,7 +151,7 @@ def _region_options(owner: Any) -> dict[str, Any]:
 
 
 def weights_are_even_on_regions(
-    weight: LossUnderTest, batch: LossInputs, ignored: list[int], options: dict[str, Any]
+    weight: Loss, batch: LossInputs, ignored: list[int], options: dict[str, Any]
 ) -> None:
     """Compare the weights of the labelled pixels of each region of the oracle."""
     weights = weight(batch).detach().cpu()
@@ -190,9 +190,7 @@ def check_weight_map_matches_reference(probe: LossProbe) -> None:
     probe.for_all(weights_are_the_oracles, ties=True, corners=corners, mining=mining)
 
 
-def weights_are_the_oracles(
-    weight: LossUnderTest, batch: LossInputs, mining: dict[str, Any]
-) -> None:
+def weights_are_the_oracles(weight: Loss, batch: LossInputs, mining: dict[str, Any]) -> None:
     """Compare the weights with those of the paper in plain loops."""
     logits, target, predicted, true = (
         tensor.cpu().double().numpy()

@@ -85,9 +85,7 @@ def loss_weight(
         depth_mask=depth_mask,
     )
     weight = fuse(dpe, dse, mining.fusion)
-    for pixel in pixels(target.shape):
-        if int(target[pixel]) == mining.ignore_index:
-            weight[pixel] = 0.0
+    weight[target == mining.ignore_index] = 0.0
     return Maps(dpe, dse, weight)
 
 

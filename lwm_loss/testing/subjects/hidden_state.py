@@ -93,11 +93,8 @@ def lost_values(model: nn.Module, num_classes: int) -> list[Hidden]:
         if not held:
             continue
         twins = [_rebuilt(module, num_classes, seed) for seed in (1, 2)]
-        values = [
-            {each.path: each.value for each in _held_by(twin, path)}
-            for twin in twins
-            if twin is not None
-        ]
+        known = (_held_by(twin, path) for twin in twins if twin is not None)
+        values = [{each.path: each.value for each in hidden} for hidden in known]
         lost += [hidden for hidden in held if _is_lost(hidden, values)]
     return lost
 

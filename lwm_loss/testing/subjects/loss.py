@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..calls import LossInputs, LossUnderTest, copied
+from ..calls import Loss, LossInputs, copied
 from ..expect import CheckSkipped
 from ..isolation import isolated
 from ..reproduction import perform
@@ -32,10 +32,10 @@ from .signature import (
 KINDS = ("auto", "criterion", "weighting", "curriculum")
 TASKS = ("multiclass", "binary", "multilabel")
 # What the body of a check is given: the subject under a name, with the way to its value.
-CALLED = """from lwm_loss.testing.calls import LossUnderTest
+CALLED = """from lwm_loss.testing.calls import Loss
 def call(criterion, batch):
     return {value}
-{name} = LossUnderTest(criterion, call)"""
+{name} = Loss(criterion, call)"""
 # Labels that data sets use for "ignored", tried on a loss that does not say which it ignores.
 USUAL_IGNORED = (-100, 255)
 # The plain batches that are never left out: of several sizes, with everything in them.
@@ -106,42 +106,43 @@ class LossProbe:
                     break
             else:
                 self.roles = candidates[0]
-                self._use("", "")
 
     def _try_call(self, roles: Roles, ignore_index: int | None) -> None:
         """A few calls tell what it returns and which labels it ignores."""
         self.roles = roles
+        self._value_of = self._weight_of = ""
         self.num_sides = num_sides(self.criterion, roles)
         if "weight_map" in roles:
             self.kind = "curriculum"
         batch = self.scene(ignored=0.0, missing=0.0)["batch"]
-        self._use("", "")
-        value_of, weight_of = places_of_value(self._call(batch))
-        self._use(value_of, weight_of)
+        self._value_of, self._weight_of = places_of_value(self._call(batch))
         self.ignored = self._ignored_labels(ignore_index)
         if self.kind == "auto":
             self.kind = "weighting" if self._is_weighting(batch) else "criterion"
-        self._use(value_of, weight_of)
 
     # --- how it is called -----------------------------------------------------------------------
 
-    def _use(self, value_of: str, weight_of: str) -> None:
-        """Write the code of what the bodies of checks are given: ``loss``, ``weight`` and so on."""
+    @property
+    def _codes(self) -> dict[str, str]:
+        """The code of what the bodies of checks are given, by its name."""
         call = self._written(self.roles)
-        weights = call + (value_of if self.kind == "weighting" else weight_of)
+        codes = {"loss": call + self._value_of}
         weighting = getattr(self.criterion, "weighting", None)
         if callable(weighting):
-            weights = self._written(candidate_roles(weighting, "weighting")[0], ".weighting")
-        self.tells_weights = callable(weighting) or self.kind == "weighting" or bool(weight_of)
-        head = FORMS[self.task]
-        alone = self.kind == "curriculum"
-        resets = callable(getattr(self.curriculum, "reset", None))
-        self._codes = {
-            "loss": head + CALLED.format(name="loss", value=call + value_of),
-            "weight": head + CALLED.format(name="weight", value=weights),
-            "curriculum": f"curriculum = criterion{'' if alone else '.curriculum'}"
-            + ("\ncurriculum.reset()" if resets else ""),
+            roles = candidate_roles(weighting, "weighting")[0]
+            codes["weight"] = self._written(roles, ".weighting")
+        elif self.kind == "weighting":
+            codes["weight"] = codes["loss"]
+        elif self._weight_of:
+            codes["weight"] = call + self._weight_of
+        codes = {
+            name: FORMS[self.task] + CALLED.format(name=name, value=value)
+            for name, value in codes.items()
         }
+        part = "criterion" if self.kind == "curriculum" else "criterion.curriculum"
+        resets = callable(getattr(self.curriculum, "reset", None))
+        reset = "\ncurriculum.reset()" if resets else ""
+        return codes | {"curriculum": f"curriculum = {part}{reset}"}
 
     def _written(self, roles: Roles, part: str = "") -> str:
         ignored = self.ignored[0] if self.ignored else -100
@@ -149,9 +150,9 @@ class LossProbe:
         return f"criterion{part}({arguments})"
 
     @property
-    def loss(self) -> LossUnderTest:
+    def loss(self) -> Loss:
         """The loss, with the way to its value."""
-        loss: LossUnderTest = self._bound("loss", self.criterion)["loss"]
+        loss: Loss = self._bound("loss", self.criterion)["loss"]
         return loss
 
     @property
@@ -162,11 +163,11 @@ class LossProbe:
 
     def weight(self, batch: LossInputs) -> Tensor:
         """M: what a weighting returns, what a loss's ``weighting`` gives, or what it tells of."""
-        called = self._bound("weight", copied(self.criterion))["weight"]
-        weight = called(batch) if self.tells_weights else None
-        if not isinstance(weight, Tensor):
-            raise CheckSkipped("it has no weight map")
-        return weight
+        if "weight" in self._codes:
+            weight = self._bound("weight", copied(self.criterion))["weight"](batch)
+            if isinstance(weight, Tensor):
+                return weight
+        raise CheckSkipped("it has no weight map")
 
     def _call(self, batch: LossInputs) -> Any:
         return self.loss.copied()(batch.differentiable().mapped(torch.clone))
