@@ -45,8 +45,8 @@ def upsample(logits: Array, size: Sequence[int]) -> Float:
     >>> upsample(np.array([[[[0.0, 4.0]]]]), (1, 4)).tolist()
     [[[[0.0, 1.0, 3.0, 4.0]]]]
     """
-    resized = logits
-    for axis, outside in enumerate(size, start=2):  # one after the other
+    resized = logits.astype(np.float64)
+    for axis, outside in enumerate(size, start=2):  # each axis by itself, for they are separable
         inside, slices = resized.shape[axis], []
         for i in range(outside):
             source = max((i + 0.5) * inside / outside - 0.5, 0.0)
