@@ -152,6 +152,12 @@ def test_upsample_of_a_volume_is_torchs() -> None:
     np.testing.assert_allclose(ref.upsample(small.numpy(), (3, 5, 5)), torchs.numpy(), atol=1e-14)
 
 
+def test_upsample_is_in_float64_whatever_it_is_given() -> None:
+    small = torch.randn(1, 2, 3, 4)
+    wide = ref.upsample(small.double().numpy(), (7, 5))
+    np.testing.assert_array_equal(ref.upsample(small.numpy(), (7, 5)), wide)
+
+
 def test_nearest_by_hand() -> None:
     row = np.arange(7)[None, None]
     assert ref.resize_nearest(row, (1, 3)).tolist() == [[[0, 2, 4]]]
