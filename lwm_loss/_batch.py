@@ -20,6 +20,7 @@ from ._checks import (
     require_mask,
     require_same_device,
     require_tensor,
+    same_size,
     shape_of,
 )
 from ._labels import Labels, Task, check_target
@@ -176,17 +177,15 @@ def resize_depth(depth: Tensor, shape: torch.Size) -> Tensor:
 
 def at_size(scores: Tensor, size: torch.Size) -> Tensor:
     """Bring (B, C, *s) to (B, C, *S); narrower than float32 is widened if it is interpolated."""
-    if scores.shape[2:] == size:
+    if same_size(scores.shape[2:], size):
         return scores
-    if 0 in size:  # which torch does not interpolate to
-        return scores.flatten(2)[..., :0].reshape(*scores.shape[:2], *size)
     return resize_logits(scores.to(map_dtype(scores)), size)
 
 
 def check_sides(
-    side_logits: Sequence[Tensor] | None, logits: Tensor, num_sides: int
+    side_logits: Sequence[Tensor] | None, logits: Tensor, num_sides: int, size: torch.Size
 ) -> Sequence[Tensor]:
-    """Check the scores of the side outputs against those of the output."""
+    """Check the scores of the side outputs against those of the output and the size of the labels."""
     sides = () if side_logits is None else side_logits
     if not isinstance(sides, (list, tuple)):
         raise TypeError(
@@ -201,7 +200,8 @@ def check_sides(
     for side in sides:
         require_scores(side, "side_logits")
         require_same_device(logits, "logits", side_logits=side)
-        if side.ndim != logits.ndim or side.shape[:2] != logits.shape[:2] or 0 in side.shape[2:]:
+        fits = side.ndim == logits.ndim and side.shape[:2] == logits.shape[:2]
+        if not fits or (0 in side.shape[2:] and 0 not in size):
             raise fail(
                 f"`side_logits` of shape {tuple(logits.shape[:2])} + any size of at least 1",
                 shape_of(side),

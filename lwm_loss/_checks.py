@@ -11,6 +11,8 @@ from torch import Tensor
 
 PIXEL = "pixel"
 Cells = Sequence[int] | str
+# Older releases of torch do not tell.
+is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
 
 
 def fail(expected: str, got: str, hint: str | None = None) -> ValueError:
@@ -94,6 +96,20 @@ def can_read(tensor: Tensor) -> bool:
     if torch.compiler.is_compiling() or own_dispatch:
         return False
     return tensor.device.type == "cpu" and not is_transformed(tensor)
+
+
+def same_size(one: torch.Size, other: torch.Size) -> bool:
+    """Whether two sizes are equal, or in an exported graph: whether they are so by construction.
+
+    Elsewhere the answer may become a guard. An export with dynamic sizes refuses what it cannot
+    prove, such as that half a height never equals the height. Interpolation to a size that is equal
+    after all changes nothing.
+    """
+    if is_exporting():
+        from torch.fx.experimental.symbolic_shapes import statically_known_true  # loads sympy
+
+        return all(statically_known_true(a == b) for a, b in zip(one, other))
+    return one == other
 
 
 def require_same_device(reference: Tensor, name: str, **others: Tensor | None) -> None:

@@ -74,7 +74,7 @@ def check_target(
         what, tensor = (name, input) if input.is_complex() else ("target", target)
         raise TypeError(f"Expected `{what}` to be real, but got dtype {tensor.dtype}.")
     _check_input(input, task, name)
-    if any_size and 0 in input.shape[2:] and 0 not in target.shape:
+    if any_size and 0 in input.shape[2:] and 0 not in target.shape[1:]:
         raise fail(
             f"`{name}` with pixels for `target` of shape {shape_of(target)}", shape_of(input)
         )

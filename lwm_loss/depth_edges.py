@@ -169,10 +169,12 @@ def _find(depth: Tensor, known: Tensor, threshold: float, radius: int) -> Tensor
 def _widen(found: Tensor, radius: int) -> Tensor:
     """Mark every pixel that is no further than ``radius`` along each axis from a marked one."""
     for axis in range(1, found.ndim):
-        if found.shape[axis] == 0:
-            return found
-        along = found.movedim(axis, -1)
-        rows = along.float().flatten(0, -2).unsqueeze(1)
-        rows = F.max_pool1d(rows, 2 * radius + 1, stride=1, padding=radius)
-        found = (rows > 0).reshape(along.shape).movedim(-1, axis)
+        found = F.pad(found, [0, 0] * (found.ndim - 1 - axis) + [radius, radius])
+        # Whether any of so many neighbours is marked; two such windows make one up to twice as wide.
+        width = 1
+        while width < 2 * radius + 1:
+            step = min(width, 2 * radius + 1 - width)
+            count = found.shape[axis] - step
+            found = found.narrow(axis, 0, count) | found.narrow(axis, step, count)
+            width += step
     return found

@@ -172,7 +172,7 @@ class HardPixelMiningLoss(PixelWeightedLoss):
                 does not return one value per pixel, or (on the CPU) a label is out of range.
         """
         batch = self._check(logits, target, pred_depth, target_depth, depth_mask, normalizer)
-        sides = check_sides(side_logits, logits, self.num_sides)
+        sides = check_sides(side_logits, logits, self.num_sides, batch.labelled.shape[1:])
         depth, gap = depth_loss(batch, self._traits.log_input, depth_normalizer)
         shared = self._share(batch, gap)
         loss, weight = self._loss_and_weight(logits, batch, shared)

@@ -13,6 +13,7 @@ from ._checks import fail, require_object, require_tensor, shape_of
 from ._labels import Labels
 from ._pixels import map_dtype
 from .cross_entropy import pixel_cross_entropy
+from .cross_entropy.two_classes import LINEAR
 
 ErrorName = Literal["misclassified", "probability", "loss"]
 PixelError = ErrorName | Callable[[Tensor, Tensor], Tensor]
@@ -79,7 +80,7 @@ def misclassified(input: Tensor, labels: Labels) -> Tensor:
     if predicted.ndim < labels.label.ndim:
         predicted = predicted.unsqueeze(1)
     wrong = (predicted != labels.label) & labels.valid
-    return wrong[:, 0] if wrong.shape[1] == 1 else mean_of_valid(wrong.float(), labels)
+    return wrong[:, 0] if wrong.shape[1] == 1 else mean_of_valid(wrong.to(map_dtype(input)), labels)
 
 
 def mean_of_valid(values: Tensor, labels: Labels) -> Tensor:
@@ -102,8 +103,10 @@ def _entry_losses(logits: Tensor, labels: Labels, soft: bool) -> Tensor:
             return F.cross_entropy(logits.to(map_dtype(logits)), labels.given, reduction="none")
         label = labels.label.masked_fill(~labels.labelled, -100)
         return pixel_cross_entropy(logits, label, ignore_index=-100)[0]
-    wide = logits.to(map_dtype(logits))
-    return F.binary_cross_entropy_with_logits(wide, labels.label.to(wide.dtype), reduction="none")
+    # The score against the label. torch's binary cross-entropy subtracts it from its log-sigmoid: of
+    # a well-fitted image only the rounding would be left, and of an infinite right score a NaN.
+    against = torch.where(labels.label, -logits, logits).to(map_dtype(logits))
+    return F.softplus(against, threshold=LINEAR[against.dtype])
 
 
 def _own_error(error: Callable[[Tensor, Tensor], Any], logits: Tensor, labels: Labels) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ._batch import BatchRules
 from ._checks import fail, require_choice, require_finite, require_ignore_index, require_int
+from ._pixels import count_pixels
 from ._typing import typed_as
 from .cross_entropy import pixel_cross_entropy
 
@@ -97,7 +98,7 @@ class OHEMWeighting(LossBasedWeighting):
         kept = kept.reshape(loss.shape) & labelled
         weight = kept.to(loss.dtype)
         if self.mean_over == "kept":
-            weight = weight * (labelled.sum() / kept.sum().clamp(min=1)).to(loss.dtype)
+            weight = weight * labelled.sum().to(loss.dtype) / count_pixels(kept, loss.dtype)
         return weight
 
     if TYPE_CHECKING:

@@ -260,3 +260,52 @@ def test_export_with_a_dynamic_batch_and_dynamic_sizes(case: str) -> None:
     for images, size in ((3, (16, 24)), (1, (16, 24)), (5, (11, 30))):
         data = scene(images=images, size=size, seed=images)
         torch.testing.assert_close(exported(*data), module(*data))
+
+
+class Trained(nn.Module):
+    """The total of a network whose scores have sizes of their own, to be exported."""
+
+    def __init__(self, channels: int, full_size: bool = True, **options: Any) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(3, channels, 3, stride=2, padding=1)
+        self.coarse = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.full_size = full_size
+        self.objective = lwm.HardPixelMiningLoss(2, upsample_logits=not full_size, **options)
+
+    def forward(self, image: Tensor, target: Tensor, depth: Tensor) -> Tensor:
+        sides = [fine := self.fine(image), self.coarse(fine)]
+        size = image.shape[2:] if self.full_size else fine.shape[2:]
+        logits = nn.functional.interpolate(fine, size, mode="bilinear")
+        return self.objective(logits, target, logits[:, :1], depth, sides).total
+
+
+TRAINED: dict[str, Callable[[], Trained]] = {
+    "classes": lambda: Trained(4, ignore_index=255),
+    "two classes": lambda: Trained(2, ignore_index=255),
+    "upsampled": lambda: Trained(4, full_size=False, ignore_index=255),
+    "binary": lambda: Trained(1, weighting=lwm.LossWeightModule(task="binary", ignore_index=255)),
+    "depth edges": lambda: Trained(4, weighting=lwm.DepthEdgeWeighting(radius=2, ignore_index=255)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", TRAINED)
+def test_export_of_side_outputs_with_sizes_of_their_own(case: str) -> None:
+    batch = torch.export.Dim("batch", min=1, max=64)
+    height, width = (torch.export.Dim(name, min=8, max=4096) for name in ("height", "width"))
+    maps = {0: batch, 1: height, 2: width}
+    module = TRAINED[case]()
+    classes = 4 if case in ("classes", "upsampled", "depth edges") else 2
+
+    def inputs(images: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        data = scene(images=images, classes=classes, size=size)
+        return torch.randn(images, 3, *size), data.target, data.target_depth
+
+    exported = torch.export.export(
+        module,
+        inputs(3, (16, 24)),
+        dynamic_shapes=({0: batch, 2: height, 3: width}, maps, maps),
+    ).module()
+    for images, size in ((3, (16, 24)), (1, (21, 18))):
+        data = inputs(images, size)
+        torch.testing.assert_close(exported(*data), module(*data))

@@ -477,6 +477,13 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
         ValueError,
         ["`logits`", "(2, 3, 4, 0)", "(2, 4, 5)"],
     ),
+    "logits without pixels of an empty batch": (
+        lambda: lwm.HardPixelLoss(CE, MODULE, upsample_logits=True)(
+            LOGITS[:0, ..., :0], TARGET[:0], LOG_DEPTH[:0], DEPTH[:0]
+        ),
+        ValueError,
+        ["`logits`", "(0, 3, 4, 0)", "(0, 4, 5)"],
+    ),
     "bins that nobody can count": (
         lambda: lwm.LossWeightModule(bin_size=1e-320),
         ValueError,

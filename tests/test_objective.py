@@ -495,11 +495,13 @@ def test_a_size_of_zero_is_an_empty_batch(size: tuple[int, int], resize: str) ->
         objective = lwm.HardPixelMiningLoss(
             1, weighting=weighting, curriculum=lwm.SelfPacedCurriculum(2), resize=resize
         )
-        terms = objective(logits, target, log_depth, depth, [side])
-        assert terms.total == 0
-        assert terms.weight.shape == (2, *size)
-        grads = torch.autograd.grad(terms.total, (logits, log_depth, side))
-        assert all(grad.count_nonzero() == 0 for grad in grads)
+        # Of no pixels an encoder's coarser maps have none either.
+        for scores in (side, side[:, :, :0]):
+            terms = objective(logits, target, log_depth, depth, [scores])
+            assert terms.total == 0
+            assert terms.weight.shape == (2, *size)
+            grads = torch.autograd.grad(terms.total, (logits, log_depth, side))
+            assert all(grad.count_nonzero() == 0 for grad in grads)
     assert LF.depth_prediction_error(log_depth, depth).shape == (2, *size)
     assert LF.curriculum_threshold(depth, 0.5).tolist() == [0.0, 0.0]
     assert lwm.validate(logits, target, log_depth, depth).labelled == 0.0

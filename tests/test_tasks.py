@@ -119,6 +119,48 @@ def test_z_of_every_task_is_the_oracles(
 
 @pytest.mark.parametrize("form", FORMS, ids="-".join)
 @pytest.mark.parametrize("error", ERRORS)
+def test_z_of_float64_scores_has_their_precision(form: tuple[str, str], error: str) -> None:
+    problem = Problem(*form, 5)
+    options = {"cells": (2, 2), "bin_size": 60.0, "ignore_index": VOID, "task": problem.task}
+    ours = LF.depth_aware_segmentation_error(
+        problem.logits.double(), problem.target, problem.depth, error=error, **options
+    )
+    assert ours.dtype == torch.float64
+    # Soft errors are rounded to 1.5e-11; class probabilities come in float32.
+    bound = 1e-7 if form[1] == "probabilities" and error == "loss" else 1e-10
+    np.testing.assert_allclose(ours, problem.z(error), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_the_loss_of_well_fitted_flags_is_no_rounding(task: str) -> None:
+    # Losses of 1e-7 and less, which a difference of scores of 16 does not have.
+    channels = 1 if task == "binary" else 3
+    scores = torch.linspace(16, 24, 8 * channels).reshape(1, channels, 1, 8)
+    target = (torch.arange(8 * channels) % 2).reshape(scores.shape)
+    logits = torch.where(target == 1, scores, -scores)
+    depth = torch.ones(1, 1, 8)
+    options = {"cells": "pixel", "task": task, "error": "loss"}
+    ours = LF.depth_aware_segmentation_error(logits, target, depth, **options)
+    truth = LF.depth_aware_segmentation_error(logits.double(), target, depth, **options)
+    exact = np.log1p(np.exp(-scores.double().numpy())).mean(1)
+    np.testing.assert_allclose(truth, exact / exact.max(), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(ours.double(), truth, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_an_infinite_score_of_the_right_sign_is_right(task: str, error: str) -> None:
+    target = torch.tensor([0, 1, 0, 1]).reshape(1, 1, 1, 4)
+    logits = torch.tensor([-math.inf, math.inf, 3.0, -3.0]).reshape(1, 1, 1, 4)
+    z = LF.depth_aware_segmentation_error(
+        logits, target, torch.ones(1, 1, 4), cells="pixel", task=task, error=error
+    )
+    assert z[0, 0, :2].tolist() == [0.0, 0.0]
+    assert (z[0, 0, 2:] > 0.9).all()
+
+
+@pytest.mark.parametrize("form", FORMS, ids="-".join)
+@pytest.mark.parametrize("error", ERRORS)
 def test_the_objective_of_every_task_is_the_oracles(form: tuple[str, str], error: str) -> None:
     problem = Problem(*form, 7)
     weighting = lwm.LossWeightModule(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .._checks import is_transformed, require_choice
+from .._checks import is_transformed, require_choice, same_size
 from .operators import fused_forward
 from .reference import pixel_cross_entropy as reference
 from .settings import Settings
@@ -23,7 +23,9 @@ def can_fuse(logits: Tensor, target: Tensor) -> bool:
     # Forward-mode gradients and function transforms need rules that only the plain form has.
     if forward_ad._current_level >= 0 or is_transformed(logits) or is_transformed(target):
         return False
-    if target.numel() == 0 or not (logits.shape[2:] == target.shape[1:] or target.ndim == 3):
+    if target.numel() == 0 or not (
+        target.ndim == 3 or same_size(logits.shape[2:], target.shape[1:])
+    ):
         return False
     if logits.device.type == "cuda":
         return logits.dtype in CUDA_DTYPES and HAS_TRITON

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .._checks import same_size
 from .._pixels import labelled_pixels, map_dtype
 from .settings import Settings
 
 
 def resize_logits(logits: Tensor, size: torch.Size) -> Tensor:
     """Scores at the size of the labels, (bi-/tri-)linear with ``align_corners=False``."""
-    if logits.shape[2:] == size:
+    if same_size(logits.shape[2:], size):
         return logits
-    if size.numel() == 0:  # which torch does not interpolate to: no pixel, but still a graph
+    if 0 in size:  # which torch does not interpolate to: no pixel, but still a graph
         return logits.flatten(2)[..., :0].reshape(*logits.shape[:2], *size)
     mode = "bilinear" if len(size) == 2 else "trilinear"
     return F.interpolate(logits, size, mode=mode, align_corners=False)

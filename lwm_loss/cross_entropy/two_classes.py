@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .._bits import as_bool, narrow_labels, zero_where_ignored
+from .._checks import same_size
 from .._pixels import map_dtype
 from .interpolation import is_finite
 from .settings import Settings
@@ -22,8 +23,9 @@ LINEAR = {torch.float32: 20.0, torch.float64: 40.0}
 
 def fits(logits: Tensor, target: Tensor, settings: Settings) -> bool:
     """Whether this form is the cross-entropy of these scores, if they are finite."""
-    same_size = logits.shape[2:] == target.shape[1:]
-    return logits.shape[1] == 2 and same_size and settings.label_smoothing == 0
+    if logits.shape[1] != 2 or settings.label_smoothing > 0:
+        return False
+    return same_size(logits.shape[2:], target.shape[1:])
 
 
 def forward(
