@@ -10,14 +10,19 @@ import pytest
 import torch
 from PIL import Image
 
-from examples.rgbd.data import NYUDV2, Augmentation, GeneratedRooms, Sample
+from examples.rgbd.commands import evaluate as command
+from examples.rgbd.data import NYUDV2, Augmentation, GeneratedRooms, Sample, label_palette
 from examples.rgbd.data.augment import augment, resize
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.frame import to_tensors
 from examples.rgbd.data.geometry import compute_geometry, mirrored, to_planes
 from examples.rgbd.data.intrinsics import Intrinsics
 from examples.rgbd.data.prepare import prepare
+from examples.rgbd.networks import build_network
+from examples.rgbd.options.commands import EvaluateOptions
+from examples.rgbd.options.groups import NetworkOptions, ObjectiveOptions, OptionError, TrainConfig
 from examples.rgbd.pipeline import ANY_FOLDER
+from examples.rgbd.run.trained import Trained
 from tests.examples.test_hha import room
 
 CAMERA = Intrinsics(60.0, 60.0, 39.5, 29.5, 60, 80)
@@ -166,3 +171,27 @@ def test_generated_rooms_know_their_camera():
     floor = (frame.label == rooms.classes.index("floor")) & (frame.depth > 0)
     assert floor.sum() > 30
     assert np.median(np.abs(angle[floor] - 38)) <= 4
+
+
+def of_a_run(objective="sd", **network):
+    config = TrainConfig(
+        network=NetworkOptions(**network), objective=ObjectiveOptions(objective=objective)
+    )
+    built = build_network("pspnet", "resnet18", num_classes=2, width=8)
+    return Trained(
+        built, config, "office", ("wall", "floor"), label_palette(2), (0.5, 8.0), 1, Path("M/best.pt")
+    )  # fmt: skip
+
+
+def test_hha_of_predicted_depth_has_the_camera_of_the_frames(tmp_path, monkeypatch):
+    """Not that of the command's data set: a folder has its own, and each generated room another."""
+    mining, reads = of_a_run(), of_a_run(network="rdfnet", input="rgb-hha")
+    monkeypatch.setattr(command, "load_trained", lambda path: mining)
+    options = EvaluateOptions(Path("D"), depth_from=Path("M"))
+    frames = described(tmp_path / "own")["test"]
+    found = command.own_depth_of(options, reads, frames, "cpu")
+    assert found.intrinsics == CAMERA
+    assert found.kind == "rgb-hha"
+    for unknown in (described(tmp_path / "x", None)["test"], GeneratedRooms("test", 1)):
+        with pytest.raises(OptionError, match="one known camera"):
+            command.own_depth_of(options, reads, unknown, "cpu")

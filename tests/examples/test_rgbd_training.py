@@ -68,6 +68,7 @@ def test_a_network_trains_an_epoch_and_serves_every_command(case, capsys):
     panels = "1" if case in ("refinenet", "rdfnet-hha") else "0"  # of an image alone, of three maps
     options = [*options_of(case), "--panels", panels]
     train([*SHORT, *options, "--objective", "sd+rz", "--output", "run"])
+    first_lines = capsys.readouterr().out
     (row,) = rows_of(Path("run"))
     assert np.isfinite(row["loss"])
     assert row["hard"] > 0
@@ -82,6 +83,7 @@ def test_a_network_trains_an_epoch_and_serves_every_command(case, capsys):
     Image.fromarray(np.full((40, 60), 2500, np.uint16)).save("depth/a.png")
     trained = load_trained(Path("run"))
     reads = getattr(trained.network, "input", "rgb")
+    assert (f" x 64, {reads}; depth" in first_lines) == (reads != "rgb")
     beside = []
     if reads != "rgb":
         beside = ["--depth", "depth"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from examples.rgbd.data import RGBDDataset
 from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.evaluation.metrics import image_summary, score_table, summary
 from examples.rgbd.evaluation.predicted_depth import PredictedDepth
@@ -38,14 +39,14 @@ def evaluate(pipeline: Pipeline, options: EvaluateOptions) -> None:
         source = dataclasses.replace(stored, data=options.data, layout=options.layout)
     accelerator = accelerator_on(options.device)
     main = accelerator.is_main_process
-    own_depth = _own_depth(pipeline, options, trained, accelerator.device)
+    own = _gives_own_depth(options, trained)
     dataset = open_split(
         pipeline,
         source,
         options.split,
         quiet=not main,
-        use_depth="optional" if own_depth is not None else trained.use_of_depth,
-        geometry=() if own_depth is not None else trained.geometry,
+        use_depth="optional" if own else trained.use_of_depth,
+        geometry=() if own else trained.geometry,
     )
     if len(dataset.classes) != len(trained.classes):
         raise OptionError(
@@ -53,6 +54,7 @@ def evaluate(pipeline: Pipeline, options: EvaluateOptions) -> None:
             f"{len(dataset.classes)} classes: is --data missing, or of another data set?"
         )
     trained.network.to(accelerator.device)
+    own_depth = own_depth_of(options, trained, dataset, accelerator.device) if own else None
 
     def score(view: View = SINGLE_SCALE, crop: Crop | None = None) -> Evaluation:
         return score_split(
@@ -96,24 +98,46 @@ def evaluate(pipeline: Pipeline, options: EvaluateOptions) -> None:
         _write(options.output, results, trained.classes)
 
 
-def _own_depth(
-    pipeline: Pipeline, options: EvaluateOptions, trained: Trained, device: torch.device
-) -> Callable[[Tensor], Tensor | None] | None:
-    """What a network that reads depth is given in place of the measured one, if it is asked for."""
+def _gives_own_depth(options: EvaluateOptions, trained: Trained) -> bool:
+    """Whether a network that reads depth is given another one than the measured.
+
+    Raises:
+        OptionError: it reads none, or cannot do without.
+    """
     option = "--depth-from" if options.depth_from is not None else "--without-depth"
     if options.depth_from is None and not options.without_depth:
-        return None
+        return False
     if not reads_depth(trained.network):
         raise OptionError(
             f"Expected no {option} for {trained.path}, whose network reads images alone."
         )
-    if options.depth_from is not None:
-        source = load_trained(options.depth_from)
-        source.network.to(device)
-        kind = input_of(trained.config.network)
-        return PredictedDepth(source, kind, pipeline.spec.camera)
-    check_runs_without_depth(trained, "no --without-depth")
-    return lambda images: None
+    if options.depth_from is None:
+        check_runs_without_depth(trained, "no --without-depth")
+    return True
+
+
+def own_depth_of(
+    options: EvaluateOptions,
+    trained: Trained,
+    frames: RGBDDataset,
+    device: torch.device | str,
+) -> Callable[[Tensor], Tensor | None]:
+    """What a network is given in place of the measured depth, from images (B, 3, H, W).
+
+    Args:
+        options: those of the command, with one of ``depth_from`` and ``without_depth``.
+        trained: the network.
+        frames: to be evaluated; HHA of the predicted depth needs their camera.
+        device: where the other run predicts.
+
+    Raises:
+        OptionError: the other run predicts no depth in metres, or the camera is not known.
+    """
+    if options.depth_from is None:
+        return lambda images: None
+    source = load_trained(options.depth_from)
+    source.network.to(device)
+    return PredictedDepth(source, input_of(trained.config.network), frames.shared_camera)
 
 
 def _write(path: Path, results: dict[str, Evaluation], classes: tuple[str, ...]) -> None:

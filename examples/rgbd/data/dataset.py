@@ -77,6 +77,11 @@ class FrameSource(RGBDDataset):
 
     def camera(self, index: int) -> Intrinsics | None:
         """The camera of a frame, if it is known."""
+        return self.shared_camera
+
+    @property
+    def shared_camera(self) -> Intrinsics | None:
+        """The camera of all frames, if there is one and it is known."""
         return self.spec.camera
 
     def geometry_files(self, index: int) -> dict[GeometryKind, Path]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from examples.rgbd.data.geometry import to_planes
+from examples.rgbd.data.intrinsics import Intrinsics
 
 SAMPLE_VOID = 255
 """Label of pixels that carry no class in the label map of a `Sample` with up to 255 classes."""
@@ -83,6 +84,11 @@ class RGBDDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         raise NotImplementedError
+
+    @property
+    def shared_camera(self) -> Intrinsics | None:
+        """The camera of all frames, if there is one and it is known."""
+        return None
 
 
 def void_of(label: NDArray[np.integer]) -> int:

@@ -33,8 +33,8 @@ class ACNet(DenseNetwork):
 
     Decisions: maps of odd size are cropped where they meet, so that any size works (the published
     network takes multiples of 32); images are normalised as ImageNet's, not by NYUDv2's own mean; a
-    missing depth stays 0 metres; the side outputs have the loss of the paper at hand, not the
-    publication's sum over five scales.
+    missing depth stays 0 metres; blocks of the decoder begin as their shortcut alone; the side outputs
+    have the loss of the paper at hand, not the publication's sum over five scales.
 
     Args:
         encoder: a ``MultiStreamEncoder`` of three ``ResNetEncoder``, ``rgb``, ``depth`` (of one

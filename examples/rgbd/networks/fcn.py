@@ -11,6 +11,7 @@ from examples.rgbd.networks.base import DenseNetwork, mean_of_streams, size_of
 from examples.rgbd.networks.checks import check_image
 from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput, LogDepthHead
 from examples.rgbd.networks.inputs import InputKind, check_depth, three_channels
+from examples.rgbd.networks.layers import crop
 from examples.rgbd.networks.streams import stream
 from examples.rgbd.networks.vgg import with_fully_connected
 from lwm_loss import MultiTaskOutput
@@ -128,8 +129,7 @@ class FCNHead(nn.Module):
         feature = encoder.fully_connected(maps[-1], self.dropout)
         score = self.score(feature)
         if self.score_pool4 is not None:
-            height, width = size_of(maps[2])
-            score = self.upscore(score)[..., :height, :width] + self.score_pool4(maps[2])
+            score = crop(self.upscore(score), size_of(maps[2])) + self.score_pool4(maps[2])
         return score, None if self.depth_head is None else self.depth_head(feature)
 
 

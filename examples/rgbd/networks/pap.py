@@ -25,15 +25,15 @@ class PAP(DenseNetwork):
     + (1 - \beta) h_0`; a reconstruction and a final prediction. From a reader's re-implementation
     (Armanfard-Lab/CTAL on GitHub): two bottlenecks a branch, 128 channels for the diffusion.
 
-    Decisions: the affinity is a softmax over the dot products of features of unit length (the
-    re-implementation normalises over positions, and its rows do not sum to 1); it is computed at
-    ``affinity_stride`` of the image, for its memory grows with the fourth power of the resolution
-    (at 480 x 640 in float32 92 MB a task at 1/8, 1.47 GB at 1/4); beta is learnt from 0.5; the
-    initial predictions of depth and normals serve as features of the reconstruction, and are not
-    supervised. The branch of normals is left out by default, as it needs targets:
-    ``examples.rgbd.data.normals`` computes them from depth. The form of their loss, the mean of
-    1 - cosine, and its weight, 1, are decisions too, and the publication's loss on pairs of pixels is
-    left out: neither is known to us.
+    Decisions: bottlenecks begin as their shortcut alone; the affinity is a softmax over the dot
+    products of features of unit length (the re-implementation normalises over positions, and its rows
+    do not sum to 1); it is computed at ``affinity_stride`` of the image, for its memory grows with the
+    fourth power of the resolution (at 480 x 640 in float32 92 MB a task at 1/8, 1.47 GB at 1/4); beta
+    is learnt from 0.5; the initial predictions of depth and normals serve as features of the
+    reconstruction, and are not supervised. The branch of normals is left out by default, as it needs
+    targets: ``examples.rgbd.data.normals`` computes them from depth. The form of their loss, the mean
+    of 1 - cosine, and its weight, 1, are decisions too, and the publication's loss on pairs of pixels
+    is left out: neither is known to us.
 
     Args:
         encoder: any module of the form ``FourScaleEncoder``; the publication has a ResNet-50.

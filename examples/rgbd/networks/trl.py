@@ -10,7 +10,7 @@ from examples.rgbd.networks.base import DenseNetwork, size_of
 from examples.rgbd.networks.checks import check_image, check_norm_can_learn, check_positive
 from examples.rgbd.networks.encoder import FourScaleEncoder
 from examples.rgbd.networks.head import LOG_DEPTH, DepthOutput, LogDepthHead
-from examples.rgbd.networks.layers import Bottleneck, ceil_div, conv_norm_relu, upsample
+from examples.rgbd.networks.layers import Bottleneck, ceil_div, conv_norm_relu, crop, upsample
 from lwm_loss import MultiTaskOutput
 
 
@@ -24,7 +24,9 @@ class TRL(DenseNetwork):
     5 and 7 of the upsampling block, two bottlenecks a residual block, the two poolings in the attention
     module.
 
-    Decisions: batch norm everywhere; the balance of the attention module is B f_D + (1 - B) f_S (the
+    Decisions: batch norm everywhere; no dilation of the 3x3 kernel (the re-implementation has 2), and
+    one residual block more before the mask of the attention module; bottlenecks begin as their
+    shortcut alone; the balance of the attention module is B f_D + (1 - B) f_S (the
     re-implementation multiplies B (1 - B)); only the finest depth is predicted, since the paper at
     hand supervises one. Its side outputs are the segmentation states, so ``num_sides`` is up to 4.
     The published width makes 340 M parameters and needs memory to match; ``width`` scales it.
@@ -184,7 +186,7 @@ class ShuffleUp(nn.Module):
         doubled = F.pixel_shuffle(stacked, 2)
         if doubled.shape[-2] < size[0] or doubled.shape[-1] < size[1]:
             return upsample(doubled, size)  # of an encoder whose sizes are rounded down
-        return doubled[..., : size[0], : size[1]]
+        return crop(doubled, size)
 
 
 def residual_block(in_channels: int, channels: int) -> nn.Sequential:

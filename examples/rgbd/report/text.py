@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from examples.rgbd.evaluation.metrics import Scores
 from examples.rgbd.evaluation.scoring import Evaluation
+from examples.rgbd.model import input_of
 from examples.rgbd.objectives import ARMS, has_hard_term
 from examples.rgbd.options.groups import ObjectiveOptions, TrainConfig
 from examples.rgbd.splits import Frames
@@ -58,10 +59,12 @@ def describe_run(
     depth = f"depth {near:g} .. {far:g} m -> levels 1 .. 256"
     if not frames.metric:
         depth = "relative depth, levels 1 .. 256 of each image"
+    reads = input_of(config.network)
+    beside = "" if reads == "rgb" else f", {reads}"
     lines = {
         "frames": f"{frames.name}: {len(frames.train)} to train on, {held} held out, "
         f"{len(frames.test)} to test; {len(frames.classes)} classes",
-        "input": f"{data.image_size[0]} x {data.image_size[1]}; {depth}",
+        "input": f"{data.image_size[0]} x {data.image_size[1]}{beside}; {depth}",
         "network": f"{config.network.network}, {config.network.backbone} "
         f"{'from scratch' if source is None else f'from {source}'}, "
         f"{parameters / 1e6:.1f} M parameters",
