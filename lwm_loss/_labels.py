@@ -51,9 +51,9 @@ def check_target(
     *,
     task: str,
     ignore_index: int,
-    name: str = "logits",
-    any_size: bool = False,
-    read: bool = False,
+    name: str,
+    any_size: bool,
+    read: bool,
 ) -> Labels:
     """Check scores, or a map of predicted labels, against a target.
 

@@ -35,6 +35,15 @@ def test_the_gradient_is_exactly_0_where_nothing_is_kept() -> None:
     assert grad.tolist() == [5.0, 0.0, 3.0, 0.0]
 
 
+def test_shapes_are_broadcast_as_by_where() -> None:
+    values = torch.tensor([[1.0, torch.nan, 3.0]], requires_grad=True)
+    pixels = torch.tensor([[True, False, True], [False, False, True]])
+    kept = keep(values, pixels)
+    assert kept.tolist() == [[1.0, 0.0, 3.0], [0.0, 0.0, 3.0]]
+    (grad,) = torch.autograd.grad(kept.sum(), values)
+    assert grad.tolist() == [[1.0, 0.0, 2.0]]
+
+
 def test_keep_can_be_differentiated_twice() -> None:
     values = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
     pixels = torch.tensor([[True, False, True], [False, True, True]])

@@ -159,6 +159,12 @@ def test_each_image_has_its_own_threshold() -> None:
     assert LF.curriculum_threshold(weight, 0.5).tolist() == [1.5, 20.0]
 
 
+def test_the_threshold_of_one_labelled_pixel_is_its_weight() -> None:
+    mask = torch.tensor([[[False, True, False]]])
+    weight = torch.tensor([[[0.9, 0.4, 0.1]]])
+    assert LF.curriculum_threshold(weight, 0.5, mask=mask).tolist() == pytest.approx([0.4])
+
+
 def test_an_image_without_labels_has_threshold_zero() -> None:
     weight, mask = torch.ones(2, 1, 2), torch.tensor([[[True, True]], [[False, False]]])
     assert LF.curriculum_threshold(weight, 0.5, mask=mask).tolist() == [1.0, 0.0]

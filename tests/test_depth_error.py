@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -249,3 +250,21 @@ def test_depth_beyond_near_and_far_can_be_missing() -> None:
 def test_far_is_finite(far: float) -> None:
     with pytest.raises(ValueError, match=r"`far` to be finite"):
         LF.rescale_depth(torch.ones(2), 0.5, far)
+
+
+@pytest.mark.parametrize("function", [LF.depth_prediction_error, LF.log_depth_mse_loss])
+def test_plain_depth_under_vmap_is_not_read(function: Callable[..., Tensor]) -> None:
+    depth = torch.tensor([[[2.0, 3.0]], [[5.0, 0.0]]])
+    predicted = torch.tensor([[[1.0, 3.0]], [[4.0, 1.0]]])
+
+    def one(predicted: Tensor, depth: Tensor) -> Tensor:
+        return function(predicted[None], depth[None], log_input=False)
+
+    mapped = torch.func.vmap(one)(predicted, depth)
+    alone = torch.stack([one(*pair) for pair in zip(predicted, depth, strict=True)])
+    torch.testing.assert_close(mapped, alone)
+
+
+def test_depth_to_rescale_is_a_tensor() -> None:
+    with pytest.raises(TypeError, match="Expected `depth` to be a torch.Tensor, but got list"):
+        LF.rescale_depth([1.0], 0.5, 10.0)

@@ -129,7 +129,22 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
     "labels one-hot": (
         lambda: z(target=torch.zeros(2, 3, 4, 5, dtype=torch.long)),
         ValueError,
-        ["target", "(2, 3, 4, 5)"],
+        ["target", "(2, 3, 4, 5)", "is it one-hot (then use target.argmax(1))?"],
+    ),
+    "complex labels": (
+        lambda: z(target=TARGET.to(torch.complex64)),
+        TypeError,
+        ["`target` to be real", "complex64"],
+    ),
+    "complex scores": (
+        lambda: z(input=LOGITS.to(torch.complex64)),
+        TypeError,
+        ["`input` to be real", "complex64"],
+    ),
+    "predicted labels of two classes as booleans": (
+        lambda: z(input=TARGET.bool()),
+        TypeError,
+        ["`input`", "integer labels", "bool"],
     ),
     "labels with a channel": (
         lambda: whole(target=TARGET[:, None]),
@@ -205,6 +220,13 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
         lambda: r(log_input=False),
         ValueError,
         ["0", "log_input=True"],
+    ),
+    "predicted depth of zero at one pixel": (
+        lambda: LF.depth_prediction_error(
+            torch.tensor([[[3.0, 0.0, 2.0]]]), torch.ones(1, 1, 3), log_input=False
+        ),
+        ValueError,
+        ["`input` to be positive", "got 0"],
     ),
     "predicted depth below zero in L_d": (
         lambda: LF.log_depth_mse_loss(LOG_DEPTH - 2.0, DEPTH, log_input=False),

@@ -265,6 +265,14 @@ def test_with_a_uniform_weight_it_is_the_criterion(build: Any, smoothing: float)
     torch.testing.assert_close(ours, nn.CrossEntropyLoss(**options)(*data[:2]))
 
 
+def test_all_of_a_label_can_be_smoothed_away() -> None:
+    data = scene()
+    criterion = nn.CrossEntropyLoss(ignore_index=255, reduction="none", label_smoothing=1.0)
+    loss = lwm.HardPixelLoss(criterion, lambda *maps: torch.ones(data.target.shape))
+    truth = nn.CrossEntropyLoss(ignore_index=255, label_smoothing=1.0)(data.logits, data.target)
+    torch.testing.assert_close(loss(*data), truth)
+
+
 def test_with_a_uniform_weight_it_is_the_nll() -> None:
     data = scene()
     log_probability = data.logits.log_softmax(1)
@@ -366,6 +374,24 @@ def test_ignored_pixels_get_exactly_no_gradient(
     assert logits.grad.isfinite().all()
     assert (logits.grad.movedim(1, -1)[ignored] == 0).all()
     assert (logits.grad.movedim(1, -1)[~ignored] != 0).any()
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_gradient_of_a_weighting_is_spared_too(bad: float) -> None:
+    data = scene()
+
+    def unsure(logits: Tensor, *maps: Tensor) -> Tensor:
+        return (1 - logits.softmax(1).amax(1)).sqrt()
+
+    criterion = nn.CrossEntropyLoss(ignore_index=255, reduction="none")
+    loss = lwm.HardPixelLoss(criterion, unsure)
+    ignored = (data.target == 255).unsqueeze(1)
+    spoilt = torch.where(ignored, bad, data.logits).requires_grad_()
+    (grad,) = torch.autograd.grad(loss(spoilt, *data[1:]), spoilt)
+    logits = data.logits.requires_grad_()
+    (truth,) = torch.autograd.grad(loss(logits, *data[1:]), logits)
+    assert (grad.where(ignored, 0) == 0).all()
+    torch.testing.assert_close(grad, truth)
 
 
 def test_a_criterion_that_looks_at_neighbours_sees_ignored_scores() -> None:

@@ -126,6 +126,11 @@ def test_the_number_of_bins(bin_size: float, depth_range: tuple[float, float], b
     assert two.unique().numel() == 2 * bins
 
 
+def test_a_bin_wider_than_the_range_is_the_only_one() -> None:
+    depth = torch.tensor([[[1.0, 256.0, 302.0, 9000.0]]])
+    assert LF.depth_aware_regions(depth, cells=(1, 1), bin_size=300.0).tolist() == [[[0, 0, 0, 0]]]
+
+
 def test_cells_are_floors_not_rounds() -> None:
     depth = torch.ones(1, 1, 7)
     ids = LF.depth_aware_regions(depth, cells=(1, 3), bin_size=300.0)

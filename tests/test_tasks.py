@@ -240,11 +240,15 @@ def test_predicted_labels_of_every_task() -> None:
         labels = (problem.logits > 0).long()
         if task == "binary":
             labels = labels[:, 0]
+        by_bool = LF.depth_aware_segmentation_error(
+            labels == 1, problem.target, problem.depth, **options
+        )
         ours = LF.depth_aware_segmentation_error(labels, problem.target, problem.depth, **options)
         same = LF.depth_aware_segmentation_error(
             problem.logits, problem.target, problem.depth, **options
         )
         assert torch.equal(ours, same)
+        assert torch.equal(by_bool, same)
         with pytest.raises(TypeError, match="scores"):
             LF.depth_aware_segmentation_error(
                 labels, problem.target, problem.depth, **options, error="probability"

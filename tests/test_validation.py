@@ -87,6 +87,12 @@ def learnt(share: float) -> Tensor:
     return log.mean() + share * (log - log.mean()) + noisy(0.2).log()
 
 
+def in_place(values: Tensor, contrast: float) -> Tensor:
+    """Values with the median of the true log and this share of its contrast."""
+    log = LEVELS.log()
+    return log.median() + contrast * log.std() / values.std() * (values - values.median())
+
+
 PREDICTIONS: dict[str, tuple[Tensor, bool, str]] = {
     "levels": (LEVELS, True, "no log-depth"),
     "millimetres": (METRES * 1000, True, "no log-depth"),
@@ -97,6 +103,15 @@ PREDICTIONS: dict[str, tuple[Tensor, bool, str]] = {
     "a log of metres": ((METRES * noisy(0.1)).log(), True, "follows the log of"),
     "an inverse, noisy": (1 / (METRES * noisy(0.1)), True, "follows the inverse of"),
     "a log": (LEVELS.log() + 0.05, False, "log_input=True"),
+    # In place and no steeper than the log: only the form tells.
+    "a straight line": (in_place(LEVELS, 1.0), True, "follows the scale of"),
+    "an inverse in place": (
+        in_place(1 / (LEVELS * noisy(0.1)), 0.5),
+        True,
+        "follows the inverse of",
+    ),
+    # The right form in the right place.
+    "a steep log": (in_place(LEVELS.log(), 3.0), True, "changes 3 times as much"),
 }
 
 
