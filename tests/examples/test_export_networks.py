@@ -48,6 +48,21 @@ def trained(name):
     )  # fmt: skip
 
 
+def exported(name, path, monkeypatch, *, fixed):
+    """Export a network, which is compared with the file; return the run."""
+    if path.suffix == ".onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    register_tiny_encoders(monkeypatch)
+    run = trained(name)
+    monkeypatch.setattr(command, "load_trained", lambda path: run)
+    options = ExportOptions(
+        Path("run"), path, torch=path.suffix == ".pt2", with_depth=True, fixed_size=fixed
+    )
+    command.export(options)
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [".onnx", ".pt2"])
 @pytest.mark.parametrize(
@@ -59,17 +74,7 @@ def trained(name):
 )
 def test_a_network_is_exported_and_gives_the_same(name, ending, tmp_path, monkeypatch, capsys):
     """`export` compares the file with the network, and fails where they differ."""
-    if ending == ".onnx":
-        pytest.importorskip("onnxruntime")
-        pytest.importorskip("onnxscript")
-    register_tiny_encoders(monkeypatch)
-    run = trained(name)
-    monkeypatch.setattr(command, "load_trained", lambda path: run)
-    path = tmp_path / f"network{ending}"
-    options = ExportOptions(
-        Path("run"), path, torch=ending == ".pt2", with_depth=True, fixed_size=True
-    )
-    command.export(options)
+    run = exported(name, tmp_path / f"network{ending}", monkeypatch, fixed=True)
     printed = capsys.readouterr().out
     assert "100.000% of the labels the same" in printed
     reads = getattr(run.network, "input", "rgb")
@@ -77,6 +82,18 @@ def test_a_network_is_exported_and_gives_the_same(name, ending, tmp_path, monkey
     assert ("depth (B, 4, H, W) float32, metres, disparity" in printed) == (reads == "rgb-hha")
     deployed = command.Deployed(run, "scores", with_depth=True)
     assert not set(deployed.names) & set(deployed.input_names)  # ONNX has one name for one thing
+
+
+@MINUTES
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".onnx", ".pt2"])
+@pytest.mark.parametrize("name", ["acnet", "cfn", "pap", "rdfnet-rgbd", "trl"])
+def test_a_network_is_exported_for_any_size(name, ending, tmp_path, monkeypatch, capsys):
+    exported(name, tmp_path / f"network{ending}", monkeypatch, fixed=False)
+    printed = capsys.readouterr().out
+    assert "any size with sides above 32" in printed
+    assert "on 4 other batches" in printed  # of odd sizes too
+    assert "100.000% of the labels the same" in printed
 
 
 class Cropped(nn.Module):

@@ -14,6 +14,7 @@ import lwm_loss as lwm
 from examples.rgbd.data import VOID
 from examples.rgbd.objectives import ARMS, NUM_SIDES, build_objective
 from examples.rgbd.options.groups import ObjectiveOptions
+from examples.rgbd.report.text import describe_objective
 
 
 def scene(images: int = 2, classes: int = 4) -> dict[str, Any]:
@@ -341,3 +342,28 @@ def test_every_objective_trains_and_gives_every_parameter_a_gradient(objective: 
     terms.total.backward()
     # DDP waits forever for a parameter that never gets one.
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "described"),
+    [
+        ({"objective": "s"}, "s"),
+        ({"objective": "sd+ms"}, "sd+ms, beta 0.1"),
+        ({"objective": "sd+r", "alpha": 2}, "sd+r, alpha 2"),
+        (
+            {"objective": "full"},
+            "full, alpha 1, beta 0.1, fusion sum, cells 8x8, bin size 10, error misclassified, "
+            "curriculum over 7 epochs",
+        ),
+        ({"objective": "s", "mining": "ohem"}, "s, mining ohem"),
+        (
+            {"objective": "sd", "mining": "focal", "mining_place": "add"},
+            "sd, alpha 1, mining focal",
+        ),
+    ],
+)
+def test_an_objective_names_the_options_that_take_part(
+    options: dict[str, Any], described: str
+) -> None:
+    """A run of L_s alone said an alpha, a beta and cells that it has no use for."""
+    assert describe_objective(ObjectiveOptions(**options), 7) == described

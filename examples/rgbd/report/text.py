@@ -53,9 +53,6 @@ def describe_run(
     near, far = frames.limits
     source = config.network.pretrained
     precision = accelerator.mixed_precision
-    curriculum = ""
-    if ARMS[objective.objective].curriculum:
-        curriculum = f", curriculum over {objective.curriculum_epochs or options.epochs} epochs"
     depth = f"depth {near:g} .. {far:g} m -> levels 1 .. 256"
     if not frames.metric:
         depth = "relative depth, levels 1 .. 256 of each image"
@@ -68,10 +65,7 @@ def describe_run(
         "network": f"{config.network.network}, {config.network.backbone} "
         f"{'from scratch' if source is None else f'from {source}'}, "
         f"{parameters / 1e6:.1f} M parameters",
-        "objective": f"{objective.objective}, alpha {objective.alpha:g}, beta {objective.beta:g}, "
-        f"fusion {objective.fusion}, cells {objective.cells}, bin size {objective.bin_size:g}, "
-        f"error {objective.error}, mining {objective.mining}, control {objective.control}, class "
-        f"weights {objective.class_weights}{curriculum}",
+        "objective": describe_objective(objective, options.epochs),
         "batch": f"{options.batch_size} images a step = {part} x {options.accumulation} "
         f"accumulated x {accelerator.num_processes} processes; {steps} steps an epoch, "
         f"{options.epochs} epochs",
@@ -81,6 +75,35 @@ def describe_run(
         f"{'float32' if precision == 'no' else f'{precision} mixed precision'}",
     }
     return "\n".join(f"{name:<10} {text}" for name, text in lines.items())
+
+
+def describe_objective(options: ObjectiveOptions, epochs: int) -> str:
+    """Name an objective and those of its options that take part in it.
+
+    Args:
+        options: of the objective.
+        epochs: of the run, over which the curriculum goes where nothing else is said.
+    """
+    arm = ARMS[options.objective]
+    parts: list[str] = [options.objective]
+    if has_hard_term(options):
+        parts.append(f"alpha {options.alpha:g}")
+    if arm.sides:
+        parts.append(f"beta {options.beta:g}")
+    if arm.mined == "both":
+        parts.append(f"fusion {options.fusion}")
+    if arm.mined in ("both", "dse"):
+        region = f"cells {options.cells}", f"bin size {options.bin_size:g}"
+        parts += [*region, f"error {options.error}"]
+    chosen = {
+        "mining": options.mining,
+        "control": options.control,
+        "class weights": options.class_weights,
+    }
+    parts += [f"{name} {value}" for name, value in chosen.items() if value != "none"]
+    if arm.curriculum:
+        parts.append(f"curriculum over {options.curriculum_epochs or epochs} epochs")
+    return ", ".join(parts)
 
 
 def _describe_device(device: torch.device) -> str:
