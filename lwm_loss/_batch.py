@@ -164,7 +164,6 @@ def require_scores(logits: Tensor, name: str = "logits") -> None:
 
 def resize_depth(depth: Tensor, shape: torch.Size) -> Tensor:
     """Bring a predicted depth to the size of labels (B, *S): bilinear, ``align_corners=False``."""
-    require_tensor(depth, "pred_depth")
     size = shape[1:]
     if not depth.is_floating_point() or depth.ndim not in (len(shape), len(shape) + 1):
         return depth  # which check_depths refuses

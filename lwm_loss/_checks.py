@@ -114,7 +114,10 @@ def same_size(one: torch.Size, other: torch.Size) -> bool:
 
 def require_same_device(reference: Tensor, name: str, **others: Tensor | None) -> None:
     for other_name, other in others.items():
-        if other is not None and other.device != reference.device:
+        if other is None:
+            continue
+        require_tensor(other, other_name)
+        if other.device != reference.device:
             raise fail(
                 f"`{other_name}` on the device of `{name}`, {reference.device}",
                 str(other.device),

@@ -266,5 +266,5 @@ def test_plain_depth_under_vmap_is_not_read(function: Callable[..., Tensor]) -> 
 
 
 def test_depth_to_rescale_is_a_tensor() -> None:
-    with pytest.raises(TypeError, match="Expected `depth` to be a torch.Tensor, but got list"):
+    with pytest.raises(TypeError, match=r"Expected `depth` to be a torch\.Tensor, but got list"):
         LF.rescale_depth([1.0], 0.5, 10.0)

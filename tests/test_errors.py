@@ -723,3 +723,37 @@ def test_an_unknown_task_is_named() -> None:
     for kind in (lwm.LossWeightModule, lwm.DepthAwareSegmentationError):
         with pytest.raises(ValueError, match="`task` to be one of"):
             kind(task="regression")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "value", [[1.0], 3.0, "depth", DEPTH.numpy()], ids=lambda v: type(v).__name__
+)
+@pytest.mark.parametrize("name", ["pred_depth", "target_depth"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lwm.HardPixelMiningLoss(0),
+        lwm.HardPixelLoss(CE, MODULE, upsample_logits=True),
+        MODULE,
+        lwm.validate,
+        LF.depth_prediction_error,
+    ],
+    ids=lambda call: getattr(call, "__name__", type(call).__name__),
+)
+def test_a_depth_that_is_no_tensor(call: Any, name: str, value: Any) -> None:
+    if call is LF.depth_prediction_error:
+        arguments = {"input": LOG_DEPTH, "target_depth": DEPTH}
+        name = name.replace("pred_depth", "input")
+    else:
+        arguments = dict(
+            zip(
+                ("logits", "target", "pred_depth", "target_depth"),
+                (LOGITS, TARGET, LOG_DEPTH, DEPTH),
+            )
+        )
+    arguments[name] = value
+    got = type(value).__name__
+    with pytest.raises(
+        TypeError, match=rf"^Expected `{name}` to be a torch\.Tensor, but got {got}"
+    ):
+        call(**arguments)
