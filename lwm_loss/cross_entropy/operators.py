@@ -45,18 +45,18 @@ def fused_backward(
 
 @fused_forward.register_kernel("cuda")
 def _(logits: Tensor, target: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
-    from . import kernels  # here, because a torch without CUDA has no triton
+    from . import launch  # here, because a torch without CUDA has no triton
 
     with torch.cuda.device(logits.device):  # Triton launches on the current one
-        return kernels.forward(logits, target, Settings(*settings))
+        return launch.forward(logits, target, Settings(*settings))
 
 
 @fused_backward.register_kernel("cuda")
 def _(grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, *settings: Any) -> Tensor:
-    from . import kernels
+    from . import launch
 
     with torch.cuda.device(logits.device):
-        return kernels.backward(grad, logits, target, top, Settings(*settings))
+        return launch.backward(grad, logits, target, top, Settings(*settings))
 
 
 @fused_forward.register_fake

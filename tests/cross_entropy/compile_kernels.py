@@ -12,7 +12,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from lwm_loss.cross_entropy import kernels
+from lwm_loss.cross_entropy import kernels, launch
 
 FLOATS = ("grad", "weight", "weight_sum", "highest", "loss", "corners")
 # An integer argument of 1 becomes a constant, which is another type to the compiler.
@@ -37,9 +37,9 @@ def compile_case(
     ones: tuple[str, ...],
     options: bool,
 ) -> None:
-    sizes = {"BLOCK": kernels.BLOCK, "CHUNK": kernels.CHUNK}
+    sizes = {"BLOCK": launch.BLOCK, "CHUNK": launch.CHUNK}
     if kernel is kernels.upsampled_backward_kernel:
-        sizes["BLOCK"] = kernels.SOURCE_BLOCK
+        sizes["BLOCK"] = launch.SOURCE_BLOCK
     constants: dict[str, int | bool] = {}
     signature = {}
     for name in kernel.arg_names:

@@ -18,7 +18,7 @@ if not torch.cuda.is_available():
 pytest.importorskip("triton", reason="the kernels need triton")
 
 import lwm_loss as lwm
-from lwm_loss.cross_entropy import kernels
+from lwm_loss.cross_entropy import kernels, launch
 from lwm_loss.cross_entropy.dispatch import pixel_cross_entropy
 from lwm_loss.cross_entropy.settings import Settings
 from tests.cross_entropy.support import (
@@ -59,9 +59,9 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs and chunks so small that tiny problems take several of each."""
-    monkeypatch.setattr(kernels, "BLOCK", 16)
-    monkeypatch.setattr(kernels, "SOURCE_BLOCK", 8)
-    monkeypatch.setattr(kernels, "CHUNK", 4)
+    monkeypatch.setattr(launch, "BLOCK", 16)
+    monkeypatch.setattr(launch, "SOURCE_BLOCK", 8)
+    monkeypatch.setattr(launch, "CHUNK", 4)
 
 
 def test_the_kernels_can_run_at_all() -> None:
@@ -103,7 +103,7 @@ FULL = [
 @pytest.mark.parametrize("case", FULL, ids=str)
 @pytest.mark.usefixtures("small_blocks")
 def test_at_the_size_of_the_labels(case: Case, device: str) -> None:
-    check(kernels, case, device)
+    check(launch, case, device)
 
 
 LOW = [
@@ -123,7 +123,7 @@ LOW = [
 @pytest.mark.parametrize("case", LOW, ids=str)
 @pytest.mark.usefixtures("small_blocks")
 def test_at_another_size(case: Case, device: str) -> None:
-    check(kernels, case, device)
+    check(launch, case, device)
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ def test_interpolation_at_any_ratio(
     size: tuple[int, int], source: tuple[int, int], device: str
 ) -> None:
     case = Case(size=size, source=source, images=1, classes=3, ignored=0.1, weighted=True)
-    check(kernels, case, device)
+    check(launch, case, device)
 
 
 @pytest.mark.slow
@@ -146,8 +146,8 @@ def test_an_image_of_nan_reaches_no_other(size: tuple[int, int], device: str) ->
     # It lies right behind the first image's last score, where an index too far would end up.
     problem = build(Case(size=size, source=(3, 4), images=2, classes=3), device)
     problem.logits[1] = torch.nan
-    loss, _, top = kernels.forward(problem.logits, problem.target, PLAIN)
-    grad = kernels.backward(problem.grad, problem.logits, problem.target, top, PLAIN)
+    loss, _, top = launch.forward(problem.logits, problem.target, PLAIN)
+    grad = launch.backward(problem.grad, problem.logits, problem.target, top, PLAIN)
     assert bool(loss[0].isfinite().all())
     assert bool(grad[0].isfinite().all())
 
@@ -160,7 +160,7 @@ def test_no_worse_than_torch_in_the_same_dtype(dtype: torch.dtype, device: str) 
     case = Case(size=(4, 9), classes=21, dtype=dtype, smoothing=0.1)
     # The interpreter's conversion to bfloat16 truncates; that of a GPU rounds to nearest.
     truncates = device == "cpu" and dtype == torch.bfloat16
-    assert_as_precise_as_torch(kernels, case, device, truncates=truncates)
+    assert_as_precise_as_torch(launch, case, device, truncates=truncates)
 
 
 @pytest.mark.slow
@@ -172,7 +172,7 @@ def test_an_offset_that_all_scores_share_costs_no_digits(
     offset: float, weighted: bool, device: str
 ) -> None:
     case = Case(size=(4, 9), classes=21, offset=offset, smoothing=0.1, weighted=weighted)
-    assert_as_precise_as_torch(kernels, case, device)
+    assert_as_precise_as_torch(launch, case, device)
 
 
 @on_both
@@ -182,8 +182,8 @@ def test_a_class_that_is_ruled_out_at_every_source(device: str) -> None:
     problem.logits[:, 2] = -torch.inf
     target = problem.target % 2
     problem = problem._replace(target=target)
-    loss, wrong, top = kernels.forward(problem.logits, target, PLAIN)
-    grad = kernels.backward(problem.grad, problem.logits, target, top, PLAIN)
+    loss, wrong, top = launch.forward(problem.logits, target, PLAIN)
+    grad = launch.backward(problem.grad, problem.logits, target, top, PLAIN)
     truth = oracle(problem)
     torch.testing.assert_close(loss.double(), truth.loss, rtol=1e-5, atol=1e-5, equal_nan=True)
     torch.testing.assert_close(grad.double(), truth.grad, rtol=1e-5, atol=1e-5, equal_nan=True)
@@ -192,7 +192,7 @@ def test_a_class_that_is_ruled_out_at_every_source(device: str) -> None:
 
 @on_both
 def test_blocks_of_the_real_size(device: str) -> None:
-    check(kernels, Case(size=(13, 21), images=2, classes=40, weighted=True), device)
+    check(launch, Case(size=(13, 21), images=2, classes=40, weighted=True), device)
 
 
 @pytest.mark.slow
@@ -204,7 +204,7 @@ def test_first_class_wins_a_tie(source: tuple[int, int] | None, device: str) -> 
     logits[:, 3:6] = 1.0  # classes 3 and 4 meet in different chunks
     for label in range(6):
         target = torch.full((1, 4, 5), label, device=device)
-        _, wrong, _ = kernels.forward(logits, target, PLAIN)
+        _, wrong, _ = launch.forward(logits, target, PLAIN)
         assert bool((wrong == (label != 3)).all())
 
 
@@ -217,8 +217,8 @@ def test_classes_that_are_ruled_out(dtype: torch.dtype, device: str) -> None:
     target = torch.where(problem.target == VOID, VOID, 6)
     target[0, 0, 0] = 0  # ruled out and true: the loss is infinite and stays so
     problem = problem._replace(target=target)
-    loss, wrong, top = kernels.forward(problem.logits, target, PLAIN)
-    grad = kernels.backward(problem.grad, problem.logits, target, top, PLAIN)
+    loss, wrong, top = launch.forward(problem.logits, target, PLAIN)
+    grad = launch.backward(problem.grad, problem.logits, target, top, PLAIN)
     truth = oracle(problem)
     assert bool(torch.isposinf(loss[0, 0, 0]))
     torch.testing.assert_close(loss.double(), truth.loss, rtol=1e-5, atol=1e-5)
@@ -232,10 +232,10 @@ def test_classes_that_are_ruled_out(dtype: torch.dtype, device: str) -> None:
 def test_nan_stays_visible(device: str) -> None:
     problem = build(Case(ignored=0.0, size=(3, 4)), device)
     problem.logits[0, 2, 1, 1] = torch.nan
-    loss, _, top = kernels.forward(problem.logits, problem.target, PLAIN)
+    loss, _, top = launch.forward(problem.logits, problem.target, PLAIN)
     assert bool(loss[0, 1, 1].isnan())
     assert int(loss.isnan().sum()) == 1
-    grad = kernels.backward(problem.grad, problem.logits, problem.target, top, PLAIN)
+    grad = launch.backward(problem.grad, problem.logits, problem.target, top, PLAIN)
     assert int(grad.isnan().sum()) == problem.logits.shape[1]
 
 
@@ -246,8 +246,8 @@ def test_an_ignored_label_is_never_an_index(void: int, device: str) -> None:
     problem = build(Case(weighted=True, size=(3, 4)), device)
     target = torch.where(problem.target == VOID, void, problem.target)
     settings = Settings(problem.weight, void)
-    loss, _, top = kernels.forward(problem.logits, target, settings)
-    grad = kernels.backward(problem.grad, problem.logits, target, top, settings)
+    loss, _, top = launch.forward(problem.logits, target, settings)
+    grad = launch.backward(problem.grad, problem.logits, target, top, settings)
     truth = oracle(problem)
     torch.testing.assert_close(loss.double(), truth.loss, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(grad.double(), truth.grad, rtol=1e-5, atol=1e-6)
