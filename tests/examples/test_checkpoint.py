@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.run import checkpoint
@@ -22,6 +23,7 @@ from examples.rgbd.run.checkpoint import (
     CheckpointError,
     load_checkpoint,
     load_latest,
+    restore,
     save_checkpoint,
 )
 from examples.rgbd.run.random_state import random_state, restore_random_state
@@ -243,3 +245,18 @@ def test_random_states_survive_a_checkpoint(tmp_path: Path) -> None:
     draw()
     restore_random_state(load_checkpoint(tmp_path / LATEST)["random"][0])
     assert [draw(), random.gauss(0, 1), np.random.standard_normal()] == expected
+
+
+def test_the_state_of_other_parameters_is_refused_in_one_sentence() -> None:
+    """Such as of a parameter that nothing used, and that a later version does not build."""
+
+    def made(*channels: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+        network = nn.Sequential(*(nn.Linear(2, count) for count in channels))
+        return network, torch.optim.SGD(network.parameters(), lr=0.1)
+
+    former, now = made(2, 2), made(2)
+    state = {"network": former[0].state_dict(), "optimizer": former[1].state_dict()}
+    restore(*former, state)
+    for other in (state, {**state, "network": now[0].state_dict()}):
+        with pytest.raises(CheckpointError, match=r"other.*--weights-from"):
+            restore(*now, other)

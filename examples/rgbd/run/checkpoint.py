@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.data.files.errors import DataError
@@ -110,6 +111,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"Expected a checkpoint of these pipelines at {path}, but got another kind of file."
         )
     return state
+
+
+def restore(network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Fill a network and its optimizer from a state, in place.
+
+    Raises:
+        CheckpointError: the state is that of other parameters.
+    """
+    try:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError):
+        raise CheckpointError(
+            "Expected a checkpoint of the parameters that the network has, to go on with, but got one "
+            "of others: was it written by another version? Its weights may begin a new run, by "
+            "--weights-from."
+        ) from None
 
 
 def load_latest(folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from examples.rgbd.progress import progress_bar
 from examples.rgbd.report.text import TERMS, peak_memory, shown_terms
 from examples.rgbd.run.accelerator import leave_processes
 from examples.rgbd.run.batches import TrainingBatches
-from examples.rgbd.run.checkpoint import BEST, LATEST, load_checkpoint, save_checkpoint
+from examples.rgbd.run.checkpoint import BEST, LATEST, load_checkpoint, restore, save_checkpoint
 from examples.rgbd.run.divergence import Divergence
 from examples.rgbd.run.folder import RunFolder
 from examples.rgbd.run.network import first_network
@@ -163,8 +163,7 @@ class Engine:
             raise OptionError(
                 f"Expected to resume with {begun} processes, as the run was begun, but got {now}."
             )
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore(self.network, self.optimizer, state)
         self.schedule.load_state_dict(state["schedule"])
         if self.curriculum is not None:
             self.curriculum.load_state_dict(state["curriculum"])
