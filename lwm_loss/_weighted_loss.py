@@ -17,6 +17,7 @@ from ._checks import (
     require_tensor,
     shape_of,
 )
+from ._labels import Labels
 from ._pixels import map_dtype
 from .criterion import (
     Criterion,
@@ -165,7 +166,8 @@ class PixelWeightedLoss(nn.Module):
         if type(curriculum) is SelfPacedCurriculum:
             weight = curriculum._keep(weight, batch.labelled)
         elif curriculum is not None:
-            weight = curriculum(weight, batch.labelled)
+            kept: Any = curriculum(weight, batch.labelled)
+            weight = _one_per_pixel(kept, labels, "curriculum", curriculum)
         return loss, weight
 
     def _weight_of_another(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -176,10 +178,15 @@ class PixelWeightedLoss(nn.Module):
         if ignored not in (None, self.ignore_index) and labels.indexable is not target:
             target = target.masked_fill(~labels.valid.reshape(target.shape), ignored)
         weight: Any = self.weighting(logits, target, batch.pred_depth, batch.target_depth)
-        require_tensor(weight, "weighting(...)")
-        if weight.shape != labels.labelled.shape:
-            raise fail(
-                f"`weighting` to return weights of shape {shape_of(labels.labelled)}",
-                f"shape {shape_of(weight)} from {name_of(self.weighting)}",
-            )
-        return keep(weight, labels.labelled)
+        return _one_per_pixel(weight, labels, "weighting", self.weighting)
+
+
+def _one_per_pixel(weight: Any, labels: Labels, name: str, source: Any) -> Tensor:
+    """Check the weights that an object of the user's returned; whatever they are where ignored."""
+    require_tensor(weight, f"{name}(...)")
+    if weight.shape != labels.labelled.shape:
+        raise fail(
+            f"`{name}` to return weights of shape {shape_of(labels.labelled)}",
+            f"shape {shape_of(weight)} from {name_of(source)}",
+        )
+    return keep(weight, labels.labelled)

@@ -241,6 +241,38 @@ def test_a_function_filters_like_a_curriculum() -> None:
     assert torch.equal(by_function(*data), wrapped(schedule)(*data))
 
 
+def test_a_filter_that_is_none_is_named() -> None:
+    data = scene()
+    criterion = nn.CrossEntropyLoss(ignore_index=255, reduction="none")
+    weighting = lwm.LossWeightModule(ignore_index=255)
+
+    def halve(weight: Tensor, mask: Tensor) -> Tensor:
+        return weight.flatten(1).mean(1, keepdim=True)
+
+    for curriculum, got in ((halve, r"shape \(2, 1\) from halve"), (lambda *maps: 3, "int")):
+        loss = lwm.HardPixelLoss(criterion, weighting, curriculum)
+        with pytest.raises(
+            (TypeError, ValueError), match=rf"Expected `curriculum.+, but got {got}"
+        ):
+            loss(*data)
+
+
+def test_what_a_filter_gives_at_ignored_pixels_does_not_count() -> None:
+    data = scene()
+    ignored = data.target == 255
+
+    def loss(bad: float) -> Tensor:
+        return lwm.HardPixelLoss(
+            nn.CrossEntropyLoss(ignore_index=255, reduction="none"),
+            lwm.LossWeightModule(ignore_index=255),
+            lambda weight, mask: torch.where(ignored, bad, weight),
+        )(*data)
+
+    assert loss(0.0) > 0
+    assert torch.equal(loss(torch.nan), loss(0.0))
+    assert torch.equal(loss(torch.inf), loss(0.0))
+
+
 class_weight = torch.tensor([0.1, 2.0, 1.0, 0.5, 30.0])
 
 
