@@ -16,11 +16,18 @@ from examples.rgbd.data.augment import augment, resize
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.frame import to_tensors
 from examples.rgbd.data.geometry import compute_geometry, mirrored, to_planes
+from examples.rgbd.data.hha import hha
 from examples.rgbd.data.intrinsics import Intrinsics
 from examples.rgbd.data.prepare import prepare
 from examples.rgbd.networks import build_network
 from examples.rgbd.options.commands import EvaluateOptions
-from examples.rgbd.options.groups import NetworkOptions, ObjectiveOptions, OptionError, TrainConfig
+from examples.rgbd.options.groups import (
+    DataOptions,
+    NetworkOptions,
+    ObjectiveOptions,
+    OptionError,
+    TrainConfig,
+)
 from examples.rgbd.pipeline import ANY_FOLDER
 from examples.rgbd.run.trained import Trained
 from tests.examples.test_hha import room
@@ -175,9 +182,11 @@ def test_generated_rooms_know_their_camera():
 
 def of_a_run(objective="sd", **network):
     config = TrainConfig(
-        network=NetworkOptions(**network), objective=ObjectiveOptions(objective=objective)
+        data=DataOptions(image_size=(32, 64)),
+        network=NetworkOptions(**network),
+        objective=ObjectiveOptions(objective=objective),
     )
-    built = build_network("pspnet", "resnet18", num_classes=2, width=8)
+    built = build_network("pspnet", "resnet18", num_classes=2, width=8).eval()
     return Trained(
         built, config, "office", ("wall", "floor"), label_palette(2), (0.5, 8.0), 1, Path("M/best.pt")
     )  # fmt: skip
@@ -192,6 +201,10 @@ def test_hha_of_predicted_depth_has_the_camera_of_the_frames(tmp_path, monkeypat
     found = command.own_depth_of(options, reads, frames, "cpu")
     assert found.intrinsics == CAMERA
     assert found.kind == "rgb-hha"
+    # A network that squeezes 60 x 80 to 32 x 64 sees the whole frame: it was refused as a crop.
+    seen = found(torch.randn(1, 3, 32, 64))
+    wanted = hha(seen[:, 0], torch.tensor([48.0, 32.0, 31.5, 15.5]))
+    torch.testing.assert_close(seen[:, 1:], wanted, rtol=0, atol=1)  # both are rounded
     for unknown in (described(tmp_path / "x", None)["test"], GeneratedRooms("test", 1)):
         with pytest.raises(OptionError, match="one known camera"):
             command.own_depth_of(options, reads, unknown, "cpu")

@@ -15,6 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from examples.rgbd.data.dataset import FrameSource
+from examples.rgbd.data.geometry import compute_geometry
+from examples.rgbd.data.intrinsics import Intrinsics
+from examples.rgbd.data.prepare import prepare
+from examples.rgbd.data.spec import Split
 from examples.rgbd.data.sunrgbd.scenes import below_archive, read_all_split, read_rotated_depth
 from examples.rgbd.data.sunrgbd.spec import SUNRGBD
 from examples.sunrgbd.verify import main as verify
@@ -167,6 +171,36 @@ def test_a_layout_is_recognised_and_read(
     assert dataset.layout == layout
     agree(dataset, split, kind)
     agree(SUNRGBD.open(str(tmp_path), split, layout=layout, depth=kind), split, kind)
+
+
+def test_prepare_computes_hha_by_the_camera_of_each_scene(tmp_path: Path) -> None:
+    """A scene has its own ``intrinsics.txt``, in one line or three, whose pixels count from 1."""
+    write_toolbox(tmp_path / "source")
+    cameras = {}
+    for number, (path, (height, width), _) in enumerate(SCENES["train"] + SCENES["test"]):
+        focal = 50.0 + 5 * number
+        text = f"{focal} 0 {width / 2} 0 {focal} {height / 2} 0 0 1"
+        text = text if number % 2 else text.replace(" 0 ", " 0\n", 1)
+        (tmp_path / "source" / "SUNRGBD" / path / "intrinsics.txt").write_text(text)
+        cameras[focal] = Intrinsics(focal, focal, width / 2 - 1, height / 2 - 1, height, width)
+    splits: dict[Split, FrameSource] = {
+        "train": SUNRGBD.open(tmp_path / "source", "train"),
+        "test": SUNRGBD.open(tmp_path / "source", "test"),
+    }
+    prepare(splits, tmp_path / "plain", 0, geometry=("hha",))
+    for frames in splits.values():
+        for index, name in enumerate(frames.names):
+            camera = frames.camera(index)
+            assert camera is not None
+            assert camera == cameras.pop(camera.fx)
+            with Image.open(tmp_path / "plain" / "hha" / f"{name}.png") as picture:
+                stored = np.asarray(picture)
+            wanted = compute_geometry("hha", frames[index].depth, camera)
+            assert np.array_equal(stored, wanted)
+            assert stored.any()
+    assert not cameras
+    frames = SUNRGBD.open(tmp_path / "plain", "train", geometry=("hha",))
+    assert list(frames[0].geometry) == ["hha"]
 
 
 def test_the_root_may_be_the_archive_beside_the_toolbox(tmp_path: Path) -> None:

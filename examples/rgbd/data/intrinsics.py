@@ -45,6 +45,11 @@ class Intrinsics:
                 f"Expected {what} of the shape that its camera has, {self.height} x {self.width}, but "
                 f"got {height} x {width}: was it cropped? A cropped copy needs intrinsics of its own."
             )
+        return self.resized(size)
+
+    def resized(self, size: tuple[int, ...]) -> Intrinsics:
+        """The camera of the whole view, resized to (height, width), whatever its shape then."""
+        height, width = size[:2]
         down, across = height / self.height, width / self.width
         return Intrinsics(
             self.fx * across,

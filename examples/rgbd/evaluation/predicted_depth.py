@@ -80,6 +80,6 @@ class PredictedDepth:
         metres = log_depth_in_metres(log_depth, self.source.limits)
         if self.kind != "rgb-hha" or self.intrinsics is None:
             return metres
-        camera = self.intrinsics.at(tuple(size), "an image")
+        camera = self.intrinsics.resized(tuple(size))  # whole frames, at the network's size
         numbers = metres.new_tensor([camera.fx, camera.fy, camera.cx, camera.cy])
         return torch.cat([metres, hha(metres[:, 0], numbers)], dim=1)
