@@ -221,6 +221,13 @@ CASES: dict[str, tuple[Callable[[], object], type[Exception], list[str]]] = {
         ValueError,
         ["0", "log_input=True"],
     ),
+    "a mask without the depth that it masks": (
+        lambda: lwm.HardPixelLoss(CE, lwm.OHEMWeighting())(
+            LOGITS, TARGET, LOG_DEPTH, depth_mask=torch.ones(2, 4, 5, dtype=torch.bool)
+        ),
+        TypeError,
+        ["`target_depth` with a `depth_mask`", "None"],
+    ),
     "predicted depth of zero at one pixel": (
         lambda: LF.depth_prediction_error(
             torch.tensor([[[3.0, 0.0, 2.0]]]), torch.ones(1, 1, 3), log_input=False

@@ -17,6 +17,7 @@ from lwm_loss.plotting import (
     DROPPED_COLOUR,
     MISSING_COLOUR,
     VOID_COLOUR,
+    legend_of_classes,
     plot_weight_maps,
 )
 from tests.support import Scene, scene
@@ -221,3 +222,16 @@ def test_colours_within_0_and_1_are_shown_as_they_are() -> None:
     image = torch.linspace(0.2, 1.0, 12).reshape(3, 2, 2)
     assert torch.equal(to_colours(image), image.permute(1, 2, 0))
     assert to_colours(10 * image).amax() == 1
+
+
+@pytest.mark.parametrize("height", [9.0, 0.4])
+def test_the_most_frequent_class_comes_first_in_the_legend(height: float) -> None:
+    entries = legend_of_classes(
+        torch.tensor([2, 0, 7, 4]),
+        [(shade,) * 3 for shade in (0.0, 0.3, 0.6, 0.9)],
+        ["wall", "floor", "box", "lamp"],
+        [],
+        height,
+    )
+    room = ["box", "lamp", "wall"] if height > 1 else ["box", "and 2 classes more"]
+    assert [entry.get_label() for entry in entries] == room
