@@ -236,14 +236,13 @@ def test_counts_are_exact_beyond_what_a_half_can_hold(dtype: torch.dtype) -> Non
 
 @pytest.mark.slow
 def test_counts_are_exact_beyond_what_a_float_can_hold() -> None:
-    # Adding ones in float32 stops at 2 ** 24.
-    width = 2**23 + 2**20
-    labels = torch.zeros(1, 2, width, dtype=torch.uint8)
-    predicted = torch.zeros(1, 2, width, dtype=torch.uint8)
-    predicted[0, 1] = 1
-    depth = torch.ones(1, 1, 1).expand(1, 2, width)
+    # Adding ones in float32 stops at 2 ** 24, which are 16 rows: the rate would be 16 / 17.
+    labels = torch.zeros(1, 21, 1 << 20, dtype=torch.uint8)
+    predicted = torch.ones_like(labels)
+    predicted[0, -1] = 0
+    depth = torch.ones(1, 1, 1).expand(labels.shape)
     z = LF.depth_aware_segmentation_error(predicted, labels, depth, cells=(1, 1))
-    assert z[0, 0, 0].item() == 0.5
+    assert z[0, 0, 0].item() == pytest.approx(20 / 21)
 
 
 def test_bins_with_edges_that_are_no_floats_are_found_in_float64() -> None:
