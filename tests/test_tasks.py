@@ -405,6 +405,17 @@ def test_class_probabilities_are_torchs_own_mean() -> None:
     )
 
 
+@pytest.mark.parametrize("form", FORMS, ids="-".join)
+def test_an_empty_batch_of_every_task_is_0_with_a_graph(form: tuple[str, str]) -> None:
+    problem = Problem(*form, 11)
+    weighting = lwm.LossWeightModule(task=problem.task, ignore_index=VOID)
+    logits = problem.logits[:0].requires_grad_()
+    maps = problem.target[:0], problem.log_depth[:0], problem.depth[:0]
+    terms = lwm.HardPixelMiningLoss(0, weighting=weighting)(logits, *maps)
+    assert terms.total == 0
+    terms.total.backward()
+
+
 def test_one_hot_probabilities_are_their_labels() -> None:
     data = scene()
     labelled = data.target != 255
