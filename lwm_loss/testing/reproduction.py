@@ -42,7 +42,7 @@ def perform(
     names = list(inspect.signature(body).parameters)
     made = {name for scene in scenes for name in scene.values}
     lacking = [name for name in plain if name in names and name not in made]
-    scenes = [*(plain[name]() for name in lacking), *scenes]
+    scenes = [*scenes, *(plain[name]() for name in lacking)]
     values = {**subject, **constants}
     for scene in scenes:
         values.update(scene.fresh())
