@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from examples.study.arms import ARMS, BASELINE, CONTROL
-from examples.study.statistics import LEVEL, Difference, paired_difference
+from examples.study.statistics import FEWEST_PAIRS, LEVEL, Difference, paired_difference
 
 if TYPE_CHECKING:
     from examples.study.report import Table
@@ -30,8 +30,8 @@ def _differences(table: Table, measure: str, against: str) -> dict[str, Differen
 
 
 def _band(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Half the width of the 95 % t interval of the mean over seeds (rows)."""
-    if len(values) < 2:
+    """Half the width of the 95 % t interval of the mean over seeds (rows); NaN where it is not shown."""
+    if len(values) < FEWEST_PAIRS:
         return np.full(values.shape[1], np.nan)
     reach: np.ndarray[Any, Any] = (
         stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(0, ddof=1) / len(values) ** 0.5
@@ -57,13 +57,13 @@ def draw_forest(table: Table) -> Figure:
                 if one is None or one.pairs == 0:
                     continue
                 low, high = one.t_interval
-                if one.pairs > 2:
+                if one.pairs >= FEWEST_PAIRS:
                     axes.plot([low, high], [place + shift] * 2, color=colour, linewidth=1.4)
                 label = f"against {'L_s + L_d' if against == BASELINE else 'uniform'}"
                 axes.plot(
                     one.mean, place + shift, marker, color=colour, markersize=4.5,
                     label=label if place == len(arms) - 1 else None,
-                    fillstyle="full" if one.pairs > 2 else "none",
+                    fillstyle="full" if one.pairs >= FEWEST_PAIRS else "none",
                 )  # fmt: skip
         axes.axvline(0, color="0.5", linewidth=0.8)
         axes.grid(axis="x", alpha=0.3)

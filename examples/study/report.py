@@ -15,6 +15,7 @@ from examples.study.figures import draw_all
 from examples.study.options import ReportOptions
 from examples.study.runs import read_rows, rows_as_csv, write_whole
 from examples.study.statistics import (
+    FEWEST_PAIRS,
     Difference,
     holm,
     paired_difference,
@@ -135,7 +136,7 @@ def interval(found: Difference, digits: int = 2) -> str:
     if found.pairs == 0:
         return ""
     shown = f"{found.mean:+.{digits}f}"
-    if found.pairs < 3:
+    if found.pairs < FEWEST_PAIRS:
         return shown
     low, high = found.t_interval
     return f"{shown} [{low:+.{digits}f}, {high:+.{digits}f}]"
@@ -155,9 +156,10 @@ def main_rows(table: Table, measures: tuple[str, ...] = ("miou",)) -> list[dict[
             for name, title in ((BASELINE, "L_s + L_d"), (CONTROL, "uniform")):
                 differences = compare(table, measure, name)
                 row[f"against {title}"] = interval(differences[arm]) if arm in differences else ""
-                corrected = dict(
-                    zip(differences, holm([each.p_value for each in differences.values()]))
-                )
+                shown = {
+                    name: each for name, each in differences.items() if each.pairs >= FEWEST_PAIRS
+                }
+                corrected = dict(zip(shown, holm([each.p_value for each in shown.values()])))
                 row[f"p (Holm, {title})"] = _shown(corrected.get(arm), 3)
         found.append(row)
     return found
@@ -215,8 +217,9 @@ def report(options: ReportOptions) -> None:
     text = "\n".join(
         [
             "# Mean IoU on the whole split, percent",
-            f"Mean ± standard deviation over seeds; differences paired by seed with 95 % t intervals "
-            f"from three pairs on; p of the paired t test, Holm-corrected over {len(rows) - 1} arms.\n",
+            "Mean ± standard deviation over seeds; differences paired by seed with 95 % t intervals "
+            "from three pairs on; p of the paired t test, Holm-corrected over the "
+            "arms that have so many.\n",
             as_markdown(rows),
             "# Every measure: difference to L_s + L_d\n",
             as_markdown(regions),

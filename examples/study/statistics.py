@@ -11,6 +11,9 @@ from scipy import stats
 
 LEVEL = 0.95
 
+FEWEST_PAIRS = 3
+"""Of two pairs no interval is shown: it is 13 times as wide as the two are apart."""
+
 
 class Difference(NamedTuple):
     """The mean of differences paired by seed.
@@ -48,7 +51,7 @@ def paired_difference(first: dict[int, float], second: dict[int, float]) -> Diff
         return Difference(pairs, mean, 0.0, (mean, mean), (mean, mean), float(mean == 0))
     reach = stats.t.ppf((1 + LEVEL) / 2, pairs - 1) * deviation / math.sqrt(pairs)
     bootstrap = nothing
-    if pairs >= 3:
+    if pairs >= FEWEST_PAIRS:
         found = stats.bootstrap(
             (values,), np.mean, confidence_level=LEVEL, method="percentile", rng=0
         ).confidence_interval

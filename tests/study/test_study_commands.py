@@ -14,6 +14,7 @@ from examples.study.__main__ import main
 from examples.study.arms import BASELINE, CONTROL, MAIN
 from examples.study.cluster import submit
 from examples.study.commands import chosen_arms, recipe_of
+from examples.study.figures import draw_depth_bins
 from examples.study.options import RunOptions
 from examples.study.recipe import Recipe
 from examples.study.report import interval, main_rows, read_table, summary_rows
@@ -209,6 +210,27 @@ def test_a_study_of_another_recipe_is_refused(tmp_path):
 def test_two_pairs_have_no_interval_to_read():
     found = report_module.paired_difference({0: 1.0, 1: 2.0}, {0: 0.0, 1: 0.0})
     assert interval(found) == "+1.50"
+
+
+def test_two_pairs_have_no_p_value_and_no_band(tmp_path):
+    """They count in no correction either: that of the others is as without them."""
+    rows = write(tmp_path)
+
+    def table_of(kept):
+        (tmp_path / "results.csv").write_text(rows_as_csv([row for row in rows if kept(row)]))
+        return read_table(tmp_path)
+
+    def p_values(table):
+        return {row["arm"]: row["p (Holm, L_s + L_d)"] for row in main_rows(table)}
+
+    def bands(table):
+        right = draw_depth_bins(table).axes[1]
+        return sum(bool(band.get_paths()) for band in right.collections)
+
+    two = table_of(lambda row: row["arm"] != "rz" or row["seed"] < 2)
+    without = table_of(lambda row: row["arm"] != "rz")
+    assert p_values(two) == {**p_values(without), "rz": ""}
+    assert bands(two) == bands(without) == bands(table_of(lambda row: True)) - 1
 
 
 @pytest.mark.parametrize(
