@@ -123,8 +123,12 @@ def _version(package: str) -> str:
 
 
 def save(text: str, device: str) -> Path:
-    """Writes the report to benchmarks/results/<device>-<date>.md."""
+    """Write the report to benchmarks/results/<device>-<date>.md, or -2, -3 ... beside those there."""
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{device}-{datetime.date.today().isoformat()}.md"
+    name = f"{device}-{datetime.date.today().isoformat()}"
+    path, number = RESULTS / f"{name}.md", 1
+    while path.exists():
+        number += 1
+        path = RESULTS / f"{name}-{number}.md"
     path.write_text(text + "\n", encoding="utf-8")
     return path

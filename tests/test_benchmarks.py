@@ -263,4 +263,7 @@ def test_results_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     path = report.save("# Benchmarks", "cpu")
     assert path.parent == tmp_path / "results"
     assert re.fullmatch(r"cpu-\d{4}-\d{2}-\d{2}\.md", path.name)
+    # A second run of the day, perhaps on another machine, leaves the first as it is.
+    later = report.save("# Others", "cpu")
+    assert (later.name, later.read_text(encoding="utf-8")) == (f"{path.stem}-2.md", "# Others\n")
     assert path.read_text(encoding="utf-8") == "# Benchmarks\n"
