@@ -86,8 +86,13 @@ def test_a_network_is_exported_and_gives_the_same(name, ending, tmp_path, monkey
 
 @MINUTES
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", [".onnx", ".pt2"])
-@pytest.mark.parametrize("name", ["acnet", "cfn", "pap", "rdfnet-rgbd", "trl"])
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        *((name, ".onnx") for name in ("acnet", "pap", "rdfnet-rgbd", "trl")),
+        *((name, ".pt2") for name in ("acnet", "cfn", "pap", "rdfnet-rgbd", "trl")),
+    ],
+)
 def test_a_network_is_exported_for_any_size(name, ending, tmp_path, monkeypatch, capsys):
     exported(name, tmp_path / f"network{ending}", monkeypatch, fixed=False)
     printed = capsys.readouterr().out
