@@ -52,6 +52,14 @@ def has_hard_term(options: ObjectiveOptions) -> bool:
     return mined or (options.mining != "none" and options.mining_place == "add")
 
 
+def measured(options: ObjectiveOptions) -> Literal["dpe", "dse", "both"] | None:
+    """Which of R and Z an objective measures, for its weights or its curriculum."""
+    arm = ARMS[options.objective]
+    if options.control in ("double-s", "delta"):
+        return None
+    return "both" if arm.curriculum else arm.mined
+
+
 class Curriculum(lwm.SelfPacedCurriculum):
     """The curriculum, remembering for the log how many of the labelled pixels it kept."""
 

@@ -355,6 +355,11 @@ def test_every_objective_trains_and_gives_every_parameter_a_gradient(objective: 
             "full, alpha 1, beta 0.1, fusion sum, cells 8x8, bin size 10, error misclassified, "
             "curriculum over 7 epochs",
         ),
+        (
+            {"objective": "sd+cl"},
+            "sd+cl, fusion sum, cells 8x8, bin size 10, error misclassified, curriculum over 7 epochs",
+        ),
+        ({"objective": "hpm", "control": "delta"}, "hpm, alpha 1, beta 0.1, control delta"),
         ({"objective": "s", "mining": "ohem"}, "s, mining ohem"),
         (
             {"objective": "sd", "mining": "focal", "mining_place": "add"},

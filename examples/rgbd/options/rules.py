@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from examples.rgbd.objectives import ARMS, has_hard_term
-from examples.rgbd.options.groups import ObjectiveOptions, OptionError, TrainConfig
+from examples.rgbd.objectives import ARMS, has_hard_term, measured
+from examples.rgbd.options.groups import OptionError, TrainConfig
 
 
 def check(config: TrainConfig) -> None:
@@ -84,14 +84,6 @@ def _check_combinations(config: TrainConfig) -> None:
 # --- options without effect ---------------------------------------------------------------------
 
 
-def _measured(options: ObjectiveOptions) -> str | None:
-    """Which of R and Z the weights are made of: "dpe", "dse", "both" or None."""
-    arm = ARMS[options.objective]
-    if options.control in ("double-s", "delta"):
-        return None
-    return "both" if arm.curriculum else arm.mined
-
-
 class _Dependent(NamedTuple):
     """Options of one group that do something only where a condition holds."""
 
@@ -103,11 +95,11 @@ class _Dependent(NamedTuple):
 
 _DEPENDENT = (
     _Dependent(
-        "objective", ("fusion",), lambda c: _measured(c.objective) == "both",
+        "objective", ("fusion",), lambda c: measured(c.objective) == "both",
         "an objective that fuses R and Z (sd+rz, sd+cl, hpm, full)",
     ),
     _Dependent(
-        "objective", ("cells", "bin_size", "error"), lambda c: _measured(c.objective) in ("dse", "both"),
+        "objective", ("cells", "bin_size", "error"), lambda c: measured(c.objective) in ("dse", "both"),
         "an objective that measures Z (sd+z, sd+rz, sd+cl, hpm, full)",
     ),
     _Dependent(

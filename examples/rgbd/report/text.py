@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from examples.rgbd.evaluation.metrics import Scores
 from examples.rgbd.evaluation.scoring import Evaluation
 from examples.rgbd.model import input_of
-from examples.rgbd.objectives import ARMS, has_hard_term
+from examples.rgbd.objectives import ARMS, has_hard_term, measured
 from examples.rgbd.options.groups import ObjectiveOptions, TrainConfig
 from examples.rgbd.splits import Frames
 
@@ -90,9 +90,10 @@ def describe_objective(options: ObjectiveOptions, epochs: int) -> str:
         parts.append(f"alpha {options.alpha:g}")
     if arm.sides:
         parts.append(f"beta {options.beta:g}")
-    if arm.mined == "both":
+    maps = measured(options)
+    if maps == "both":
         parts.append(f"fusion {options.fusion}")
-    if arm.mined in ("both", "dse"):
+    if maps in ("both", "dse"):
         region = f"cells {options.cells}", f"bin size {options.bin_size:g}"
         parts += [*region, f"error {options.error}"]
     chosen = {
