@@ -77,6 +77,12 @@ def compare(table: Table, measure: str, against: str) -> dict[str, Difference]:
     }
 
 
+def corrected_p(found: dict[str, Difference]) -> dict[str, float]:
+    """P by arm, corrected by Holm's method over the arms that have pairs enough; NaN for the others."""
+    enough = {arm: each.p_value for arm, each in found.items() if each.pairs >= FEWEST_PAIRS}
+    return {**dict.fromkeys(found, math.nan), **dict(zip(enough, holm(list(enough.values()))))}
+
+
 def summary_rows(table: Table) -> list[dict[str, Any]]:
     """One row for each measure and arm: mean, deviation, and both comparisons.
 
@@ -85,10 +91,7 @@ def summary_rows(table: Table) -> list[dict[str, Any]]:
     rows = []
     for measure in MEASURES:
         compared = {name: compare(table, measure, name) for name in (BASELINE, CONTROL)}
-        corrected = {
-            name: dict(zip(found, holm([each.p_value for each in found.values()])))
-            for name, found in compared.items()
-        }
+        corrected = {name: corrected_p(found) for name, found in compared.items()}
         for arm in table:
             values = np.array(list(values_of(table, arm, measure).values()))
             row: dict[str, Any] = {
@@ -144,6 +147,12 @@ def interval(found: Difference, digits: int = 2) -> str:
 
 def main_rows(table: Table, measures: tuple[str, ...] = ("miou",)) -> list[dict[str, str]]:
     """The table for people: each arm with its spread and both comparisons."""
+    compared = {
+        (measure, name): compare(table, measure, name)
+        for measure in measures
+        for name in (BASELINE, CONTROL)
+    }
+    corrected = {key: corrected_p(differences) for key, differences in compared.items()}
     found = []
     for arm in table:
         known = ARMS.get(arm)
@@ -154,13 +163,11 @@ def main_rows(table: Table, measures: tuple[str, ...] = ("miou",)) -> list[dict[
             row["seeds"] = str(len(values))
             row[MEASURES[measure]] = f"{values.mean():.2f}{spread}"
             for name, title in ((BASELINE, "L_s + L_d"), (CONTROL, "uniform")):
-                differences = compare(table, measure, name)
-                row[f"against {title}"] = interval(differences[arm]) if arm in differences else ""
-                shown = {
-                    name: each for name, each in differences.items() if each.pairs >= FEWEST_PAIRS
-                }
-                corrected = dict(zip(shown, holm([each.p_value for each in shown.values()])))
-                row[f"p (Holm, {title})"] = _shown(corrected.get(arm), 3)
+                key = measure, name
+                row[f"against {title}"] = (
+                    interval(compared[key][arm]) if arm in compared[key] else ""
+                )
+                row[f"p (Holm, {title})"] = _shown(corrected[key].get(arm), 3)
         found.append(row)
     return found
 

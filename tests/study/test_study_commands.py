@@ -230,6 +230,8 @@ def test_two_pairs_have_no_p_value_and_no_band(tmp_path):
     two = table_of(lambda row: row["arm"] != "rz" or row["seed"] < 2)
     without = table_of(lambda row: row["arm"] != "rz")
     assert p_values(two) == {**p_values(without), "rz": ""}
+    (kept,) = (r for r in summary_rows(two) if (r["arm"], r["measure"]) == ("rz", "miou"))
+    assert np.isnan(kept["vs_sd_p_holm"])
     assert bands(two) == bands(without) == bands(table_of(lambda row: True)) - 1
 
 
