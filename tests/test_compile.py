@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -246,17 +246,20 @@ EXPORTED: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
+def export(module: nn.Module, inputs: Sequence[Tensor], least: int) -> nn.Module:
+    """The module for any batch and any size from `least` on; (B, C, H, W) comes first, then maps."""
+    batch = torch.export.Dim("batch", min=1, max=64)
+    height, width = (torch.export.Dim(name, min=least, max=4096) for name in ("height", "width"))
+    maps = [{0: batch, 1: height, 2: width}] * (len(inputs) - 1)
+    shapes = ({0: batch, 2: height, 3: width}, *maps)
+    return torch.export.export(module, tuple(inputs), dynamic_shapes=shapes).module()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", EXPORTED)
 def test_export_with_a_dynamic_batch_and_dynamic_sizes(case: str) -> None:
-    batch = torch.export.Dim("batch", min=1, max=64)
-    height, width = (torch.export.Dim(name, min=2, max=4096) for name in ("height", "width"))
-    maps = {0: batch, 1: height, 2: width}
-    shapes = ({0: batch, 2: height, 3: width}, maps, maps, maps)
     module = Step(ignore_index=255, **EXPORTED[case]())
-    exported = torch.export.export(
-        module, tuple(scene(images=3, size=(16, 24))), dynamic_shapes=shapes
-    ).module()
+    exported = export(module, scene(images=3, size=(16, 24)), least=2)
     for images, size in ((3, (16, 24)), (1, (16, 24)), (5, (11, 30))):
         data = scene(images=images, size=size, seed=images)
         torch.testing.assert_close(exported(*data), module(*data))
@@ -291,9 +294,6 @@ TRAINED: dict[str, Callable[[], Trained]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case", TRAINED)
 def test_export_of_side_outputs_with_sizes_of_their_own(case: str) -> None:
-    batch = torch.export.Dim("batch", min=1, max=64)
-    height, width = (torch.export.Dim(name, min=8, max=4096) for name in ("height", "width"))
-    maps = {0: batch, 1: height, 2: width}
     module = TRAINED[case]()
     classes = 4 if case in ("classes", "upsampled", "depth edges") else 2
 
@@ -301,11 +301,7 @@ def test_export_of_side_outputs_with_sizes_of_their_own(case: str) -> None:
         data = scene(images=images, classes=classes, size=size)
         return torch.randn(images, 3, *size), data.target, data.target_depth
 
-    exported = torch.export.export(
-        module,
-        inputs(3, (16, 24)),
-        dynamic_shapes=({0: batch, 2: height, 3: width}, maps, maps),
-    ).module()
+    exported = export(module, inputs(3, (16, 24)), least=8)
     for images, size in ((3, (16, 24)), (1, (21, 18))):
         data = inputs(images, size)
         torch.testing.assert_close(exported(*data), module(*data))
