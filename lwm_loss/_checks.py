@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,7 +36,7 @@ def require_choice(value: Any, name: str, choices: Iterable[str]) -> None:
 def require_finite(value: Any, name: str, *, minimum: float = 0.0, strict: bool = False) -> float:
     """A finite number that is at least ``minimum`` (greater than it if ``strict``)."""
     bound = f"{'greater than' if strict else 'at least'} {minimum:g}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"Expected `{name}` to be a number, but got {type(value).__name__}.")
     if not math.isfinite(value) or value < minimum or (strict and value == minimum):
         raise fail(f"`{name}` to be finite and {bound}", repr(value))
@@ -43,11 +44,12 @@ def require_finite(value: Any, name: str, *, minimum: float = 0.0, strict: bool 
 
 
 def require_int(value: Any, name: str, *, minimum: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    """An int, also one of numpy's, which arrays and tables of options yield."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"Expected `{name}` to be an int, but got {type(value).__name__}.")
     if minimum is not None and value < minimum:
         raise fail(f"`{name}` to be at least {minimum}", repr(value))
-    return value
+    return int(value)
 
 
 def require_ignore_index(value: Any, name: str = "ignore_index") -> int:

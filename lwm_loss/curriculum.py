@@ -170,7 +170,7 @@ def curriculum_threshold(
     """
     check_weight_map(weight_map, mask)
     if not isinstance(progress, Tensor):
-        require_finite(progress, "progress")
+        progress = require_finite(progress, "progress")
     else:
         _check_progress(progress, weight_map)
     return threshold(weight_map, progress, mask)

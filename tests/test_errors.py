@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -764,3 +765,26 @@ def test_a_depth_that_is_no_tensor(call: Any, name: str, value: Any) -> None:
         TypeError, match=rf"^Expected `{name}` to be a torch\.Tensor, but got {got}"
     ):
         call(**arguments)
+
+
+def test_options_of_numpy_are_those_of_python() -> None:
+    """Tables of options and ``np.arange`` yield numpy's numbers."""
+    weighting = lwm.LossWeightModule(
+        cells=(np.int64(4), np.int32(2)), bin_size=np.float32(16), ignore_index=np.int64(255),
+        depth_range=(np.float64(1), np.int16(256)),
+    )  # fmt: skip
+    objective = lwm.HardPixelMiningLoss(
+        np.int64(0), np.float32(0.5), np.int8(2), weighting, ignore_index=np.int16(255)
+    )
+    plain = lwm.HardPixelMiningLoss(
+        0, 0.5, 2.0, lwm.LossWeightModule((4, 2), 16.0, (1.0, 256.0), ignore_index=255),
+        ignore_index=255,
+    )  # fmt: skip
+    batch = (LOGITS, TARGET, LOG_DEPTH, DEPTH)
+    assert torch.equal(objective(*batch).total, plain(*batch).total)
+    assert repr(objective) == repr(plain)
+    curriculum = lwm.SelfPacedCurriculum(np.int64(4))
+    curriculum.set_epoch(np.int64(3))
+    assert curriculum.progress == 0.75
+    threshold = LF.curriculum_threshold(DEPTH, np.float32(0.5))
+    assert torch.equal(threshold, LF.curriculum_threshold(DEPTH, 0.5))

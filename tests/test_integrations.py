@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import types
 from pathlib import Path
@@ -129,6 +130,35 @@ def test_a_lightning_run_that_is_resumed(tmp_path: Path) -> None:
 
     run(1)
     assert run(3, str(tmp_path / "last.ckpt")).net.seen == [1] * 3 + [2] * 3
+
+
+@pytest.mark.parametrize("framework", ["transformers", "lightning"])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (3, "got int 3"),
+        (None, "got NoneType"),
+        (lwm.SelfPacedCurriculum, "did you mean SelfPacedCurriculum(...)?"),
+        (
+            lwm.HardPixelMiningLoss(num_sides=0, curriculum=lwm.SelfPacedCurriculum(4)),
+            "got HardPixelMiningLoss: did you mean its `curriculum`?",
+        ),
+        (nn.Identity(), "got Identity."),
+    ],
+)
+def test_a_callback_refuses_what_has_no_epoch_when_it_is_built(
+    framework: str, value: Any, said: str
+) -> None:
+    modules = {"transformers": ["transformers"], "lightning": ["lightning", "pytorch_lightning"]}
+    if not any(importlib.util.find_spec(module) for module in modules[framework]):
+        pytest.skip(f"{framework} is not installed")
+    callbacks = importlib.import_module(f"lwm_loss.integrations.{framework}")
+    with pytest.raises(TypeError) as caught:
+        callbacks.CurriculumCallback(value)
+    assert str(caught.value).startswith(
+        "Expected `curriculum` to be a SelfPacedCurriculum, but got"
+    )
+    assert str(caught.value).endswith(said if said[-1] in ".?" else f"{said}.")
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ except ImportError:
     from pytorch_lightning import Callback
 
 from ..curriculum import SelfPacedCurriculum
+from . import require_curriculum
 
 __all__ = ["CurriculumCallback"]
 
@@ -19,11 +20,14 @@ class CurriculumCallback(Callback):  # type: ignore[misc, unused-ignore]
 
     Args:
         curriculum: the one that the loss holds.
+
+    Raises:
+        TypeError: ``curriculum`` is something else, such as the loss itself.
     """
 
     def __init__(self, curriculum: SelfPacedCurriculum) -> None:
         super().__init__()
-        self.curriculum = curriculum
+        self.curriculum = require_curriculum(curriculum)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self.curriculum.set_epoch(trainer.current_epoch)

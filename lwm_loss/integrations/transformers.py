@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..curriculum import SelfPacedCurriculum
+from . import require_curriculum
 
 __all__ = ["CurriculumCallback"]
 
@@ -20,6 +21,9 @@ class CurriculumCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     Args:
         curriculum: the one that the loss holds.
 
+    Raises:
+        TypeError: ``curriculum`` is something else, such as the loss itself.
+
     Example:
         >>> from lwm_loss import SelfPacedCurriculum
         >>> from lwm_loss.integrations.transformers import CurriculumCallback
@@ -28,7 +32,7 @@ class CurriculumCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     """
 
     def __init__(self, curriculum: SelfPacedCurriculum) -> None:
-        self.curriculum = curriculum
+        self.curriculum = require_curriculum(curriculum)
 
     def on_step_begin(
         self,
