@@ -30,6 +30,7 @@ from examples.rgbd.data.spec import Split
 from examples.rgbd.options.commands import EstimateDepthOptions
 from examples.rgbd.options.groups import OptionError
 from examples.rgbd.progress import progress_bar
+from examples.rgbd.reason import reason_of
 from examples.rgbd.run.accelerator import pick_device
 
 _SPLITS: tuple[Split, ...] = ("train", "test")
@@ -143,7 +144,7 @@ def _load(options: EstimateDepthOptions) -> Any:
     try:
         return pipeline("depth-estimation", model=options.model, device=pick_device(options.device))
     except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = " ".join(str(error).split())[:160].rstrip(".")
+        reason = reason_of(error)
         raise DataError(
             f"Expected a depth-estimation model at {options.model}, a name on the Hugging Face hub "
             f"or a folder with its weights and image processor, but it cannot be loaded ({reason})."

@@ -14,6 +14,7 @@ from transformers.models.convnext.modeling_convnext import ConvNextLayerNorm
 
 from examples.rgbd.networks.norm import NormEncoder
 from examples.rgbd.networks.weights import is_weights_file, load_weights_file, names_of_parts
+from examples.rgbd.reason import reason_of
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
@@ -244,10 +245,10 @@ def load_weights(model_type: Any, name: str, config: Any, source: str) -> Any:
             source, dtype=torch.float32, output_loading_info=True, **taps
         )
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error)
         raise ValueError(
             f"Expected `pretrained` to name a {name} on the Hugging Face hub or a folder written "
-            f"by `save_pretrained`, but got {source!r}, which cannot be loaded: {reason}"
+            f"by `save_pretrained`, but got {source!r}, which cannot be loaded: {reason}."
         ) from error
     missing = sorted(loading["missing_keys"])
     if missing:

@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from examples.rgbd.reason import reason_of
+
 SUFFIXES = (".pth", ".pt", ".safetensors")
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
@@ -119,10 +121,10 @@ def _read(path: Path, network: str) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error)
         raise ValueError(
             f"Expected `pretrained` to name a file of weights of a {network}, but got "
-            f"{str(path)!r}, which cannot be loaded: {reason}"
+            f"{str(path)!r}, which cannot be loaded: {reason}."
         ) from error
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):

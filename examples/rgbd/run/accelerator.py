@@ -14,6 +14,7 @@ from accelerate.utils import (
 )
 
 from examples.rgbd.options.groups import OptionError, TrainConfig
+from examples.rgbd.reason import reason_of
 from examples.rgbd.run.folder import RunFolder
 
 
@@ -89,7 +90,7 @@ def make_accelerator(config: TrainConfig, folder: RunFolder) -> Accelerator:
     except OptionError:  # a sentence already
         raise
     except (ValueError, ImportError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = reason_of(error)
         raise OptionError(
             f"Expected options that this machine can run, but got: {reason}."
         ) from error

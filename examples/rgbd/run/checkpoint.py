@@ -20,6 +20,7 @@ from torch import nn
 
 from examples.rgbd.data.files.atomic import write_atomically
 from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.reason import reason_of
 
 LATEST = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
@@ -95,7 +96,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         pickle.UnpicklingError,
         zipfile.BadZipFile,
     ) as error:
-        reason = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
+        reason = reason_of(error)
         if isinstance(error, pickle.UnpicklingError):  # torch's text is about its own history
             reason = "it is not a file of torch, or holds more than tensors and plain values"
         raise CheckpointError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from examples.rgbd.commands.exported.deployed import Deployed, Inputs
 from examples.rgbd.options.groups import OptionError
+from examples.rgbd.reason import reason_of
 
 Runner = Callable[[Inputs], Sequence[NDArray[Any]]]
 
@@ -50,7 +51,7 @@ def write_program(deployed: Deployed, example: Inputs, *, fixed: bool) -> bytes:
                 deployed, example, dynamic_shapes=(free,) * len(example), strict=False
             )
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = reason_of(error)
         raise OptionError(
             f"Expected a network that torch.export can trace, but the export failed ({reason}): did "
             "you mean --fixed-size?"
@@ -86,7 +87,7 @@ def write_onnx(deployed: Deployed, example: Inputs, *, fixed: bool, opset: int) 
             verbose=False,
         )
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = reason_of(error)
         raise OptionError(
             f"Expected a network that ONNX's opset {opset} can hold, but the export failed "
             f"({reason}): did you mean --fixed-size, or --torch?"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from examples.rgbd.data.files.errors import DataError
 from examples.rgbd.data.files.images import MAX_PIXELS, read_bytes
+from examples.rgbd.reason import reason_of
 
 
 def read_array(path: Path, kind: str) -> NDArray[np.generic]:
@@ -47,7 +48,7 @@ def load_array(path: Path, kind: str, dimensions: tuple[int, ...] = (2, 3)) -> N
         return array
     # numpy raises ValueError, SyntaxError, TokenError, EOFError and more for a damaged header.
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        reason = reason_of(error)
         wanted = "a two-dimensional array" if dimensions == (2,) else "an array"
         raise DataError(
             f"Expected {kind} as {wanted} of numbers in {path}, but it cannot be "

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import h5py  # type: ignore[import-untyped]
 
 from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.reason import reason_of
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class LazyContainer:
         except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             if not self.path.exists():
                 raise DataError(f"Expected {self.path}, but there is no such file.") from None
-            reason = " ".join(str(error).split()).strip(".'\"") or type(error).__name__
+            reason = reason_of(error)
             raise DataError(
                 f"Expected a readable HDF5 file (MATLAB 7.3) in {self.path}{where}, but reading "
                 f"failed ({reason}): is the file damaged, or its download incomplete?"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from examples.rgbd.data.files.errors import DataError
+from examples.rgbd.reason import reason_of
 
 MAX_PIXELS = 50_000_000
 """Larger pictures are refused before they are decompressed."""
@@ -175,7 +176,7 @@ def decode(
         ) from None
     # A damaged file may raise nearly anything: OSError, SyntaxError, struct.error, zlib.error, ...
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        reason = reason_of(error)
         if isinstance(error, UnidentifiedImageError):
             reason = {
                 ("PNG",): "it is not a PNG",
@@ -239,7 +240,7 @@ def picture_size(path: Path) -> tuple[int, int]:
                 width, height = image.size
                 turned = image.format == "TIFF"  # which Pillow turns by itself
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        reason = reason_of(error)
         raise DataError(f"Expected an image in {path}, but it cannot be read ({reason}).") from None
     return (width, height) if not turned and orientation(path) > 4 else (height, width)
 
