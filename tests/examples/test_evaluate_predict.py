@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 from examples.analysis.__main__ import main as analyse
+from examples.analysis.correlation import choose_edges
+from examples.analysis.options import Correlation
 from examples.nyudv2.evaluate import main as evaluate
 from examples.nyudv2.predict import main as predict
 from examples.nyudv2.train import main as train
@@ -24,11 +26,12 @@ from examples.rgbd.commands.predict import (
     predict_image,
 )
 from examples.rgbd.data import label_palette, normalise
-from examples.rgbd.options.groups import DataOptions, TrainConfig
+from examples.rgbd.options.groups import DataOptions, OptionError, TrainConfig
 from examples.rgbd.report.overlay import overlay
 from examples.rgbd.run.trained import Trained, load_trained
 from examples.sunrgbd.evaluate import main as evaluate_sun
 from lwm_loss import MultiTaskOutput
+from lwm_loss.analysis import BinnedErrors
 from tests.examples.accelerators import forget_accelerator
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders", "workspace")
@@ -240,6 +243,31 @@ def test_quantile_bins_hold_the_same_number_of_pixels(run: Path) -> None:
     with Path("c/correlation.csv").open(newline="") as file:
         pixels = [int(row["pixels"]) for row in csv.DictReader(file)]
     assert max(pixels) < 1.2 * min(pixels)
+
+
+@pytest.mark.parametrize(
+    ("counts", "bins", "inner"),
+    [
+        ({10: 5, 20: 4, 30: 3}, 3, [11, 21]),  # the edges above the bins that fill a third
+        ({10: 1, 20: 1, 30: 1, 40: 1}, 2, [21]),
+        ({5: 9, 700: 1, 1500: 10}, 2, [701]),
+        ({10: 7}, 3, None),  # one bin has all the pixels: both edges would be the same
+        ({1999: 7}, 2, None),  # the last bin has them: its upper edge is that of the whole range
+    ],
+)
+def test_equally_filled_bins_end_where_their_share_is_reached(
+    counts: dict[int, int], bins: int, inner: list[int] | None
+) -> None:
+    total = torch.zeros(2000, dtype=torch.long)
+    for place, number in counts.items():
+        total[place] = number
+    fine = BinnedErrors(torch.arange(2001.0).double(), torch.zeros_like(total), total)
+    options = Correlation((Path("run"),), bins=bins, widths="quantile")
+    if inner is not None:
+        assert choose_edges(fine, options) == inner
+    else:
+        with pytest.raises(OptionError, match=f"for {bins} equally filled bins"):
+            choose_edges(fine, options)
 
 
 @pytest.mark.slow

@@ -141,6 +141,41 @@ def test_the_worlds_share_geometry_and_differ_in_colour() -> None:
     assert any(np.abs(mixed.image.astype(int) - x.image).mean() < 12 for x in (a, b, c))
 
 
+# Of each class in twenty frames of world c: pixels, mean depth, mean colour, deviation of the grey.
+KEPT = {
+    "wall": (6168, 3.801, 130.04, 119.45, 99.69, 31.57),
+    "floor": (3115, 2.922, 75.38, 55.84, 41.77, 16.09),
+    "ceiling": (255, 3.642, 101.82, 98.16, 86.56, 21.95),
+    "cabinet": (1236, 3.358, 45.20, 67.91, 50.53, 16.17),
+    "bed": (740, 2.114, 58.30, 74.66, 110.94, 22.79),
+    "sofa": (589, 2.615, 95.07, 36.40, 39.92, 16.60),
+    "table": (301, 2.760, 139.30, 105.57, 46.76, 30.74),
+    "chair": (162, 2.058, 62.35, 35.62, 64.53, 14.85),
+    "door": (288, 4.208, 35.86, 78.28, 75.56, 17.01),
+    "window": (432, 3.782, 122.40, 131.07, 138.51, 30.12),
+    "picture": (162, 3.938, 152.88, 92.99, 60.07, 35.48),
+    "pillow": (73, 2.839, 157.96, 113.16, 125.41, 24.31),
+    "cushion": (59, 2.341, 97.41, 112.59, 57.36, 13.15),
+}
+
+
+def test_the_rooms_of_a_seed_are_those_of_earlier_versions() -> None:
+    """What was measured on generated rooms is comparable for as long as they stay the same."""
+    rooms = GeneratedRooms("train", 20, world="c", size=SMALL)
+    frames = [rooms[index] for index in range(20)]
+    label = np.stack([frame.label for frame in frames])
+    depth = np.stack([frame.depth for frame in frames])
+    image = np.stack([frame.image for frame in frames]).astype(float)
+    for number, name in enumerate(rooms.classes):
+        here = label == number
+        found = (depth[here & (depth > 0)].mean(), *image[here].mean(0), image[here].mean(-1).std())
+        assert (here.sum(), *found) == pytest.approx(KEPT[name], rel=1e-3), name
+    for world, colour in (("a", (118.42, 105.07, 86.20)), ("b", (113.60, 101.36, 84.97))):
+        rooms = GeneratedRooms("test", 4, world=world, size=SMALL)
+        mean = np.mean([rooms[index].image for index in range(4)], (0, 1, 2))
+        assert mean == pytest.approx(colour, rel=1e-3), world
+
+
 def test_which_classes_share_a_colour_in_which_world() -> None:
     def groups(world: str) -> set[frozenset[str]]:
         colours = class_colours(np.random.default_rng(5), world)

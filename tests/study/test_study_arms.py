@@ -77,22 +77,55 @@ def ingredients(output, label, depth):
     wrong = (logits.argmax(1) != label) & counted
     gap = np.where(known, np.abs(log_depth - np.log(np.where(known, depth, 1))), 0)
     r = gap / gap.max((1, 2), keepdims=True) * counted
-    z = np.zeros_like(gap)
-    for f in range(len(label)):
-        regions = {}
-        for y, x in np.ndindex(GRID):
-            if counted[f, y, x] and known[f, y, x]:
-                key = (y * 8 // GRID[0], x * 8 // GRID[1], int((depth[f, y, x] - 1) // 10))
-                regions.setdefault(key, []).append((y, x))
-        for pixels in regions.values():
-            rate = np.mean([wrong[f, y, x] for y, x in pixels])
-            for y, x in pixels:
-                z[f, y, x] = rate
+    z, region = np.zeros_like(gap), np.full(gap.shape, -1)
+    regions = {}
+    for f, y, x in np.ndindex(label.shape):
+        if known[f, y, x]:
+            key = (f, y * 8 // GRID[0], x * 8 // GRID[1], int((depth[f, y, x] - 1) // 10))
+            region[f, y, x] = regions.setdefault(key, len(regions))
+    for number in range(len(regions)):
+        here = counted & (region == number)
+        if here.any():
+            z[here] = wrong[here].mean()
     l_d = (gap[known] ** 2).mean()
     return {
         "loss": loss, "wrong": wrong, "r": r, "z": z, "p": p_true, "n": counted.sum(), "l_d": l_d,
-        "counted": counted, "true": true, "depth": depth,
+        "counted": counted, "true": true, "depth": depth, "region": region,
+        "edges": beside(np.log(np.where(known, depth, np.nan)), lambda a, b: abs(a - b) > 0.15),
+        "boundaries": beside(np.where(counted, label, np.nan), lambda a, b: abs(a - b) > 0),
     }  # fmt: skip
+
+
+def beside(values, differ):
+    """The pixels around each pair of neighbours that differ, pair by pair; NaN differs from none."""
+    found = np.zeros(values.shape, bool)
+    for f, y, x in np.ndindex(values.shape):
+        for down, right in ((1, 0), (0, 1)):
+            other = (f, y + down, x + right)
+            if other[1] < GRID[0] and other[2] < GRID[1] and differ(values[f, y, x], values[other]):
+                for row, column in ((y, x), other[1:]):
+                    found[f, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = True
+    return found
+
+
+def above_class(i):
+    """How far Z lies above the error rate of all pixels of the batch with the same label."""
+    weight = np.zeros_like(i["z"])
+    for c in range(CLASSES):
+        here = i["counted"] & (i["true"] == c)
+        weight[here] = np.maximum(i["z"][here] - i["wrong"][here].mean(), 0)
+    return weight
+
+
+def rarity(i, place, relative):
+    """1 / sqrt of how many pixels share class and place, or of their share of the place."""
+    weight = np.zeros_like(i["z"])
+    counted = i["counted"] & (i["region"] >= 0)
+    for where in zip(*counted.nonzero(), strict=True):
+        there = counted & (place == place[where])
+        common = (there & (i["true"] == i["true"][where])).sum()
+        weight[where] = (common / there.sum() if relative else common) ** -0.5
+    return weight
 
 
 def objective(arm, share=(0.4, 0.3, 0.2, 0.1)):
@@ -102,6 +135,10 @@ def objective(arm, share=(0.4, 0.3, 0.2, 0.1)):
 
 def mass(weight, like):
     return weight * like.sum() / weight.sum()
+
+
+def class_weight(i):
+    return np.array([0.4, 0.3, 0.2, 0.1])[i["true"]] ** -0.5 * i["counted"]
 
 
 WEIGHTS = {
@@ -117,12 +154,26 @@ WEIGHTS = {
     "delta": lambda i: mass(i["wrong"].astype(float), i["r"] + i["z"]),
     "easy": lambda i: mass((2 - i["r"] - i["z"]) * i["counted"], i["r"] + i["z"]),
     "other-image": lambda i: mass(np.roll(i["r"] + i["z"], 1, 0) * i["counted"], i["r"] + i["z"]),
-    "cw": lambda i: mass(
-        np.array([0.4, 0.3, 0.2, 0.1])[i["true"]] ** -0.5 * i["counted"], i["r"] + i["z"]
+    "cw": lambda i: mass(class_weight(i), i["r"] + i["z"]),
+    "cw*m": lambda i: mass(class_weight(i) * (i["r"] + i["z"]), i["r"] + i["z"]),
+    "cw+edges": lambda i: mass(class_weight(i) * np.where(i["edges"], 2, 1), i["r"] + i["z"]),
+    "edges-early": lambda i: mass(1.0 * (i["edges"] & i["counted"]), i["r"] + i["z"]),
+    "edges-half": lambda i: mass(1.0 * (i["edges"] & i["counted"]), (i["r"] + i["z"]) / 2),
+    "edges-double": lambda i: mass(1.0 * (i["edges"] & i["counted"]), (i["r"] + i["z"]) * 2),
+    "outlines": lambda i: mass(
+        1.0 * (i["edges"] & i["boundaries"] & i["counted"]), i["r"] + i["z"]
     ),
-    "cw*m": lambda i: mass(
-        np.array([0.4, 0.3, 0.2, 0.1])[i["true"]] ** -0.5 * (i["r"] + i["z"]), i["r"] + i["z"]
+    "flat-boundaries": lambda i: mass(
+        1.0 * (i["boundaries"] & i["counted"] & ~i["edges"]), i["r"] + i["z"]
     ),
+    "no-edges": lambda i: mass(np.where(i["edges"], 0, i["r"] + i["z"]), i["r"] + i["z"]),
+    "closeness": lambda i: mass(
+        np.divide(1, i["depth"], where=i["depth"] > 0, out=np.zeros_like(i["z"])) * i["counted"],
+        i["r"] + i["z"],
+    ),
+    "above-class": lambda i: mass(above_class(i), i["r"] + i["z"]),
+    "region-rare": lambda i: mass(rarity(i, i["region"], relative=True), i["r"] + i["z"]),
+    "bin-rare": lambda i: mass(rarity(i, (i["depth"] - 1) // 10, relative=False), i["r"] + i["z"]),
     "focal": lambda i: (1 - i["p"]) ** 2 * i["counted"],
     "surface": lambda i: mass(i["depth"] ** 2 * i["counted"], i["r"] + i["z"]),
 }
