@@ -237,6 +237,62 @@ def test_schedules_go_on_where_they_were(schedule: str) -> None:
     assert (len(set(rates(None))) == 1) == (schedule == "constant")
 
 
+def test_schedules_follow_their_formulas() -> None:
+    def rates(schedule: str, losses: Sequence[float] = ()) -> list[float]:
+        """The rate of each of ten steps, and after each loss of an epoch."""
+        options = OptimisationOptions(schedule=schedule, patience=1)  # type: ignore[arg-type]
+        groups = [{"params": [torch.nn.Parameter(torch.zeros(3))], "lr": 0.1}]
+        optimizer = build_optimizer(groups, options)
+        moving = Schedule(optimizer, options, steps=10)
+        seen = []
+        for loss in losses or [None] * 10:
+            seen.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            moving.after_step()
+            if loss is not None:
+                moving.after_epoch(loss)
+        return [*seen, optimizer.param_groups[0]["lr"]]
+
+    # As DeepLab and FCN have it.
+    assert rates("poly") == pytest.approx([0.1 * (1 - step / 10) ** 0.9 for step in range(11)])
+    assert rates("constant") == [0.1] * 11
+    # A cosine from a 25th up to the rate, of which the first is at 15 % of the run, and one down.
+    top, end = 0.15 * 11 - 1, 10
+    cycle = []
+    for step in range(11):
+        low, place = (
+            (0.1 / 25, step / top) if step <= top else (0.1 / 25e4, (end - step) / (end - top))
+        )
+        cycle.append(low + (0.1 - low) * (1 - math.cos(math.pi * place)) / 2)
+    assert rates("one-cycle") == pytest.approx(cycle)
+    # A tenth after two epochs that were no better than the best one.
+    losses = [3.0, 2.0, 2.5, 2.1, 2.1, 1.0]
+    assert rates("plateau", losses) == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_is_held_out_moves_the_schedule_and_chooses_the_weights(
+    tmp_path: Path, held: bool
+) -> None:
+    """Without held-out frames the training loss L_s moves it, and the last weights are kept."""
+    engine = Engine.__new__(Engine)
+    moved: list[float] = []
+    engine.frames = SimpleNamespace(held=[0] if held else None)
+    engine.schedule = SimpleNamespace(after_epoch=moved.append)
+    engine.curriculum, engine.best = None, None
+    engine.epoch, engine.step, engine.sums = 0, 7, torch.ones(3)
+    engine.accelerator = SimpleNamespace(is_main_process=True)
+    engine.folder = SimpleNamespace(path=tmp_path)
+    engine.portable_state_dict = lambda: {"epoch": engine.epoch}
+    for loss, score in ((0.3, 0.5), (0.2, 0.7), (0.1, 0.6)):
+        row = {"segmentation": loss}
+        engine._move_on({**row, "val_loss": 10 * loss, "val_mean_iou": score} if held else row)
+    assert moved == pytest.approx([3, 2, 1] if held else [0.3, 0.2, 0.1])
+    assert load_checkpoint(tmp_path / BEST)["epoch"] == (2 if held else 3)
+    assert (engine.epoch, engine.step) == (3, 0)
+    assert not engine.sums.any()
+
+
 @pytest.mark.parametrize(
     ("name", "package"), [("office", "rgbd"), ("nyudv2", "nyudv2"), ("sunrgbd", "sunrgbd")]
 )

@@ -166,6 +166,13 @@ def test_what_prepare_cannot_compute_is_said(tmp_path):
         described(tmp_path / "e", {key: SETTINGS[key] for key in SETTINGS if key != "cy"})
     assert NYUDV2.camera is not None
     assert NYUDV2.camera.at((240, 320)).fx == pytest.approx(259.43, abs=0.01)
+    # camera_params.m of the toolbox, fx_rgb to cy_rgb; MATLAB counts pixels from 1.
+    toolbox = (518.85790117450188, 519.46961112127485, 325.58244941119034, 253.73616633400465)
+    assert (NYUDV2.camera.fx, NYUDV2.camera.fy) == toolbox[:2]
+    assert (NYUDV2.camera.cx, NYUDV2.camera.cy) == pytest.approx(
+        [place - 1 for place in toolbox[2:]]
+    )
+    assert (NYUDV2.camera.height, NYUDV2.camera.width) == (480, 640)
 
 
 def test_generated_rooms_know_their_camera():

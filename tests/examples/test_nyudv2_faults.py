@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import scipy.io
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from examples.rgbd.data.classes import NYU40
 from examples.rgbd.data.files.units import to_metres, to_sixteen_bits
 from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
 from examples.rgbd.data.nyudv2.spec import NYUDV2
@@ -324,6 +326,32 @@ def test_the_13_coarse_classes_are_not_trained_as_40(tmp_path: Path, classes: in
         check_frames(frames, frames.depth_limits)
     else:
         refusal(lambda: check_frames(frames, frames.depth_limits), "13 coarse", "rgbd.init")
+
+
+PREPARED = {"dataset": "nyudv2", "depth": "inpainted", "classes": list(NYU40)}
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"classes": list(NYU40[:39])}, ("nyudv2 with 40 classes", "nyudv2 with 39")),
+        ({"classes": [*NYU40[1:], NYU40[0]]}, ("nyudv2 with 40 classes",)),
+        ({"dataset": "sunrgbd"}, ("Expected nyudv2", "sunrgbd with 40")),
+        ({"depth": "raw"}, ("Expected inpainted depth", "prepared with raw")),
+        ({"classes": None}, ("did prepare write this folder?",)),
+        ({"classes": 40}, ("did prepare write this folder?",)),
+    ],
+)
+def test_a_prepared_folder_of_something_else(
+    tmp_path: Path, change: dict, parts: tuple[str, ...]
+) -> None:
+    (tmp_path / "train.txt").write_text("1\n2\n")
+    (tmp_path / "dataset.json").write_text(json.dumps(PREPARED))
+    assert NYUDV2.open(tmp_path, "train").names == ["1", "2"]
+    refusal(lambda: NYUDV2.open(tmp_path, "test"), "test.txt", "was prepare interrupted?")
+    content = {key: value for key, value in {**PREPARED, **change}.items() if value is not None}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    refusal(lambda: NYUDV2.open(tmp_path, "train"), str(tmp_path), *parts)
 
 
 def test_files_are_looked_for_before_a_run(tmp_path: Path) -> None:
