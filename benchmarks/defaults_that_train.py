@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.defaults_that_train DATA ROWS.jsonl`` adds a line for each combination that the
 file does not have yet, so it can be ended and gone on with, and prints the table of all. The page on the
-pipelines shows what ``--csv`` writes.
+pipelines shows what ``--summary`` writes, and links to what ``--csv`` does.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import json
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,12 +26,15 @@ from examples.rgbd.options.groups import NetworkName, TrainConfig
 from examples.rgbd.run.first_steps import first_steps
 from examples.study.runs import rows_as_csv, write_whole
 
+STARTS = {"scratch": None, "pre-trained": "pypi"}
+CONDITIONS = ("network", "encoder", "decoder", "frames", "precision", "steps")
+
 
 def combinations(width: int | None) -> list[TrainConfig]:
     """Every network with every objective that it has outputs for, from scratch and pre-trained."""
     recipe = PIPELINE.recipe
     made = []
-    for pretrained in (None, "pypi"):
+    for pretrained in STARTS.values():
         for objective in ARMS:
             for name, kind in NETWORKS.items():
                 sides = "num_sides" in kind.options or not ARMS[objective].sides
@@ -70,8 +74,10 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=[*NETWORKS])
     parser.add_argument("--objectives", nargs="*", default=list(ARMS), choices=[*ARMS])
+    parser.add_argument("--starts", nargs="*", default=list(STARTS), choices=[*STARTS])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--csv", type=Path, help="write the table of all lines here")
+    parser.add_argument("--summary", type=Path, help="write one row for all objectives here")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     height, width = (int(each) for each in args.image_size.split("x"))
@@ -84,6 +90,7 @@ def main() -> None:
         key = key_of(config, args)
         wanted = config.network.network in args.networks
         wanted = wanted and config.objective.objective in args.objectives
+        wanted = wanted and config.network.pretrained in [STARTS[each] for each in args.starts]
         if not wanted or any(row["key"] == key for row in done):
             continue
         optimisation = dataclasses.replace(
@@ -109,6 +116,8 @@ def main() -> None:
         print("  ".join(cells.values()))
     if args.csv:
         write_whole(args.csv, rows_as_csv(table))
+    if args.summary:
+        write_whole(args.summary, rows_as_csv(summary(table)))
 
 
 def shown(row: dict[str, Any]) -> dict[str, str]:
@@ -126,6 +135,47 @@ def shown(row: dict[str, Any]) -> dict[str, str]:
         "L_s": f"{row['before']:.2f} to {row['after']:.2f}",
         "L_d": f"{row['depth_first']:.2f} to {row['depth_last']:.2f}" if objective != "s" else "",
     }
+
+
+def summary(table: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Make one row of all objectives that a network was trained by under the same conditions.
+
+    Args:
+        table: rows of ``shown``, or of the file that ``--csv`` wrote.
+    """
+    groups: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+    for row in table:
+        groups.setdefault(tuple(row[name] for name in CONDITIONS), []).append(row)
+    return [
+        {
+            **dict(zip(CONDITIONS, conditions)),
+            "objectives": ", ".join(row["objective"] for row in rows),
+            "finite": _all_or_which(rows, [row["finite"] == "yes" for row in rows]),
+            "L_s falls": _all_or_which(rows, [_falls(row["L_s"]) for row in rows]),
+            "L_s": _ranges([row["L_s"] for row in rows]),
+            "L_d": _ranges([row["L_d"] for row in rows if row["L_d"]]),
+        }
+        for conditions, rows in groups.items()
+    ]
+
+
+def _all_or_which(rows: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> str:
+    not_with = [row["objective"] for row, each in zip(rows, holds) if not each]
+    return f"not with {', '.join(not_with)}" if not_with else "yes"
+
+
+def _falls(change: str) -> bool:
+    before, after = (float(each) for each in change.split(" to "))
+    return after < before
+
+
+def _ranges(changes: Sequence[str]) -> str:
+    """The range of the values before, and that of the values after."""
+    ranges = []
+    for values in zip(*(change.split(" to ") for change in changes)):
+        ordered = sorted(values, key=lambda each: (math.isnan(float(each)), float(each)))
+        ranges.append("-".join(dict.fromkeys([ordered[0], ordered[-1]])))
+    return " to ".join(ranges)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from examples.rgbd.data.geometry import GeometryKind
 from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
 from examples.rgbd.data.loading import Preloaded, split_holdout
 from examples.rgbd.data.spec import DepthUse, Split
-from examples.rgbd.options.groups import DataOptions, OptionError
+from examples.rgbd.options.groups import CORES, DataOptions, OptionError
 from examples.rgbd.pipeline import Crop, Pipeline
 
 __all__ = [
@@ -103,7 +102,7 @@ def open_split(
     length = options.rooms if split == "train" else options.test_rooms
     rooms = GeneratedRooms(split, length, options.world, options.image_size, geometry=geometry)
     # All cores, but no more processes than are worth their start.
-    workers = min(max(options.workers, min(os.cpu_count() or 1, 8)), length // _ROOMS_A_WORKER)
+    workers = min(max(options.workers, min(CORES, 8)), length // _ROOMS_A_WORKER)
     return Preloaded(rooms, workers, None if quiet else f"generating {split} rooms")
 
 

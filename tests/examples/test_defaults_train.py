@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import math
 import os
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.defaults_that_train import summary
 from examples.nyudv2.recipe import PIPELINE
 from examples.rgbd.data import NYUDV2, VOID, Sample, resize, to_tensors
 from examples.rgbd.data.loading import stack
@@ -27,6 +29,7 @@ from examples.rgbd.splits import mean_log_depth
 from lwm_loss import MultiTaskOutput
 from tests.examples.accelerators import forget_accelerator
 
+TABLES = Path(__file__).resolve().parents[2] / "docs" / "_static"
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "nyudv2"
 LIMITS = (0.7, 10.0)
 CLASSES = 40
@@ -220,3 +223,42 @@ def test_remedy_is_an_option_that_is_not_set_yet():
     assert with_(clip_norm=0.0).startswith("--clip-norm 1")
     assert with_() == "a lower --lr, such as 0.0001"
     assert with_(mixed_precision="fp16").startswith("--mixed-precision bf16")
+
+
+def test_summary_has_one_row_for_all_objectives():
+    same = dict.fromkeys(("network", "encoder", "decoder", "frames", "precision", "steps"), "x")
+    results = [
+        ("s", "yes", "3.70 to 2.20", ""),
+        ("sd", "no", "3.72 to nan", "9.67 to 0.05"),
+        ("full", "yes", "3.68 to 3.68", "10.20 to 0.05"),
+    ]
+    table = [
+        {**same, **dict(zip(("objective", "finite", "L_s", "L_d"), result))} for result in results
+    ]
+    other = {**table[0], "steps": "50"}
+    assert summary([*table, other]) == [
+        {
+            **same,
+            "objectives": "s, sd, full",
+            "finite": "not with sd",
+            "L_s falls": "not with sd, full",
+            "L_s": "3.68-3.72 to 2.20-nan",
+            "L_d": "9.67-10.20 to 0.05",
+        },
+        {
+            **same,
+            "steps": "50",
+            "objectives": "s",
+            "finite": "yes",
+            "L_s falls": "yes",
+            "L_s": "3.70 to 2.20",
+            "L_d": "",
+        },
+    ]
+
+
+def test_table_on_the_page_is_that_of_its_rows():
+    with (TABLES / "defaults.csv").open(newline="") as rows:
+        expected = summary(csv.DictReader(rows))
+    with (TABLES / "defaults_summary.csv").open(newline="") as rows:
+        assert list(csv.DictReader(rows)) == expected

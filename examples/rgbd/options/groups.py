@@ -33,7 +33,8 @@ NetworkName = Literal[
 
 
 COUNTED_WEIGHTS = ("median-frequency", "inverse-sqrt")
-WORKERS = min(4, os.cpu_count() or 1)
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+WORKERS = min(4, CORES)  # of the cores that a cluster lends, not of those that the machine has
 
 
 class OptionError(ValueError):

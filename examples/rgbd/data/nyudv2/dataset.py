@@ -39,6 +39,11 @@ def _recognise(root: Path, use_depth: DepthUse) -> str:
         DataError: if no layout fits, or more than one.
     """
     if root.is_file():
+        if root.suffix.lower() not in (".mat", ".h5", ".hdf5"):
+            raise DataError(
+                f"Expected the folder of NYUDv2, or its {CONTAINER}, but got the file {root}: did you "
+                f"mean {root.parent}?"
+            )
         return "mat"
     fitting = [layout.name for layout in fitting_layouts(root, use_depth)]
     if (root / CONTAINER).exists():
