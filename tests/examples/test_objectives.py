@@ -12,7 +12,7 @@ from torch import Tensor
 
 import lwm_loss as lwm
 from examples.rgbd.data import VOID
-from examples.rgbd.objectives import ARMS, NUM_SIDES, build_objective
+from examples.rgbd.objectives import ARMS, NUM_SIDES, Curriculum, build_objective
 from examples.rgbd.options.groups import ObjectiveOptions
 from examples.rgbd.report.text import describe_objective
 
@@ -372,3 +372,19 @@ def test_an_objective_names_the_options_that_take_part(
 ) -> None:
     """A run of L_s alone said an alpha, a beta and cells that it has no use for."""
     assert describe_objective(ObjectiveOptions(**options), 7) == described
+
+
+def test_the_log_counts_the_labelled_pixels_that_the_curriculum_keeps() -> None:
+    curriculum = Curriculum(2)
+    weight = torch.tensor([[[0.0, 0.2, 0.4, 0.6, 0.8, 1.0]]])
+    mask = torch.tensor([[[True, True, True, True, True, False]]])
+    curriculum(weight, mask)  # below the median of the labelled pixels, 0.4
+    curriculum(weight)  # a side output, which the log leaves out
+    assert curriculum.pop_kept() == 2
+    curriculum.step()
+    curriculum(weight, mask)  # below 0.4 + (0.8 - 0.4) / 2
+    assert curriculum.pop_kept() == 3
+    curriculum(0 * weight, mask)  # nothing is below a threshold of 0, and nothing is lost
+    assert curriculum.pop_kept() == 5
+    curriculum(weight)  # below 0.4 + (1 - 0.4) / 2; without a mask all pixels are labelled
+    assert curriculum.pop_kept() == 4
