@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 from torch.utils.data import DataLoader
 
 from examples.rgbd.data.augment import Augmentation, Augmented, Resized, augment, resize
@@ -141,6 +142,37 @@ def test_colour_changes_touch_the_colours_only_and_keep_grey_grey() -> None:
         assert np.ptp(colours, axis=-1).max() <= 1
     still = augment(sample, (24, 32), np.random.default_rng(1), Augmentation(0, (1, 1), 0, 0, 0, 0))
     np.testing.assert_array_equal(still.image, sample.image)
+
+
+@pytest.mark.parametrize("share", [-1, 0.4, 1])
+def test_colours_change_as_one_step_after_the_other_changes_them(share: float) -> None:
+    """Hue by a turn about the grey axis, then saturation, brightness and contrast."""
+
+    class Drawn:
+        """A generator whose numbers all lie at one share of their range."""
+
+        def random(self, size: int | None = None) -> float | np.ndarray:
+            return 0.5 if size is None else np.full(size, 0.5)
+
+        def uniform(self, low: float, high: float) -> float:
+            return (low + high) / 2 + share * (high - low) / 2
+
+    options = Augmentation(0, (1, 1), 0.1, 0.3, 0.5, 0.1)
+    # Neither black nor white is reached, which would be cut.
+    colours = np.random.default_rng(0).integers(70, 150, (6, 8, 3)).astype(np.uint8)
+    sample = coded(6, 8)._replace(image=colours)
+    found = augment(sample, (6, 8), Drawn(), options).image  # type: ignore[arg-type]
+
+    turned = Rotation.from_rotvec(2 * np.pi * 0.1 * share * np.full(3, 3**-0.5)).apply(
+        colours.reshape(-1, 3).astype(float)
+    )
+    grey = turned @ [0.299, 0.587, 0.114]  # ITU-R BT.601
+    vivid = grey[:, None] + (1 + 0.5 * share) * (turned - grey[:, None])
+    contrast = 1 + 0.3 * share
+    expected = 127.5 + contrast * ((1 + 0.1 * share) * vivid - 127.5)
+    assert expected.min() > 0
+    assert expected.max() < 255
+    np.testing.assert_allclose(found.reshape(-1, 3), expected, atol=1)
 
 
 def test_every_kind_of_change_really_varies() -> None:

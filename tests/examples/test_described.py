@@ -17,6 +17,7 @@ from examples.rgbd.data import NYUDV2, SUNRGBD, VOID, DataError, presets, to_ten
 from examples.rgbd.data.described import frame_names
 from examples.rgbd.data.description import parse_description
 from examples.rgbd.data.inspect.facts import frame_facts
+from examples.rgbd.data.inspect.rules import verify
 from examples.rgbd.data.inspect.start import check_files, check_frames, check_splits
 from examples.rgbd.data.pairing import likely_pattern, pair
 from examples.rgbd.options.commands import InitOptions
@@ -106,6 +107,24 @@ def test_what_is_guessed_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "12 x 16: 8",
     ):
         assert part in said, said
+
+
+@pytest.mark.parametrize(("least", "first"), [(0, 0), (1, 1), (2, 0)])
+def test_class_0_is_guessed_to_be_number_0_or_1(tmp_path: Path, least: int, first: int) -> None:
+    """Labels that begin at 2 lack a class, or two: none begins there."""
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        image, *_ = _frame(number, 3)
+        _picture(tmp_path / f"rgb/{number}.png", image)
+        label = rng.integers(least, 7, SIZE).astype(np.uint8)
+        label[0, :2] = least, 6
+        _picture(tmp_path / f"seg/{number}.png", label)
+    launch.init([str(tmp_path), "--images", "rgb/*.png", "--labels", "seg/*.png"])
+    content = json.loads((tmp_path / "dataset.json").read_text())
+    assert len(content["classes"]) == 7 - first
+    frames = ANY_FOLDER.spec.open(tmp_path, "train", use_depth="none")
+    stored = np.asarray(Image.open(frames.files(0).label))
+    np.testing.assert_array_equal(frames[0].label, stored - first)
 
 
 def test_init_replaces_nothing_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,6 +267,15 @@ def test_labels_with_an_ending_of_their_own_are_told_their_pattern(
     launch.init([*args, "seg/*_mask.png"])
     assert "belong together by" not in capsys.readouterr().out
     assert likely_pattern(["x/elm_rgb.png"], ["y/elm.npy"]) == "x/*_rgb.png"
+
+
+def test_class_names_are_read_line_by_line_without_the_mark_that_windows_writes(
+    tmp_path: Path,
+) -> None:
+    root = write(tmp_path / "office")
+    (root / "names.txt").write_bytes("\ufeffwall\r\n\r\n  Tür \r\nfloor\n".encode())
+    described = describe(root, "--classes", str(root / "names.txt"))
+    assert described["classes"] == ["wall", "Tür", "floor"]
 
 
 def test_a_run_does_not_begin_with_what_would_end_it(tmp_path: Path) -> None:
@@ -510,6 +538,30 @@ def test_depth_at_near_and_at_far_is_not_beyond_them(tmp_path: Path) -> None:
     frames = ANY_FOLDER.spec.open(root, "train")
     facts = [frame_facts(frames, index) for index in range(len(frames))]
     assert {each.outside for each in facts} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "problem", "remark"),
+    [(0.5, 5.5, False, False), (0.5, 3, False, True), (10, 99, True, False)],
+)
+def test_verify_says_how_much_depth_lies_beyond_near_and_far(
+    tmp_path: Path, near: float, far: float, problem: bool, remark: bool
+) -> None:
+    """From 1 to 5 m: nothing, half and all of it."""
+    root = write(tmp_path / "office")
+    describe(root, "--near", str(near), "--far", str(far))
+    (report,) = verify({"train": ANY_FOLDER.spec.open(root, "train")}, None, 0)
+    problems, remarks = (
+        [text for text in texts if f"{near:g} and {far:g} m" in text]
+        for texts in (report.problems, report.remarks)
+    )
+    assert (len(problems), len(remarks)) == (problem, remark)
+    for text in problems:
+        assert "100% of it lies outside" in text
+        assert "is per_metre right" in text
+    for text in remarks:
+        share = int(re.search(r"(\d+)% of it lies outside", text)[1])
+        assert 45 <= share <= 55
 
 
 def test_a_folder_may_be_called_as_a_data_set_of_its_own_kind(tmp_path: Path) -> None:

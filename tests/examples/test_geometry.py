@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from examples.nyudv2.recipe import PIPELINE
 from examples.rgbd.commands import evaluate as command
 from examples.rgbd.data import NYUDV2, Augmentation, GeneratedRooms, Sample, label_palette
 from examples.rgbd.data.augment import augment, resize
@@ -30,6 +31,7 @@ from examples.rgbd.options.groups import (
 )
 from examples.rgbd.pipeline import ANY_FOLDER
 from examples.rgbd.run.trained import Trained
+from examples.rgbd.splits import open_split
 from tests.examples.test_hha import room
 
 CAMERA = Intrinsics(60.0, 60.0, 39.5, 29.5, 60, 80)
@@ -185,6 +187,10 @@ def test_generated_rooms_know_their_camera():
     floor = (frame.label == rooms.classes.index("floor")) & (frame.depth > 0)
     assert floor.sum() > 30
     assert np.median(np.abs(angle[floor] - 38)) <= 4
+    options = DataOptions(rooms=1, image_size=(48, 64))
+    opened = open_split(PIPELINE, options, "train", quiet=True, geometry=("hha",))[0]
+    assert opened.geometry.keys() == {"hha"}
+    np.testing.assert_array_equal(opened.geometry["hha"], frame.geometry["hha"])
 
 
 def of_a_run(objective="sd", **network):

@@ -85,6 +85,8 @@ def test_no_file_of_the_networks_is_called_as_one_of_their_names() -> None:
     files = {path.stem for path in (ROOT / "examples/rgbd/networks").iterdir()}
     assert not files & {*names.__all__}
     assert all(getattr(networks, name) is getattr(names, name) for name in names.__all__)
+    with pytest.raises(AttributeError, match=r"'examples\.rgbd\.networks' has no"):
+        networks.Nothing  # noqa: B018
 
 
 def test_names_of_encoders_are_those_that_the_networks_have() -> None:

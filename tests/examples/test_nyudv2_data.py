@@ -10,6 +10,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from examples.rgbd.data import SUNRGBD, label_palette
 from examples.rgbd.data.classes import NYU40
 from examples.rgbd.data.dataset import FrameSource
 from examples.rgbd.data.files.errors import DataError
@@ -48,6 +49,22 @@ def agree(dataset: FrameSource, split: str, atol: float = 1e-6) -> None:
 def test_every_layout_has_a_writer() -> None:
     assert {layout.name for layout in LAYOUTS} == set(WRITERS)
     assert set(NYUDV2.layouts) == {"plain", "mat", *WRITERS}
+
+
+def test_the_data_sets_are_as_published() -> None:
+    assert NYUDV2.split_sizes == {"train": 795, "test": 654}
+    assert SUNRGBD.split_sizes == {"train": 5285, "test": 5050}
+    # The 40 classes of Gupta et al.; SUN RGB-D's 37 are those without the last three.
+    first = "wall floor cabinet bed chair sofa table door window bookshelf picture counter blinds"
+    assert (len(NYU40), NYU40[:13]) == (40, tuple(first.split()))
+    assert NYU40[37:] == ("otherstructure", "otherfurniture", "otherprop")
+    assert SUNRGBD.classes == NYU40[:37]
+    # VOC's colours, without the black of its background.
+    colours = label_palette(255)
+    assert colours[:4].tolist() == [[128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]]
+    assert colours[6:9].tolist() == [[128, 128, 128], [64, 0, 0], [192, 0, 0]]
+    assert len({tuple(colour) for colour in colours.tolist()}) == 255
+    assert (label_palette(40) == colours[:40]).all()
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -190,6 +191,21 @@ def test_a_picture_is_read_as_what_it_holds_or_refused(tmp_path: Path, seed: int
             pytest.fail(f"{name}: {error}")
         assert read.shape == wanted.shape, name
         assert np.abs(read.astype(float) - wanted).max() <= tolerance, name
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_png_of_any_size_that_ends_too_early_is_refused(tmp_path: Path, interlaced: bool) -> None:
+    """By a byte, and by a row: small ones have passes without a pixel, or a pixel wide."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "x.png"
+    for height, width in itertools.product(range(1, 10), repeat=2):
+        label = rng.integers(0, 41, (height, width), dtype=np.uint8)
+        path.write_bytes(png(label, interlaced=interlaced))
+        np.testing.assert_array_equal(read_indices(path), label)
+        last = max(width // 2, 1) if interlaced and height == 1 else width
+        for missing in (1, 1 + last):
+            path.write_bytes(png(label, interlaced=interlaced, missing=missing))
+            refusal(lambda: read_indices(path), str(path))
 
 
 @pytest.mark.parametrize("kind", [*FORMATS, "MPO"])

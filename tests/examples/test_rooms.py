@@ -17,6 +17,7 @@ from examples.rgbd.data.rooms.furniture import build_room
 from examples.rgbd.data.rooms.paint import class_colours
 from examples.rgbd.data.rooms.raycast import cast
 from examples.rgbd.data.rooms.scene import Box, Camera, Room
+from examples.rgbd.options.groups import ROOMS
 
 SMALL = (24, 32)
 
@@ -245,6 +246,10 @@ def test_labels_and_depth_are_the_geometry_with_the_faults_of_a_sensor() -> None
     assert 0.9 < error.std() < 1.1
     assert abs(error.mean()) < 0.05
     assert 0.005 < np.mean(missing) < 0.15
+
+
+def test_a_run_on_rooms_shows_them_at_the_size_they_are_drawn_for() -> None:
+    assert ROOMS.data.image_size == GeneratedRooms("train", 1).size == (96, 128)
 
 
 def test_types_shapes_and_tensors() -> None:

@@ -28,7 +28,7 @@ def split(rng, number, grid):
     label[rng.random(label.shape) < 0.1] = VOID
     # Smooth but for a step in the middle: there are depth edges and flat places.
     depth = np.full(label.shape, 40.0, np.float32) + rng.uniform(0, 1, label.shape)
-    depth[..., grid[1] // 2 :] += 60
+    depth[..., grid[1] // 2 :] += 10 * CLASSES  # as many bins on as there are classes
     depth[rng.random(label.shape) < 0.05] = 0
     return Split(label, depth.astype(np.float32))
 
