@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ._checks import can_read
-
 INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
@@ -52,11 +50,14 @@ def is_eager(tensor: Tensor) -> bool:
     torch has no public tests for most of this.
     """
     return (
-        type(tensor) is Tensor
-        and can_read(tensor)
+        not torch.compiler.is_compiling()
+        and type(tensor) is Tensor
+        and tensor.is_cpu
         and forward_ad._current_level < 0
         and torch._C._functorch.peek_interpreter_stack() is None
         and torch._C._len_torch_dispatch_stack() == 0
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        and not torch._C._functorch.is_legacy_batchedtensor(tensor)  # of `is_grads_batched`
     )
 
 
@@ -80,8 +81,8 @@ def keep(values: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _masked(values: Tensor, pixels: Tensor) -> Tensor:
-    mask = pixels.to(INTEGERS[values.dtype]).neg_()
-    return values.view(mask.dtype).bitwise_and(mask).view(values.dtype)
+    # All bits of a value times 1 or 0.
+    return values.view(INTEGERS[values.dtype]).mul(pixels).view(values.dtype)
 
 
 class _Keep(torch.autograd.Function):

@@ -50,6 +50,14 @@ def test_keep_can_be_differentiated_twice() -> None:
     assert torch.autograd.gradgradcheck(lambda v: keep(v, pixels).pow(3), values)
 
 
+def test_gradients_of_many_directions_at_once() -> None:
+    values = torch.randn(2, 3, requires_grad=True)
+    pixels = torch.tensor([[True, False, True], [False, True, True]])
+    directions = torch.randn(4, 2, 3)
+    (grads,) = torch.autograd.grad(keep(values, pixels), values, directions, is_grads_batched=True)
+    assert torch.equal(grads, torch.where(pixels, directions, 0))
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_depth_is_known_where_it_is_finite_and_positive(dtype: torch.dtype) -> None:
     depth = torch.tensor(ODD, dtype=dtype)
