@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from ._bits import keep
+from ._bits import array_of, is_eager, keep
 from ._checks import (
     can_read,
     fail,
@@ -58,18 +60,29 @@ def threshold(weight_map: Tensor, progress: float | Tensor, mask: Tensor | None)
     counted = torch.ones_like(values, dtype=torch.bool) if mask is None else mask.flatten(1)
     median, maximum = median_and_maximum(values, counted)
     pace = median + progress * (maximum - median)
-    return torch.where(counted.sum(1) > 0, pace, 0)
+    return torch.where(maximum == -torch.inf, 0, pace)
+
+
+def is_below(weight_map: Tensor, pace: Tensor) -> Tensor:
+    """Mark the weights below a pace, and what does not compare: a NaN stays visible in the loss."""
+    weights = array_of(weight_map)
+    if weights is None:
+        return ~(weight_map >= pace)
+    return torch.from_numpy(~(weights >= pace.numpy()))
 
 
 def median_and_maximum(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     """Of the counted entries of each row (B, N): the lower median, as `torch.median`, and maximum.
 
-    A NaN is left out of the median and is the maximum. A row without entries has any values.
+    A NaN is left out of the median and is the maximum. Of a row without entries the maximum is -inf,
+    or both are 0.
     """
     if values.device.type == "cuda":
         median = median_by_digits(values, counted)
     elif values.device.type == "cpu" and not _needs_rules(values, counted):
-        median, maximum = median_by_partition(values, counted)
+        eager = is_eager(values) and is_eager(counted)
+        find: Any = median_by_partition if eager else median_operator
+        median, maximum = find(values, counted)
         return median, maximum
     else:
         median = torch.where(counted, values, torch.nan).nanmedian(1).values
@@ -82,29 +95,35 @@ def _needs_rules(*tensors: Tensor) -> bool:
     return forward_ad._current_level >= 0 or any(is_transformed(tensor) for tensor in tensors)
 
 
-@torch.library.custom_op(
+def median_by_partition(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """The form for CPUs: numpy selects with vector instructions, several times as fast as torch."""
+    # What is not counted goes below all others, NaN above. No M is below 0.
+    ordered = keep(values, counted)
+    if not float(ordered.amin()) >= 0:
+        ordered = torch.where(counted, values, -torch.inf)
+    median, maximum = torch.zeros_like(values[:, 0]), ordered.amax(1)
+    rows = zip(ordered.numpy(), counted.numpy(), maximum.tolist())
+    for image, (row, flags, highest) in enumerate(rows):
+        number = np.count_nonzero(flags)
+        below = len(row) - number
+        if math.isnan(highest):
+            number -= np.count_nonzero(np.isnan(row))
+        middle = min(below + max(number - 1, 0) // 2, len(row) - 1)
+        row.partition(middle)
+        median[image] = row[middle].item()
+    return median, maximum
+
+
+median_operator = torch.library.custom_op(
     "lwm_loss::median_and_maximum",
+    median_by_partition,
     mutates_args=(),
     device_types="cpu",
     schema="(Tensor values, Tensor counted) -> (Tensor, Tensor)",
 )
-def median_by_partition(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-    """The form for CPUs: numpy selects with vector instructions, several times as fast as torch."""
-    # What is not counted goes below all others, NaN above.
-    ordered = torch.where(counted, values, -torch.inf)
-    maximum = ordered.amax(1)
-    below = values.shape[1] - counted.sum(1)
-    number = values.shape[1] - below
-    if maximum.isnan().any():
-        number = number - ordered.isnan().sum(1)
-    middle = below + (number - 1).clamp(min=0) // 2
-    middle.clamp_(max=values.shape[1] - 1)
-    for row, place in zip(ordered.numpy(), middle.tolist()):
-        row.partition(place)
-    return ordered.gather(1, middle.unsqueeze(1)).squeeze(1), maximum
 
 
-@median_by_partition.register_fake
+@median_operator.register_fake
 def _(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     return values.new_empty(values.shape[0]), values.new_empty(values.shape[0])
 
@@ -273,9 +292,9 @@ class SelfPacedCurriculum(nn.Module):
         progress = self.epoch.to(dtype) / self.epochs.to(dtype)
         pace = threshold(weight_map, progress, mask)
         pace = pace.reshape(-1, *[1] * (weight_map.ndim - 1))
-        # Written as "drop what is not below", so that a NaN stays visible in the loss.
-        too_hard = (weight_map >= pace) & (self.epoch < self.epochs)
-        return keep(weight_map, ~too_hard)
+        # At the end no pace: nothing compares with NaN.
+        pace = torch.where(self.epoch < self.epochs, pace, torch.nan)
+        return keep(weight_map, is_below(weight_map, pace))
 
     if TYPE_CHECKING:
 

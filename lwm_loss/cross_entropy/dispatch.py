@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from .._bits import is_eager
 from .._checks import is_transformed, require_choice, same_size
-from .operators import fused_forward
+from .operators import EagerCrossEntropy, fused_forward
 from .reference import pixel_cross_entropy as reference
 from .settings import Settings
 
@@ -84,5 +86,7 @@ def pixel_cross_entropy(
         )
     if not fused:
         return reference(logits, target, settings)
-    loss, wrong, _ = fused_forward(logits, target, *settings)
+    eager = is_eager(logits) and is_eager(target)
+    run: Any = EagerCrossEntropy.apply if eager else fused_forward
+    loss, wrong, _ = run(logits, target, *settings)
     return loss, wrong

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .._bits import is_eager
 from .._pixels import map_dtype
 from . import chunked, two_classes
 from .reference import pixel_cross_entropy as reference
@@ -17,30 +19,39 @@ from .settings import Settings
 SETTINGS = "Tensor? weight, int ignore_index, float label_smoothing"
 
 
-@torch.library.custom_op(
+def _without_autocast() -> contextlib.AbstractContextManager[None]:
+    enabled = torch.is_autocast_enabled("cpu")
+    return torch.autocast("cpu", enabled=False) if enabled else contextlib.nullcontext()
+
+
+def forward_on_cpu(logits: Tensor, target: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss and Delta of each pixel, and what backward needs of it; see :mod:`.chunked`."""
+    with _without_autocast():
+        return chunked.forward(logits, target, Settings(*settings))
+
+
+def backward_on_cpu(
+    grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, *settings: Any
+) -> Tensor:
+    """Gradient of the logits; see :mod:`.chunked`."""
+    with _without_autocast():
+        return chunked.backward(grad, logits, target, top, Settings(*settings))
+
+
+fused_forward = torch.library.custom_op(
     "lwm_loss::pixel_cross_entropy",
+    forward_on_cpu,
     mutates_args=(),
     device_types="cpu",
     schema=f"(Tensor logits, Tensor target, {SETTINGS}) -> (Tensor, Tensor, Tensor)",
 )
-def fused_forward(logits: Tensor, target: Tensor, *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss and Delta of each pixel, and what backward needs of it; see :mod:`.chunked`."""
-    with torch.autocast("cpu", enabled=False):
-        return chunked.forward(logits, target, Settings(*settings))
-
-
-@torch.library.custom_op(
+fused_backward = torch.library.custom_op(
     "lwm_loss::pixel_cross_entropy_backward",
+    backward_on_cpu,
     mutates_args=(),
     device_types="cpu",
     schema=f"(Tensor grad, Tensor logits, Tensor target, Tensor top, {SETTINGS}) -> Tensor",
 )
-def fused_backward(
-    grad: Tensor, logits: Tensor, target: Tensor, top: Tensor, *settings: Any
-) -> Tensor:
-    """Gradient of the logits; see :mod:`.chunked`."""
-    with torch.autocast("cpu", enabled=False):
-        return chunked.backward(grad, logits, target, top, Settings(*settings))
 
 
 @fused_forward.register_kernel("cuda")
@@ -90,8 +101,28 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ..
         loss, _wrong = reference(logits, target, settings)
         (grad_logits,) = torch.autograd.grad(loss, logits, grad, create_graph=True)
     else:
-        grad_logits = fused_backward(grad, logits, target, top, *settings)
+        eager = is_eager(grad) and is_eager(logits)
+        run: Any = backward_on_cpu if eager else fused_backward
+        grad_logits = run(grad, logits, target, top, *settings)
     return grad_logits, None, None, None, None
 
 
 fused_forward.register_autograd(_backward, setup_context=_setup_context)
+
+
+class EagerCrossEntropy(torch.autograd.Function):
+    """The forward operator where nothing records it.
+
+    torch's Python around a custom operator takes longer than the loss of a small crop, and its first
+    call loads the compiler.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+        output = forward_on_cpu(*inputs)
+        _setup_context(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        return _backward(ctx, *grads)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -511,3 +513,19 @@ def test_class_weights_and_smoothing_reach_the_fused_form(spy: Spy) -> None:
     assert spy.passes == (2, 2)
     for one, other in zip(fused, objective_step(Unrecognised(**options), 1), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+FIRST_STEP = """
+import sys, torch, lwm_loss as lwm
+logits, log_depth = torch.zeros(1, 3, 4, 5, requires_grad=True), torch.zeros(1, 4, 5)
+objective = lwm.HardPixelMiningLoss(0, curriculum=lwm.SelfPacedCurriculum(2))
+target = torch.zeros(1, 4, 5, dtype=torch.long)
+objective(logits, target, log_depth, torch.ones(1, 4, 5)).total.backward()
+assert "torch._dynamo" not in sys.modules
+"""
+
+
+@pytest.mark.slow
+def test_a_first_step_does_not_load_the_compiler() -> None:
+    """Which takes as long as hundreds of steps."""
+    subprocess.run([sys.executable, "-c", FIRST_STEP], check=True)
