@@ -234,8 +234,8 @@ def check_classes(
     values = array_of(label)
     if values is not None:
         # Of unsigned integers the negative ones are the highest.
-        outside = torch.from_numpy(values.view(np.uint64) >= bound)
-        if not (outside & labelled).any():
+        outside = values.view(np.uint64) >= bound
+        if not (outside & labelled.numpy()).any():
             return
     low, high = (int(bound) for bound in torch.aminmax(torch.where(labelled, label, 0)))
     if low >= 0 and high < bound:

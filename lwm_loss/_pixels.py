@@ -38,4 +38,8 @@ def map_dtype(input: Tensor) -> torch.dtype:
 
 def count_pixels(pixels: Tensor, dtype: torch.dtype) -> Tensor:
     """The number of pixels in a set, at least 1, so that an empty set divides to 0 and not NaN."""
-    return pixels.sum().clamp(min=1).to(dtype)
+    flags = array_of(pixels)
+    if flags is None:
+        return pixels.sum().clamp(min=1).to(dtype)
+    # torch adds up bools as integers of 64 bits, in a map of its own.
+    return torch.tensor(max(1, np.count_nonzero(flags)), dtype=dtype, device=pixels.device)

@@ -65,17 +65,17 @@ class Regions:
             )
         # (row * w + column) * bins + bin
         dtype = torch.int32 if SLOTS * self.number(shape) < 1 << 31 else torch.int64
-        first, stride = torch.zeros((), dtype=dtype, device=device), self.num_bins
+        first, stride = torch.zeros((), dtype=torch.int64, device=device), self.num_bins
         for axis, cells in zip(range(len(shape) - 1, 0, -1), reversed(self.cells)):
-            first = first + (self._along(shape, axis, cells, device) * stride).to(dtype)
+            first = first.add(self._along(shape, axis, cells, device), alpha=stride)
             stride *= cells
-        return self.bins(target_depth).to(dtype).add_(first)
+        return self.bins(target_depth).to(dtype).add_(first.to(dtype))
 
     @staticmethod
     def _along(shape: torch.Size, axis: int, cells: int, device: torch.device) -> Tensor:
         """floor(position * cells / size) along one axis, in integers, broadcastable to shape."""
         size = shape[axis]
-        cell = torch.arange(size, device=device) * cells // max(size, 1)
+        cell = torch.arange(0, size * cells, cells, device=device) // max(size, 1)
         return cell.reshape([-1 if other == axis else 1 for other in range(len(shape))])
 
     def bins(self, target_depth: Tensor) -> Tensor:
