@@ -170,7 +170,9 @@ def test_the_rooms_of_a_seed_are_those_of_earlier_versions() -> None:
     for number, name in enumerate(rooms.classes):
         here = label == number
         found = (depth[here & (depth > 0)].mean(), *image[here].mean(0), image[here].mean(-1).std())
-        assert (here.sum(), *found) == pytest.approx(KEPT[name], rel=1e-3), name
+        # A processor that rounds otherwise may move a pixel, of which some classes have 60.
+        assert here.sum() == pytest.approx(KEPT[name][0], rel=1e-3, abs=3), name
+        assert found == pytest.approx(KEPT[name][1:], rel=1e-2), name
     for world, colour in (("a", (118.42, 105.07, 86.20)), ("b", (113.60, 101.36, 84.97))):
         rooms = GeneratedRooms("test", 4, world=world, size=SMALL)
         mean = np.mean([rooms[index].image for index in range(4)], (0, 1, 2))
