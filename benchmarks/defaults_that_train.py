@@ -111,13 +111,18 @@ def main() -> None:
         )  # fmt: skip
         with args.rows.open("a") as file:
             file.write(json.dumps(done[-1]) + "\n")
-    table = [shown(row) for row in done]
+    table = [shown(row) for row in sorted(done, key=_order)]
     for cells in table:
         print("  ".join(cells.values()))
     if args.csv:
         write_whole(args.csv, rows_as_csv(table))
     if args.summary:
         write_whole(args.summary, rows_as_csv(summary(table)))
+
+
+def _order(row: dict[str, Any]) -> tuple[int, bool, int]:
+    network, _, pretrained, objective, *_ = row["key"]
+    return list(NETWORKS).index(network), pretrained, list(ARMS).index(objective)
 
 
 def shown(row: dict[str, Any]) -> dict[str, str]:
@@ -148,25 +153,26 @@ def summary(table: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
         groups.setdefault(tuple(row[name] for name in CONDITIONS), []).append(row)
     return [
         {
-            **dict(zip(CONDITIONS, conditions)),
+            "network": network,
+            "encoder": encoder,
+            "run": f"{', '.join(conditions)}, {steps} steps",
             "objectives": ", ".join(row["objective"] for row in rows),
-            "finite": _all_or_which(rows, [row["finite"] == "yes" for row in rows]),
-            "L_s falls": _all_or_which(rows, [_falls(row["L_s"]) for row in rows]),
+            "finite, L_s falls": _all_or_which(rows),
             "L_s": _ranges([row["L_s"] for row in rows]),
             "L_d": _ranges([row["L_d"] for row in rows if row["L_d"]]),
         }
-        for conditions, rows in groups.items()
+        for (network, encoder, *conditions, steps), rows in groups.items()
     ]
 
 
-def _all_or_which(rows: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> str:
-    not_with = [row["objective"] for row, each in zip(rows, holds) if not each]
-    return f"not with {', '.join(not_with)}" if not_with else "yes"
-
-
-def _falls(change: str) -> bool:
-    before, after = (float(each) for each in change.split(" to "))
-    return after < before
+def _all_or_which(rows: Sequence[Mapping[str, str]]) -> str:
+    """Whether all were finite and their L_s fell, else the objectives of which this is not so."""
+    faulty = []
+    for row in rows:
+        before, after = (float(each) for each in row["L_s"].split(" to "))
+        if row["finite"] != "yes" or not after < before:
+            faulty.append(row["objective"])
+    return f"not with {', '.join(faulty)}" if faulty else "yes"
 
 
 def _ranges(changes: Sequence[str]) -> str:

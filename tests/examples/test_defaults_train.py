@@ -226,34 +226,30 @@ def test_remedy_is_an_option_that_is_not_set_yet():
 
 
 def test_summary_has_one_row_for_all_objectives():
-    same = dict.fromkeys(("network", "encoder", "decoder", "frames", "precision", "steps"), "x")
+    same = {
+        **{"network": "refinenet", "encoder": "resnet18", "decoder": "width 64"},
+        **{"frames": "4 of 60x80", "precision": "bf16", "steps": "100"},
+    }
     results = [
         ("s", "yes", "3.70 to 2.20", ""),
         ("sd", "no", "3.72 to nan", "9.67 to 0.05"),
+        ("sd+rz", "no", "3.72 to 3.10", "9.67 to 0.05"),
         ("full", "yes", "3.68 to 3.68", "10.20 to 0.05"),
     ]
     table = [
         {**same, **dict(zip(("objective", "finite", "L_s", "L_d"), result))} for result in results
     ]
     other = {**table[0], "steps": "50"}
-    assert summary([*table, other]) == [
-        {
-            **same,
-            "objectives": "s, sd, full",
-            "finite": "not with sd",
-            "L_s falls": "not with sd, full",
-            "L_s": "3.68-3.72 to 2.20-nan",
-            "L_d": "9.67-10.20 to 0.05",
-        },
-        {
-            **same,
-            "steps": "50",
-            "objectives": "s",
-            "finite": "yes",
-            "L_s falls": "yes",
-            "L_s": "3.70 to 2.20",
-            "L_d": "",
-        },
+    assert [tuple(row.values()) for row in summary([*table, other])] == [
+        (
+            *("refinenet", "resnet18", "width 64, 4 of 60x80, bf16, 100 steps"),
+            *("s, sd, sd+rz, full", "not with sd, sd+rz, full"),
+            *("3.68-3.72 to 2.20-nan", "9.67-10.20 to 0.05"),
+        ),
+        (
+            *("refinenet", "resnet18", "width 64, 4 of 60x80, bf16, 50 steps"),
+            *("s", "yes", "3.70 to 2.20", ""),
+        ),
     ]
 
 
