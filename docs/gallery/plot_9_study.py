@@ -26,7 +26,7 @@ def forest(table, measures, against):
     """Draw paired differences to an arm, one panel a measure: each seed, the mean, its interval."""
     arms = [arm for arm in table if arm != against]
     figure, axes = plt.subplots(
-        1, len(measures), figsize=(12, 3), sharey=True, layout="constrained"
+        1, len(measures), figsize=(12, 1 + 0.21 * len(arms)), sharey=True, layout="constrained"
     )
     for ax, measure in zip(axes, measures):
         found = compare(table, measure, against)

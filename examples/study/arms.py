@@ -193,6 +193,11 @@ ARMS: dict[str, Arm] = {
         "Eq. 4, 1 there, M's mass",
         _equal(weight_maps.boundaries_in_flat_depth),
     ),
+    "boundaries": Arm(
+        "label boundaries",
+        "Eq. 4, 1 there, whatever the depth, M's mass: what of the two arms above needs no depth",
+        _equal(weight_maps.boundaries),
+    ),
     "no-edges": Arm(
         "M but at depth edges",
         "Eq. 4, M set to 0 at depth edges",

@@ -56,6 +56,11 @@ def away_from_depth_edges(facts: Facts) -> Tensor:
     return facts.mined * ~facts.depth_edges
 
 
+def boundaries(facts: Facts) -> Tensor:
+    """1 at a label boundary."""
+    return facts.boundaries.float()
+
+
 def boundaries_at_depth_edges(facts: Facts) -> Tensor:
     """1 at a label boundary that is a depth edge too."""
     return (facts.boundaries & facts.depth_edges).float()

@@ -163,6 +163,7 @@ WEIGHTS = {
     "outlines": lambda i: mass(
         1.0 * (i["edges"] & i["boundaries"] & i["counted"]), i["r"] + i["z"]
     ),
+    "boundaries": lambda i: mass(1.0 * (i["boundaries"] & i["counted"]), i["r"] + i["z"]),
     "flat-boundaries": lambda i: mass(
         1.0 * (i["boundaries"] & i["counted"] & ~i["edges"]), i["r"] + i["z"]
     ),
