@@ -24,7 +24,8 @@ for name, table in stages.items():
 
 def forest(table, measures, against):
     """Draw paired differences to an arm, one panel a measure: each seed, the mean, its interval."""
-    arms = [arm for arm in table if arm != against]
+    # Two pairs have an interval that says nothing, and would set the scale.
+    arms = [arm for arm in table if arm != against and len(table[arm]) > 2]
     figure, axes = plt.subplots(
         1, len(measures), figsize=(12, 1 + 0.21 * len(arms)), sharey=True, layout="constrained"
     )
