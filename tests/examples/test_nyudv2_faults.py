@@ -95,7 +95,10 @@ def test_a_folder_without_one_file_of_a_kind(tmp_path: Path, folder: str) -> Non
 def test_a_file_or_folder_that_is_not_the_container(tmp_path: Path) -> None:
     write_sa_gate(tmp_path)
     listed = tmp_path / "train.txt"
-    refusal(lambda: NYUDV2.open(listed, "train"), str(listed), "HDF5")
+    refusal(lambda: NYUDV2.open(listed, "train"), str(listed), f"did you mean {tmp_path}?")
+    renamed = tmp_path / "frames.mat"
+    renamed.write_text(listed.read_text())
+    refusal(lambda: NYUDV2.open(renamed, "train"), str(renamed), "HDF5")
     refusal(
         lambda: NYUDV2.open(tmp_path, "train", layout="mat"),
         "nyu_depth_v2_labeled.mat",
