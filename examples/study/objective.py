@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import lwm_loss as lwm
 from examples.rgbd.data import SAMPLE_VOID as VOID
 from examples.study import weightings as W
-from examples.study.arms import Arm
+from examples.study.arm import Arm
 from examples.study.decoders import NUM_LEVELS
 from examples.study.weightings import Setting, Visit
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from examples.study.arms import ARMS, Arm
+from examples.study.arm import Arm
+from examples.study.arms import ARMS
 from examples.study.features import Material
 from examples.study.measures import Measures
 from examples.study.network import FineTuned, build_network, inputs_of
