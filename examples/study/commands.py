@@ -13,7 +13,7 @@ from torch import nn
 from examples.rgbd.data import NYUDV2, SUNRGBD, DataError, GeneratedRooms, RGBDDataset, Sample
 from examples.rgbd.networks import build_encoder
 from examples.rgbd.progress import progress_bar
-from examples.study.arms import ARMS, BASELINE, CANDIDATES, CONTROL, MAIN
+from examples.study.arms import ARMS, BASELINE, CANDIDATES, CONTROL, GROUPS, MAIN
 from examples.study.features import Material, Regions, Split, encode, frame_at, read_truth
 from examples.study.options import ArmsOptions, RunOptions
 from examples.study.recipe import FINETUNE, Recipe
@@ -28,11 +28,14 @@ _QUICK_SIZE = (64, 96)
 def list_arms(options: ArmsOptions) -> None:
     """The command `arms`."""
     width = max(map(len, ARMS))
-    for name, arm in ARMS.items():
-        groups = "".join(
-            letter if name in group else "-" for letter, group in (("m", MAIN), ("c", CANDIDATES))
-        )
-        print(f"{name:<{width}}  {groups}  {arm.title}: {arm.source}")
+    for title, group in GROUPS.items():
+        print(title)
+        for name, arm in group.items():
+            marks = "".join(
+                letter if name in chosen else "-"
+                for letter, chosen in (("m", MAIN), ("c", CANDIDATES))
+            )
+            print(f"  {name:<{width}}  {marks}  {arm.title}: {arm.source}")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from examples.study.arms import ARMS, BASELINE, CONTROL
+from examples.study.arms import ARMS, BASELINE, CONTROL, GROUPS, gain_in_paper
 from examples.study.statistics import FEWEST_PAIRS, LEVEL, Difference, paired_difference
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def draw_forest(table: Table) -> Figure:
         range(len(arms)), [f"{arm} ({len(table[arm])})" for arm in arms], fontsize="small"
     )
     panels[0].invert_yaxis()
+    _name_groups(panels, arms)
     handles, labels = panels[1].get_legend_handles_labels()
     figure.legend(
         handles, labels, frameon=False, fontsize="small", loc="outside lower center", ncols=2
@@ -82,6 +83,21 @@ def draw_forest(table: Table) -> Figure:
         fontsize="small",
     )
     return figure
+
+
+def _name_groups(panels: Any, arms: list[str]) -> None:
+    """A line between groups of arms, and the group's name at the right edge."""
+    group_of = {arm: title for title, group in GROUPS.items() for arm in group}
+    titles = [group_of.get(arm, "") for arm in arms]
+    for title in dict.fromkeys(titles):
+        first, last = titles.index(title), len(titles) - 1 - titles[::-1].index(title)
+        if first > 0:
+            for axes in panels:
+                axes.axhline(first - 0.5, color="0.8", linewidth=0.8, zorder=0)
+        panels[-1].annotate(
+            title, (1.01, (first + last) / 2), xycoords=panels[-1].get_yaxis_transform(),
+            va="center", fontsize="small", color="0.3", annotation_clip=False,
+        )  # fmt: skip
 
 
 def _shown(table: Table, wanted: Iterable[str]) -> list[str]:
@@ -189,10 +205,44 @@ def draw_sweeps(table: Table) -> Figure | None:
     return figure
 
 
+def draw_beside_paper(table: Table) -> Figure | None:
+    """Gains of mean IoU over L_s + L_d, here and in the paper's one run; None if no arm has both."""
+    found = _differences(table, "miou", BASELINE)
+    gains = {
+        arm: gain
+        for arm, one in found.items()
+        if one.pairs >= FEWEST_PAIRS and (gain := gain_in_paper(arm)) is not None
+    }
+    if not gains:
+        return None
+    figure = Figure(figsize=(8, 1.6 + 0.27 * len(gains)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(gains))
+    low, high = np.array([found[arm].t_interval for arm in gains]).T
+    means = np.array([found[arm].mean for arm in gains])
+    axes.errorbar(
+        means, places, xerr=[means - low, high - means], fmt="o", markersize=4.5, linewidth=1.4,
+        label="here: mean of paired differences, 95 % t interval",
+    )  # fmt: skip
+    axes.plot(
+        list(gains.values()), places, "D", color="C3", fillstyle="none", markersize=6,
+        label="in the paper: RefineNet, ResNet-152, one run each",
+    )  # fmt: skip
+    axes.axvline(0, color="0.5", linewidth=0.8)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("gain in mean IoU over L_s + L_d (points)")
+    axes.set_yticks(places, [ARMS[arm].title for arm in gains], fontsize="small")
+    axes.invert_yaxis()
+    _name_groups([axes], list(gains))
+    figure.legend(frameon=False, fontsize="small", loc="outside lower center", ncols=2)
+    return figure
+
+
 def draw_all(table: Table, folder: Path) -> list[str]:
     """Write all figures that the results allow; returns their file names."""
     figures: dict[str, Figure | None] = {
         "forest.png": draw_forest(table),
+        "paper.png": draw_beside_paper(table),
         "curves.png": draw_curves(table),
         "fig6.png": draw_depth_bins(table),
         "fig7.png": draw_sweeps(table),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from examples.rgbd.data import DataError
-from examples.study.arms import ARMS, BASELINE, CONTROL
+from examples.study.arms import ARMS, BASELINE, CONTROL, GROUPS, gain_in_paper
 from examples.study.figures import draw_all
 from examples.study.options import ReportOptions
 from examples.study.runs import read_rows, rows_as_csv, write_whole
@@ -146,7 +147,7 @@ def interval(found: Difference, digits: int = 2) -> str:
 
 
 def main_rows(table: Table, measures: tuple[str, ...] = ("miou",)) -> list[dict[str, str]]:
-    """The table for people: each arm with its spread and both comparisons."""
+    """The table for people: each arm with its spread, both comparisons, and the paper's gain."""
     compared = {
         (measure, name): compare(table, measure, name)
         for measure in measures
@@ -168,8 +169,22 @@ def main_rows(table: Table, measures: tuple[str, ...] = ("miou",)) -> list[dict[
                     interval(compared[key][arm]) if arm in compared[key] else ""
                 )
                 row[f"p (Holm, {title})"] = _shown(corrected[key].get(arm), 3)
+        gain = gain_in_paper(arm)
+        row["the paper, against L_s + L_d"] = "" if gain is None else f"{gain:+.2f}"
         found.append(row)
     return found
+
+
+def by_group(rows: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
+    """Rows by the title of their arm's group, in order; arms that nobody knows come last."""
+    found = {title: [row for row in rows if row["arm"] in group] for title, group in GROUPS.items()}
+    found["Unknown arms"] = [row for row in rows if row["arm"] not in ARMS]
+    return {title: part for title, part in found.items() if part}
+
+
+def slug(title: str) -> str:
+    """A title as a file name."""
+    return re.sub("[^a-z0-9]+", "-", title.lower())
 
 
 def region_rows(table: Table, against: str = BASELINE) -> list[dict[str, str]]:
@@ -221,13 +236,16 @@ def report(options: ReportOptions) -> None:
     rows, regions, power = main_rows(table), region_rows(table), power_rows(table)
     for name, part in (("table", rows), ("regions", regions), ("power", power)):
         write_whole(folder / f"{name}.csv", as_csv(part))
+    (folder / "groups").mkdir(exist_ok=True)
+    for title, part in by_group(rows).items():
+        write_whole(folder / "groups" / f"{slug(title)}.csv", as_csv(part))
     text = "\n".join(
         [
             "# Mean IoU on the whole split, percent",
             "Mean ± standard deviation over seeds; differences paired by seed with 95 % t intervals "
             "from three pairs on; p of the paired t test, Holm-corrected over the "
             "arms that have so many.\n",
-            as_markdown(rows),
+            *(f"## {title}\n\n{as_markdown(part)}" for title, part in by_group(rows).items()),
             "# Every measure: difference to L_s + L_d\n",
             as_markdown(regions),
             "# Seeds needed to see a difference of mean IoU (80 % power, 5 % level, two-sided)\n",

@@ -10,7 +10,7 @@ from torch import nn
 
 import examples.study.network as network_module
 import lwm_loss as lwm
-from examples.study.arms import ARMS, CANDIDATES, MAIN
+from examples.study.arms import ARMS, BASELINE, CANDIDATES, GROUPS, MAIN, gain_in_paper
 from examples.study.features import Material, Regions, Split
 from examples.study.objective import Objective
 from examples.study.recipe import Recipe, held_out
@@ -428,3 +428,25 @@ def test_held_out_frames_are_not_trained_on(material):
 def test_groups_of_arms_exist():
     assert not set(MAIN + CANDIDATES) - set(ARMS)
     assert len(set(CANDIDATES)) >= 10
+    names = [name for group in GROUPS.values() for name in group]
+    assert len(names) == len(set(names)) == len(ARMS)
+
+
+# Mean IoU on NYUDv2, copied from the paper's Tables II, III and IV, row by row.
+PRINTED = {
+    "s": "46.59", "sd": "47.25", "sd+ms": "47.51", "sd+cl": "47.84", "r": "49.15", "z": "49.63",
+    "rz": "50.31", "hpm": "50.93", "full": "51.51",
+    "hpm:fusion=max": "49.69", "hpm:fusion=product": "48.55",
+    "hpm:cells=1x1": "49.63", "hpm:cells=pixel": "50.04", "hpm:cells=16x16": "50.42",
+    "hpm:bin=1": "50.04", "hpm:bin=50": "50.68", "hpm:bin=100": "50.21",
+    "ohem": "47.25", "lmp": "47.46", "focal": "48.32",
+    "ohem-alone": "47.25", "lmp-alone": "47.46", "focal-alone": "48.32",
+}  # fmt: skip
+
+
+def test_what_the_paper_reports_is_what_it_prints():
+    assert {name: f"{arm.paper:.2f}" for name, arm in ARMS.items() if arm.paper} == PRINTED
+    assert gain_in_paper("rz") == pytest.approx(3.06)
+    assert gain_in_paper("s") == pytest.approx(-0.66)
+    for name in (BASELINE, "cw", "nobody's"):
+        assert gain_in_paper(name) is None

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from examples.study.arms import ARMS, BASELINE, CONTROL
-from examples.study.figures import draw_curves, draw_depth_bins, draw_forest, draw_sweeps
+from examples.study.figures import (
+    draw_beside_paper,
+    draw_curves,
+    draw_depth_bins,
+    draw_forest,
+    draw_sweeps,
+)
 
 T = {3: 4.302653, 4: 3.182446}  # t(0.975, n - 1) of a printed table
 
@@ -49,7 +55,9 @@ def test_the_forest_has_a_mark_and_an_interval_for_each_paired_difference():
     arms = [CONTROL, "rz", "hpm", "r"]
     for axes, measure in zip(figure.axes, ("miou", "depth_edge_accuracy"), strict=True):
         bars, marks = {}, {}
-        for line in axes.lines[:-1]:  # the last one is the line at 0
+        for line in axes.lines:
+            if line.get_color() in ("0.5", "0.8"):  # at 0, and between groups
+                continue
             x, y = line.get_xdata(), line.get_ydata()
             (bars if len(x) == 2 else marks)[round(float(np.ravel(y)[0]), 2)] = line
         for place, arm in enumerate(arms):
@@ -78,6 +86,43 @@ def test_the_forest_has_a_mark_and_an_interval_for_each_paired_difference():
         "against L_s + L_d",
         "against uniform",
     ]
+
+
+def test_the_forest_names_each_group_beside_its_arms():
+    table = make_table({BASELINE: 3, "rz": 3, "r": 3, "focal": 3, CONTROL: 3, "delta": 3})
+    left, right = draw_forest(table).axes
+    assert {text.get_text(): text.xy[1] for text in right.texts} == {
+        "Table II": 0.5,
+        "Table IV": 2,
+        "Controls of equal mass": 3.5,
+    }
+    between = [1.5, 2.5]
+    for axes in (left, right):
+        lines = [line.get_ydata()[0] for line in axes.lines if line.get_color() == "0.8"]
+        assert lines == between
+
+
+def test_gains_stand_beside_those_of_the_paper():
+    table = make_table({BASELINE: 4, "rz": 4, "s": 3, "hpm": 2, "cw": 4, "focal": 3})
+    (axes,) = draw_beside_paper(table).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        ARMS[arm].title
+        for arm in ("rz", "s", "focal")  # three pairs and more, and in the paper
+    ]
+    (bars,) = axes.containers
+    line, _, (spans,) = bars
+    (paper,) = [line for line in axes.lines if line.get_marker() == "D"]
+    printed = [50.31 - 47.25, 46.59 - 47.25, 48.32 - 47.25]
+    assert paper.get_xdata() == pytest.approx(printed)
+    assert list(paper.get_ydata()) == list(line.get_ydata()) == [0, 1, 2]
+    for x, span, arm in zip(
+        line.get_xdata(), spans.get_segments(), ("rz", "s", "focal"), strict=True
+    ):
+        gains = [row["miou"] - table[BASELINE][seed]["miou"] for seed, row in table[arm].items()]
+        assert x == pytest.approx(fmean(gains))
+        expected = [fmean(gains) - reach(gains), fmean(gains) + reach(gains)]
+        assert span[:, 0] == pytest.approx(expected, rel=1e-5)
+    assert draw_beside_paper(make_table({BASELINE: 4, "cw": 4})) is None
 
 
 def test_curves_are_means_over_seeds_with_their_band():

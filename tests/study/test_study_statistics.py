@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from examples.study.report import as_csv, main_rows, read_table, region_rows
+from examples.study.report import as_csv, by_group, main_rows, read_table, region_rows, slug
 from examples.study.statistics import (
     Difference,
     holm,
@@ -89,3 +89,18 @@ def test_tables_of_the_page_are_those_of_their_rows(results):
     table = read_table(results)
     for name, rows in (("table", main_rows(table)), ("regions", region_rows(table))):
         assert (results.parent / f"{name}.csv").read_text() == as_csv(rows)
+    groups = {path.stem: path.read_text() for path in results.parent.glob("groups/*.csv")}
+    expected = {slug(title): as_csv(rows) for title, rows in by_group(main_rows(table)).items()}
+    assert not groups or groups == expected
+
+
+def test_rows_are_grouped_and_none_is_lost():
+    rows = [{"arm": arm} for arm in ("mine", "delta", "rz", "hpm:bin=1", "s", "hpm:beta=1")]
+    assert {title: [row["arm"] for row in part] for title, part in by_group(rows).items()} == {
+        "Table II": ["rz", "s"],
+        "Table III": ["hpm:bin=1"],
+        "Fig. 7": ["hpm:beta=1"],
+        "Controls of equal mass": ["delta"],
+        "Unknown arms": ["mine"],
+    }
+    assert [slug(title) for title in ("Table III", "Fig. 7")] == ["table-iii", "fig-7"]
