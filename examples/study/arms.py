@@ -68,6 +68,11 @@ _VARIANTS: dict[str, Arm] = {
         mined(),
         detach_depth=True,
     ),
+    "sd:detached": Arm(
+        "L_s + L_d, L_d apart",
+        "Eqs. 1 and 2, as detached but without L_h: what of that arm is not R + Z",
+        detach_depth=True,
+    ),
     "z-average": Arm(
         "Z averaged over visits",
         "Eqs. 3 and 4, moving average with share 0.5",

@@ -71,7 +71,7 @@ def draw_forest(table: Table) -> Figure:
     panels[0].set_yticks(
         range(len(arms)), [f"{arm} ({len(table[arm])})" for arm in arms], fontsize="small"
     )
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(arms) - 0.4, -0.6)
     _name_groups(panels, arms)
     handles, labels = panels[1].get_legend_handles_labels()
     figure.legend(
@@ -232,7 +232,7 @@ def draw_beside_paper(table: Table) -> Figure | None:
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("gain in mean IoU over L_s + L_d (points)")
     axes.set_yticks(places, [ARMS[arm].title for arm in gains], fontsize="small")
-    axes.invert_yaxis()
+    axes.set_ylim(len(gains) - 0.4, -0.6)
     _name_groups([axes], list(gains))
     figure.legend(frameon=False, fontsize="small", loc="outside lower center", ncols=2)
     return figure

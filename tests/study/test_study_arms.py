@@ -142,6 +142,7 @@ def class_weight(i):
 
 
 WEIGHTS = {
+    "sd:detached": lambda i: 0 * i["z"],
     "sd": lambda i: 0 * i["z"],
     "r": lambda i: i["r"],
     "z": lambda i: i["z"],
@@ -195,6 +196,31 @@ def test_l_s_alone_has_no_depth():
     i = ingredients(output, label, depth)
     loss, _ = objective("s")(output._replace(log_depth=None), label, depth)
     assert loss.item() == pytest.approx(i["loss"].sum() / i["n"], rel=2e-5)
+
+
+@pytest.mark.parametrize("name", ["detached", "sd:detached"])
+def test_l_d_apart_teaches_the_depth_decoder_alone(material, name):
+    """And the depth decoder learns from nothing else."""
+    trial = Trial(Run(name, 0), RECIPE, material)
+    network, depth_alone = trial.network, {"depth", "log_depth"}
+
+    def taught(loss):
+        network.zero_grad()
+        loss.backward()
+        return {
+            name.split(".")[0]
+            for name, weight in network.named_parameters()
+            if weight.grad is not None and weight.grad.any()
+        }
+
+    label = torch.randint(CLASSES, (2, *GRID))
+    for part, expected in (
+        (lambda out: out.log_depth.square().mean(), depth_alone),
+        (lambda out: nn.functional.cross_entropy(out.logits, label), None),
+    ):
+        output = network(torch.randn(2, 10, 6, 8), torch.randn(2, 12, 3, 4), **trial.options)
+        found = taught(part(output))
+        assert found == expected if expected else not found & depth_alone and "scores" in found
 
 
 def test_shuffled_keeps_the_values_of_each_image():
