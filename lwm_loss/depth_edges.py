@@ -5,6 +5,7 @@ The paper has no such weight. In ``docs/study.rst`` it is what sharpened outline
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,8 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._batch import BatchRules, check_depths
-from ._checks import require_choice, require_finite, require_ignore_index, require_int
-from ._labels import TASKS, Task
+from ._checks import (
+    require_bool,
+    require_choice,
+    require_finite,
+    require_ignore_index,
+    require_int,
+)
+from ._labels import TASKS, Labels, Task
 from ._pixels import depth_pixels, map_dtype
 from ._typing import typed_as
 
@@ -74,6 +81,10 @@ class DepthEdgeWeighting(nn.Module):
             which came to 2.1 late in its runs.
         ignore_index: the label of pixels that do not count.
         task: what logits and target are, see :class:`LossWeightModule`.
+        boundaries_only: weight only the depth edges that are label boundaries too, found by the
+            rule of :func:`depth_edges` with labels that differ in place of depths that do: an edge
+            within one object is no outline. In the study this gained as much at depth edges, more
+            at label boundaries, and lost nothing where the depth is flat.
 
     Raises:
         TypeError: an option has the wrong type.
@@ -96,6 +107,7 @@ class DepthEdgeWeighting(nn.Module):
         ignore_index: int = -100,
         *,
         task: Task = "multiclass",
+        boundaries_only: bool = False,
     ) -> None:
         super().__init__()
         self.threshold, self.radius = _check_options(threshold, radius)
@@ -103,6 +115,7 @@ class DepthEdgeWeighting(nn.Module):
         self.ignore_index = require_ignore_index(ignore_index)
         require_choice(task, "task", TASKS)
         self.task = task
+        self.boundaries_only = require_bool(boundaries_only, "boundaries_only")
 
     def forward(
         self,
@@ -132,6 +145,8 @@ class DepthEdgeWeighting(nn.Module):
         rules = BatchRules(self.ignore_index, task=self.task)
         batch = rules.check(logits, target, None, target_depth, depth_mask)
         edges = _find(*batch.require_target_depth(), self.threshold, self.radius)
+        if self.boundaries_only:
+            edges = edges & _find_boundaries(batch.labels, self.radius)
         return (edges & batch.labelled).to(map_dtype(logits)) * self.scale
 
     if TYPE_CHECKING:
@@ -143,6 +158,7 @@ class DepthEdgeWeighting(nn.Module):
         return (
             f"threshold={self.threshold:g}, radius={self.radius}, scale={self.scale:g}, "
             f"ignore_index={self.ignore_index}, task={self.task!r}"
+            + (", boundaries_only=True" if self.boundaries_only else "")
         )
 
 
@@ -153,17 +169,38 @@ def _check_options(threshold: float, radius: int) -> tuple[float, int]:
 def _find(depth: Tensor, known: Tensor, threshold: float, radius: int) -> Tensor:
     """Find the pixels at depth edges of a checked map (B, *S), V_d given."""
     log = torch.where(known, depth, 1).to(map_dtype(depth)).log()
+    axes = range(1, depth.ndim)
+    found = _mark(log, known, axes, radius, lambda near, far: (near - far).abs() > threshold)
+    return _widen(found, radius)
+
+
+def _find_boundaries(labels: Labels, radius: int) -> Tensor:
+    """Find the pixels (B, *S) at label boundaries: those of any class, where each has its own flag."""
+    size = labels.labelled.ndim - 1
+    axes = range(labels.label.ndim - size, labels.label.ndim)
+    found = _mark(labels.label, labels.valid, axes, radius, torch.ne)
+    return _widen(found.any(1) if found.ndim > size + 1 else found, radius)
+
+
+def _mark(
+    values: Tensor,
+    known: Tensor,
+    axes: range,
+    radius: int,
+    differ: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Mark both pixels of each pair, ``radius`` apart along an axis, whose known values differ."""
     found = torch.zeros_like(known)
-    for axis in range(1, depth.ndim):
-        pairs = depth.shape[axis] - radius
+    for axis in axes:
+        pairs = values.shape[axis] - radius
         if pairs <= 0:
             continue
         near, far = ((axis, start, pairs) for start in (0, radius))
-        jump = (log.narrow(*near) - log.narrow(*far)).abs() > threshold
+        jump = differ(values.narrow(*near), values.narrow(*far))
         jump = jump & known.narrow(*near) & known.narrow(*far)
         found.narrow(*near).logical_or_(jump)
         found.narrow(*far).logical_or_(jump)
-    return _widen(found, radius)
+    return found
 
 
 def _widen(found: Tensor, radius: int) -> Tensor:

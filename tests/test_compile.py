@@ -52,6 +52,10 @@ SUBJECTS: dict[str, Callable[[], nn.Module]] = {
     "depth edges": lambda: lwm.HardPixelLoss(
         cross_entropy(), lwm.DepthEdgeWeighting(radius=2, ignore_index=255)
     ),
+    "outlines": lambda: lwm.HardPixelLoss(
+        cross_entropy(),
+        lwm.DepthEdgeWeighting(radius=2, ignore_index=255, boundaries_only=True),
+    ),
     "focal": lambda: lwm.HardPixelLoss(cross_entropy(), lwm.FocalWeighting(ignore_index=255)),
     "loss max-pooling": lambda: lwm.HardPixelLoss(
         cross_entropy(), lwm.LossMaxPoolingWeighting(ignore_index=255)
@@ -288,6 +292,9 @@ TRAINED: dict[str, Callable[[], Trained]] = {
     "upsampled": lambda: Trained(4, full_size=False, ignore_index=255),
     "binary": lambda: Trained(1, weighting=lwm.LossWeightModule(task="binary", ignore_index=255)),
     "depth edges": lambda: Trained(4, weighting=lwm.DepthEdgeWeighting(radius=2, ignore_index=255)),
+    "outlines": lambda: Trained(
+        4, weighting=lwm.DepthEdgeWeighting(radius=2, ignore_index=255, boundaries_only=True)
+    ),
 }
 
 
@@ -295,7 +302,7 @@ TRAINED: dict[str, Callable[[], Trained]] = {
 @pytest.mark.parametrize("case", TRAINED)
 def test_export_of_side_outputs_with_sizes_of_their_own(case: str) -> None:
     module = TRAINED[case]()
-    classes = 4 if case in ("classes", "upsampled", "depth edges") else 2
+    classes = 4 if case in ("classes", "upsampled", "depth edges", "outlines") else 2
 
     def inputs(images: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         data = scene(images=images, classes=classes, size=size)

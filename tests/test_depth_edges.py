@@ -16,24 +16,29 @@ import lwm_loss as lwm
 import lwm_loss.functional as LF
 
 
-def oracle(depth, threshold, radius):
-    """Pixels near a jump, by the definition: one pair of pixels after the other."""
-    found = np.zeros(depth.shape, bool)
-    for image, edges in zip(depth, found, strict=True):
+def oracle(values, radius, differ):
+    """Pixels near two that differ, by the definition: one pair of pixels after the other."""
+    found = np.zeros(values.shape, bool)
+    for image, edges in zip(values, found, strict=True):
         for place in np.ndindex(image.shape):
             for axis in range(image.ndim):
                 other = list(place)
                 other[axis] += radius
                 if other[axis] >= image.shape[axis]:
                     continue
-                pair = image[place], image[tuple(other)]
-                if not all(0 < each < math.inf for each in pair):
-                    continue
-                if abs(math.log(pair[0]) - math.log(pair[1])) > threshold:
+                if differ(image[place], image[tuple(other)]):
                     for end in (place, other):
                         window = (slice(max(each - radius, 0), each + radius + 1) for each in end)
                         edges[tuple(window)] = True
     return found
+
+
+def jump(threshold):
+    def differ(near, far):
+        known = 0 < near < math.inf and 0 < far < math.inf
+        return known and abs(math.log(near) - math.log(far)) > threshold
+
+    return differ
 
 
 SHAPES = st.one_of(
@@ -50,7 +55,40 @@ def test_depth_edges_are_the_oracles(shape, seed, radius, threshold):
     holes = rng.random(shape) < 0.2
     depth[holes] = rng.choice([0.0, -1.0, math.nan, math.inf], int(holes.sum()))
     found = LF.depth_edges(torch.from_numpy(depth), threshold=threshold, radius=radius)
-    np.testing.assert_array_equal(found.numpy(), oracle(depth, threshold, radius))
+    np.testing.assert_array_equal(found.numpy(), oracle(depth, radius, jump(threshold)))
+
+
+@given(
+    SHAPES,
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 3),
+    st.sampled_from(["multiclass", "probabilities", "binary", "multilabel"]),
+)
+def test_boundaries_only_are_the_oracles_edges_where_labels_differ(shape, seed, radius, kind):
+    rng = np.random.default_rng(seed)
+    classes = {"multiclass": 3, "probabilities": 3, "binary": 1, "multilabel": 2}[kind]
+    flags = kind in ("binary", "multilabel")
+    depth = rng.choice([2.0, 3.0, 9.0], shape)
+    labels = rng.choice(
+        [0, 0, 0, 1, 2 - flags, 255], (shape[0], classes if flags else 1, *shape[1:])
+    )
+    boundary = oracle(
+        labels.reshape(-1, *shape[1:]), radius, lambda a, b: a != b and 255 not in (a, b)
+    )
+    boundary = boundary.reshape(labels.shape).any(1)
+    counted = (labels != 255).any(1)
+    target = torch.from_numpy(labels if flags else labels[:, 0])
+    if kind == "probabilities":
+        one_hot = nn.functional.one_hot(torch.where(target == 255, 0, target), 3).movedim(-1, 1)
+        target = torch.where((target == 255)[:, None], 0.0, one_hot * 0.8 + 0.1 * (1 - one_hot))
+    weighting = lwm.DepthEdgeWeighting(
+        0.15, radius, 3.0, 255, task=kind if flags else "multiclass", boundaries_only=True
+    )
+    weight = weighting(
+        torch.zeros(shape[0], classes, *shape[1:]), target, None, torch.from_numpy(depth)
+    )
+    expected = 3.0 * (oracle(depth, radius, jump(0.15)) & boundary & counted)
+    np.testing.assert_array_equal(weight.numpy(), expected)
 
 
 def test_a_masked_pixel_makes_no_edge():
@@ -82,6 +120,16 @@ def test_weight_of_other_tasks(task):
     weighting = lwm.DepthEdgeWeighting(radius=1, ignore_index=255, task=task)
     weight = weighting(torch.zeros(1, classes, 1, 6), target, None, depth)
     assert weight.tolist() == [[[0, 2, 2, 2, 0, 0]]]
+
+
+def test_an_edge_within_an_object_is_no_outline():
+    depth = torch.tensor([[[2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 9.0]]])
+    target = torch.tensor([[[0, 0, 0, 0, 0, 0, 0, 0, 255, 1]]])
+    weighting = lwm.DepthEdgeWeighting(radius=2, ignore_index=255, boundaries_only=True)
+    # The last pair jumps in depth and over an ignored pixel from one label to another.
+    weight = weighting(torch.zeros(1, 2, 1, 10), target, None, depth)
+    assert weight.tolist() == [[[0, 0, 0, 0, 0, 2, 2, 2, 0, 2]]]
+    assert "boundaries_only=True" in repr(weighting)
 
 
 def test_loss_is_the_mean_of_what_lies_at_edges():
@@ -124,6 +172,7 @@ class _Edges(nn.Module):
         ({"scale": -1.0}, ValueError, "scale"),
         ({"task": "other"}, ValueError, "task"),
         ({"ignore_index": 0.5}, TypeError, "ignore_index"),
+        ({"boundaries_only": 1}, TypeError, "boundaries_only"),
     ],
 )
 def test_options_are_checked_when_it_is_built(options, error, said):

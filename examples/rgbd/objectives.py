@@ -240,7 +240,10 @@ def _rival(options: ObjectiveOptions) -> nn.Module:
         return lwm.FocalWeighting(options.focal_gamma, VOID)
     if options.mining == "depth-edges":
         return lwm.DepthEdgeWeighting(
-            options.edge_threshold, options.edge_radius, ignore_index=VOID
+            options.edge_threshold,
+            options.edge_radius,
+            ignore_index=VOID,
+            boundaries_only=options.edge_boundaries_only,
         )
     return lwm.LossMaxPoolingWeighting(options.lmp_ratio, options.lmp_p, VOID)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,7 @@ class ByHand:
         self.options, self.arm = options, ARMS[options.objective]
         self.epoch, self.epochs = epoch, epochs
         self.label = rng.integers(0, 4, (2, 12, 18))
+        self.label[:, 4:, 4:12] = 2  # an object, within which depth jumps and no label changes
         self.label[0, :3], self.label[1, :, 14:] = VOID, VOID
         self.depth = 1 + 254 * rng.random((2, 12, 18)) ** 2
         self.depth[1, :, :4] = 0
@@ -159,25 +161,35 @@ class ByHand:
         return loss * (kept & self.labelled)
 
     def depth_edges(self) -> np.ndarray:
-        """Labelled pixels next to a jump of log-depth between two pixels the radius apart."""
+        """Labelled pixels at depth edges; of the option, at label boundaries too."""
+
+        def jumps(image: int, here: tuple[int, int], there: tuple[int, int]) -> bool:
+            near, far = self.depth[image][here], self.depth[image][there]
+            return bool(
+                near > 0 and far > 0 and abs(math.log(near / far)) > self.options.edge_threshold
+            )
+
+        def changes(image: int, here: tuple[int, int], there: tuple[int, int]) -> bool:
+            counted = self.labelled[image][here] and self.labelled[image][there]
+            return bool(counted and self.label[image][here] != self.label[image][there])
+
+        found = self.near(jumps) & self.labelled
+        return found & self.near(changes) if self.options.edge_boundaries_only else found
+
+    def near(self, differ: Callable[[int, tuple[int, int], tuple[int, int]], bool]) -> np.ndarray:
+        """Pixels next to two pixels that differ and lie the radius apart."""
         radius, reached = self.options.edge_radius, np.zeros(self.label.shape, bool)
         images, height, width = self.label.shape
         for image, row, column in np.ndindex(images, height, width):
-            here = self.depth[image, row, column]
             for down, right in ((radius, 0), (0, radius)):
                 if row + down >= height or column + right >= width:
                     continue
-                there = self.depth[image, row + down, column + right]
-                if (
-                    here > 0
-                    and there > 0
-                    and abs(math.log(here / there)) > self.options.edge_threshold
-                ):
+                if differ(image, (row, column), (row + down, column + right)):
                     for y, x in ((row, column), (row + down, column + right)):
                         rows = slice(max(y - radius, 0), y + radius + 1)
                         columns = slice(max(x - radius, 0), x + radius + 1)
                         reached[image, rows, columns] = True
-        return reached & self.labelled
+        return reached
 
     def total(self) -> float:
         options, arm = self.options, self.arm
@@ -236,8 +248,9 @@ ROWS: list[dict[str, Any]] = [
             "alpha": 0.5,
             "edge_threshold": threshold,
             "edge_radius": radius,
+            "edge_boundaries_only": only,
         }
-        for threshold, radius in ((3.0, 1), (4.2, 2))
+        for threshold, radius, only in ((3.0, 1, False), (4.2, 2, False), (3.0, 1, True))
     ),
     *(
         {"objective": name, "control": control}

@@ -233,6 +233,7 @@ HEALTHY = {
     "NearCountsMore": zoo.NearCountsMore,
     "dpe": lambda: lwm.LossWeightModule(fusion="dpe", ignore_index=IGNORED),
     "DepthEdgeWeighting": lambda: lwm.DepthEdgeWeighting(radius=1),
+    "DepthEdgeWeighting-boundaries": lambda: lwm.DepthEdgeWeighting(radius=1, boundaries_only=True),
     "OHEMWeighting": lambda: lwm.OHEMWeighting(min_kept=5),
     "LossMaxPoolingWeighting": lambda: lwm.LossMaxPoolingWeighting(ignore_index=IGNORED),
     "HardPixelLoss": lambda: mined(lwm.LossWeightModule(ignore_index=IGNORED)),

@@ -192,6 +192,8 @@ class ObjectiveOptions:
     """Depth edges: the jump of log-depth that makes one; 0.15 is 16 % of the depth."""
     edge_radius: int = 8
     """Depth edges: how far from the jump pixels count; 8 suits 480x640, smaller images want less."""
+    edge_boundaries_only: bool = False
+    """Depth edges: only those that are label boundaries too, by the same radius."""
 
     @property
     def grid(self) -> tuple[int, int] | str:

@@ -128,8 +128,8 @@ _DEPENDENT = (
         "objective", ("lmp_ratio", "lmp_p"), lambda c: c.objective.mining == "lmp", "--mining lmp"
     ),
     _Dependent(
-        "objective", ("edge_threshold", "edge_radius"), lambda c: c.objective.mining == "depth-edges",
-        "--mining depth-edges",
+        "objective", ("edge_threshold", "edge_radius", "edge_boundaries_only"),
+        lambda c: c.objective.mining == "depth-edges", "--mining depth-edges",
     ),
     _Dependent(
         "optimisation", ("momentum",), lambda c: c.optimisation.optimizer == "sgd",
