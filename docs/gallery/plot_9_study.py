@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from examples.study.arms import ARMS
+from examples.study.arms import ARMS, MAIN
 from examples.study.report import MEASURES, compare, read_table
 
 stages = {
@@ -19,13 +19,13 @@ stages = {
     for name in ("frozen", "finetune")
 }
 for name, table in stages.items():
-    print(name, {arm: len(seeds) for arm, seeds in table.items()})
+    print(f"{name}: {len(table)} arms, {sum(map(len, table.values()))} runs")
+SHOWN = {*MAIN, "boundaries"}  # the page of the study draws all
 
 
 def forest(table, measures, against):
     """Draw paired differences to an arm, one panel a measure: each seed, the mean, its interval."""
-    # Two pairs have an interval that says nothing, and would set the scale.
-    arms = [arm for arm in table if arm != against and len(table[arm]) > 2]
+    arms = [arm for arm in table if arm != against and arm in SHOWN]
     figure, axes = plt.subplots(
         1, len(measures), figsize=(12, 1 + 0.21 * len(arms)), sharey=True, layout="constrained"
     )

@@ -2,13 +2,22 @@
 
 import itertools
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from examples.study.report import as_csv, by_group, main_rows, read_table, region_rows, slug
+from examples.study.report import (
+    MEASURES,
+    as_csv,
+    by_group,
+    main_rows,
+    read_table,
+    region_rows,
+    slug,
+)
 from examples.study.statistics import (
     Difference,
     holm,
@@ -92,6 +101,42 @@ def test_tables_of_the_page_are_those_of_their_rows(results):
     groups = {path.stem: path.read_text() for path in results.parent.glob("groups/*.csv")}
     expected = {slug(title): as_csv(rows) for title, rows in by_group(main_rows(table)).items()}
     assert not groups or groups == expected
+
+
+ROOT = PAGES.parents[2]
+PRINTED = re.compile(r"[+-]\d+\.\d\d\s\[[+-]\d+\.\d\d,\s[+-]\d+\.\d\d\]")
+AGAINST = ("sd", "uniform", "hpm", "cw", "rz", "sd:detached")
+# t(0.975, pairs - 1) of a printed table
+T = {3: 4.302653, 4: 3.182446, 5: 2.776445, 6: 2.570582, 7: 2.446912, 8: 2.364624}
+
+
+def printed_differences(table):
+    """Every difference between two arms with its interval, as pages print it."""
+    for other in filter(table.get, AGAINST):
+        for arm, measure in itertools.product(table, MEASURES):
+            seeds = table[arm].keys() & table[other].keys()
+            gains = [table[arm][seed][measure] - table[other][seed][measure] for seed in seeds]
+            if len(gains) in T:
+                mean, reach = (
+                    np.mean(gains),
+                    T[len(gains)] * np.std(gains, ddof=1) / len(gains) ** 0.5,
+                )
+                yield f"{mean:+.2f} [{mean - reach:+.2f}, {mean + reach:+.2f}]"
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/study.rst", "docs/when.rst", "docs/questions.rst"],
+)
+def test_every_interval_that_a_page_prints_is_that_of_some_rows(page):
+    found = {" ".join(each.split()) for each in PRINTED.findall((ROOT / page).read_text())}
+    assert len(found) >= (4 if page in ("README.md", "docs/study.rst") else 0)
+    known = {
+        each
+        for stage in ("frozen", "finetune")
+        for each in printed_differences(read_table(PAGES / stage))
+    }
+    assert not found - known
 
 
 def test_rows_are_grouped_and_none_is_lost():
