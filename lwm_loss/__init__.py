@@ -10,6 +10,7 @@ from .depth_edges import DepthEdgeWeighting
 from .depth_error import DepthPredictionError, LogDepthMSELoss
 from .fusion import Fusion
 from .hard_pixel_loss import HardPixelLoss
+from .label_boundaries import LabelBoundaryWeighting
 from .normalizers import Normalizers, global_normalizers
 from .objective import HardPixelMiningLoss, LossTerms
 from .output import MultiTaskOutput
@@ -30,6 +31,7 @@ __all__ = [
     "Fusion",
     "HardPixelLoss",
     "HardPixelMiningLoss",
+    "LabelBoundaryWeighting",
     "LogDepthMSELoss",
     "LossMaxPoolingWeighting",
     "LossTerms",

@@ -52,6 +52,9 @@ SUBJECTS: dict[str, Callable[[], nn.Module]] = {
     "depth edges": lambda: lwm.HardPixelLoss(
         cross_entropy(), lwm.DepthEdgeWeighting(radius=2, ignore_index=255)
     ),
+    "label boundaries": lambda: lwm.HardPixelLoss(
+        cross_entropy(), lwm.LabelBoundaryWeighting(radius=2, ignore_index=255)
+    ),
     "outlines": lambda: lwm.HardPixelLoss(
         cross_entropy(),
         lwm.DepthEdgeWeighting(radius=2, ignore_index=255, boundaries_only=True),

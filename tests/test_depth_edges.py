@@ -84,9 +84,10 @@ def test_boundaries_only_are_the_oracles_edges_where_labels_differ(shape, seed, 
     weighting = lwm.DepthEdgeWeighting(
         0.15, radius, 3.0, 255, task=kind if flags else "multiclass", boundaries_only=True
     )
-    weight = weighting(
-        torch.zeros(shape[0], classes, *shape[1:]), target, None, torch.from_numpy(depth)
-    )
+    logits = torch.zeros(shape[0], classes, *shape[1:])
+    alone = lwm.LabelBoundaryWeighting(radius, 3.0, 255, task=weighting.task)(logits, target)
+    np.testing.assert_array_equal(alone.numpy(), 3.0 * (boundary & counted))
+    weight = weighting(logits, target, None, torch.from_numpy(depth))
     expected = 3.0 * (oracle(depth, radius, jump(0.15)) & boundary & counted)
     np.testing.assert_array_equal(weight.numpy(), expected)
 
@@ -178,6 +179,31 @@ class _Edges(nn.Module):
 def test_options_are_checked_when_it_is_built(options, error, said):
     with pytest.raises(error, match=said):
         lwm.DepthEdgeWeighting(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"radius": 0}, ValueError, "radius"),
+        ({"scale": math.inf}, ValueError, "scale"),
+        ({"task": "other"}, ValueError, "task"),
+        ({"ignore_index": "void"}, TypeError, "ignore_index"),
+    ],
+)
+def test_options_of_label_boundaries_are_checked(options, error, said):
+    with pytest.raises(error, match=said):
+        lwm.LabelBoundaryWeighting(**options)
+
+
+def test_label_boundaries_need_no_depth_in_a_loss():
+    logits = torch.randn(1, 3, 6, 9, generator=torch.Generator().manual_seed(2))
+    target = torch.zeros(1, 6, 9, dtype=torch.long)
+    target[..., 5:] = 2
+    criterion = nn.CrossEntropyLoss(reduction="none")
+    loss = lwm.HardPixelLoss(criterion, lwm.LabelBoundaryWeighting(radius=1, scale=1.5))
+    # The label changes between columns 4 and 5; one more on either side is near.
+    expected = 1.5 * criterion(logits, target)[..., 3:7].sum() / target.numel()
+    torch.testing.assert_close(loss(logits, target), expected)
 
 
 def test_depth_is_demanded():

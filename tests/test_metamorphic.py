@@ -279,7 +279,7 @@ def test_inputs_are_not_written_to(batch: Batch) -> None:
     sides = [batch.logits.clone()]
     objective_of(batch, 1, lwm.SelfPacedCurriculum(2))(*batch[:4], side_logits=sides)
     others = (lwm.OHEMWeighting, lwm.FocalWeighting, lwm.LossMaxPoolingWeighting)
-    for rival in (*others, lwm.DepthEdgeWeighting):
+    for rival in (*others, lwm.DepthEdgeWeighting, lwm.LabelBoundaryWeighting):
         rival(ignore_index=batch.ignore_index)(*batch[:4])
     for tensor, copy in zip([*batch[:4], *sides], [*before, before[0]], strict=True):
         assert torch.equal(tensor.nan_to_num(7.5), copy.nan_to_num(7.5))

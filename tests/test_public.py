@@ -26,6 +26,7 @@ NAMES = {
     "Fusion",
     "HardPixelLoss",
     "HardPixelMiningLoss",
+    "LabelBoundaryWeighting",
     "LogDepthMSELoss",
     "LossMaxPoolingWeighting",
     "LossWeightModule",
@@ -149,6 +150,10 @@ SIGNATURES: list[tuple[Callable[..., Any], dict[str, Any]]] = [
         lwm.DepthEdgeWeighting,
         {"threshold": 0.15, "radius": 8, "scale": 2.0, "ignore_index": -100, "task": "multiclass"},
     ),
+    (
+        lwm.LabelBoundaryWeighting,
+        {"radius": 8, "scale": 2.0, "ignore_index": -100, "task": "multiclass"},
+    ),
     (lwm.MultiTaskOutput, {"logits": NOTHING, "log_depth": None, "side_logits": ()}),
     (
         lwm.validate,
@@ -174,6 +179,7 @@ MODULES: list[Callable[[], nn.Module]] = [
     lwm.FocalWeighting,
     lwm.LossMaxPoolingWeighting,
     lwm.DepthEdgeWeighting,
+    lwm.LabelBoundaryWeighting,
     lambda: lwm.HardPixelLoss(nn.CrossEntropyLoss(reduction="none"), lwm.LossWeightModule()),
 ]
 
@@ -207,7 +213,13 @@ def test_signature(thing: Callable[..., Any], parameters: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize(
     "weighting",
-    [lwm.LossWeightModule, lwm.DepthEdgeWeighting, lwm.OHEMWeighting, lwm.FocalWeighting],
+    [
+        lwm.LossWeightModule,
+        lwm.DepthEdgeWeighting,
+        lwm.LabelBoundaryWeighting,
+        lwm.OHEMWeighting,
+        lwm.FocalWeighting,
+    ],
 )
 def test_weightings_share_a_signature(weighting: type[nn.Module]) -> None:
     names = list(inspect.signature(weighting.forward).parameters)

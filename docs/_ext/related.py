@@ -61,7 +61,9 @@ SEE_ALSO: dict[str, str] = {
     " /coming_from",
     "lwm_loss.LossMaxPoolingWeighting": "OHEMWeighting FocalWeighting"
     " reference.loss_max_pooling_weight /coming_from",
-    "lwm_loss.DepthEdgeWeighting": "functional.depth_edges LossWeightModule HardPixelLoss /study",
+    "lwm_loss.DepthEdgeWeighting": "functional.depth_edges LabelBoundaryWeighting HardPixelLoss"
+    " /study",
+    "lwm_loss.LabelBoundaryWeighting": "DepthEdgeWeighting OHEMWeighting HardPixelLoss /study",
     "lwm_loss.functional.depth_edges": "DepthEdgeWeighting functional.rescale_depth",
     "lwm_loss.DepthPredictionError": "functional.depth_prediction_error LossWeightModule"
     " reference.depth_prediction_error",

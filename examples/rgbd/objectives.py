@@ -245,6 +245,8 @@ def _rival(options: ObjectiveOptions) -> nn.Module:
             ignore_index=VOID,
             boundaries_only=options.edge_boundaries_only,
         )
+    if options.mining == "label-boundaries":
+        return lwm.LabelBoundaryWeighting(options.edge_radius, ignore_index=VOID)
     return lwm.LossMaxPoolingWeighting(options.lmp_ratio, options.lmp_p, VOID)
 
 

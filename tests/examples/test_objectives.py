@@ -154,6 +154,8 @@ class ByHand:
             return loss * (1 - right) ** options.focal_gamma
         if options.mining == "depth-edges":
             return 2 * loss * self.depth_edges()
+        if options.mining == "label-boundaries":
+            return 2 * loss * (self.near(self.changes) & self.labelled)
         kept = np.zeros(loss.shape, bool)
         for image in range(len(loss)):
             least = np.sort(right[image][self.labelled[image]])[options.ohem_min_kept - 1]
@@ -169,12 +171,12 @@ class ByHand:
                 near > 0 and far > 0 and abs(math.log(near / far)) > self.options.edge_threshold
             )
 
-        def changes(image: int, here: tuple[int, int], there: tuple[int, int]) -> bool:
-            counted = self.labelled[image][here] and self.labelled[image][there]
-            return bool(counted and self.label[image][here] != self.label[image][there])
-
         found = self.near(jumps) & self.labelled
-        return found & self.near(changes) if self.options.edge_boundaries_only else found
+        return found & self.near(self.changes) if self.options.edge_boundaries_only else found
+
+    def changes(self, image: int, here: tuple[int, int], there: tuple[int, int]) -> bool:
+        counted = self.labelled[image][here] and self.labelled[image][there]
+        return bool(counted and self.label[image][here] != self.label[image][there])
 
     def near(self, differ: Callable[[int, tuple[int, int], tuple[int, int]], bool]) -> np.ndarray:
         """Pixels next to two pixels that differ and lie the radius apart."""
@@ -252,6 +254,7 @@ ROWS: list[dict[str, Any]] = [
         }
         for threshold, radius, only in ((3.0, 1, False), (4.2, 2, False), (3.0, 1, True))
     ),
+    {"objective": "sd", "mining": "label-boundaries", "mining_place": "add", "edge_radius": 1},
     *(
         {"objective": name, "control": control}
         for name in ("sd+r", "full")

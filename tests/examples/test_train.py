@@ -304,7 +304,7 @@ def test_a_depth_that_is_not_metric_is_refused(
         (["--objective", "hpm", "--curriculum-epochs", "3"], "the curriculum"),
         (
             ["--objective", "sd", "--mining-place", "add"],
-            "--mining ohem, focal, lmp or depth-edges",
+            "--mining ohem, focal, lmp, depth-edges or label-boundaries",
         ),
         (["--objective", "sd", "--mining", "depth-edges"], "Expected --mining-place add"),
         (
@@ -320,7 +320,10 @@ def test_a_depth_that_is_not_metric_is_refused(
             ],
             "radius",
         ),
+        (["--objective", "sd", "--mining", "label-boundaries"], "Expected --mining-place add"),
         (["--edge-threshold", "0.2"], "--mining depth-edges"),
+        (["--edge-boundaries-only"], "--mining depth-edges"),
+        (["--edge-radius", "3"], "--mining depth-edges or label-boundaries"),
         (["--objective", "sd", "--mining", "ohem", "--focal-gamma", "1"], "--mining focal"),
         (["--objective", "sd+r", "--error", "loss"], "--error with an objective that measures Z"),
         (["--class-weights", "median"], "--class-weights as none, median-frequency, inverse-sqrt"),

@@ -234,6 +234,7 @@ HEALTHY = {
     "dpe": lambda: lwm.LossWeightModule(fusion="dpe", ignore_index=IGNORED),
     "DepthEdgeWeighting": lambda: lwm.DepthEdgeWeighting(radius=1),
     "DepthEdgeWeighting-boundaries": lambda: lwm.DepthEdgeWeighting(radius=1, boundaries_only=True),
+    "LabelBoundaryWeighting": lambda: lwm.LabelBoundaryWeighting(radius=1),
     "OHEMWeighting": lambda: lwm.OHEMWeighting(min_kept=5),
     "LossMaxPoolingWeighting": lambda: lwm.LossMaxPoolingWeighting(ignore_index=IGNORED),
     "HardPixelLoss": lambda: mined(lwm.LossWeightModule(ignore_index=IGNORED)),

@@ -12,7 +12,9 @@ import tyro
 from examples.rgbd.data.augmentation import Augmentation
 
 Objective = Literal["s", "sd", "sd+ms", "sd+cl", "sd+r", "sd+z", "sd+rz", "hpm", "full"]
-Mining = Literal["none", "ohem", "focal", "lmp", "depth-edges"]
+Mining = Literal["none", "ohem", "focal", "lmp", "depth-edges", "label-boundaries"]
+OUTLINES: tuple[Mining, ...] = ("depth-edges", "label-boundaries")
+"""Minings that weigh pixels by where they lie, and can only add to L_s."""
 Control = Literal["none", "uniform", "shuffled", "double-s", "delta"]
 Error = Literal["misclassified", "probability", "loss"]
 Precision = Literal["no", "bf16", "fp16"]
@@ -148,8 +150,8 @@ class ObjectiveOptions:
     side outputs, times beta. sd+cl: sd, with L_s on the pixels that the curriculum on M keeps."""
     mining: Mining = "none"
     """With objective s or sd: ohem, focal and lmp mine by the segmentation loss (Table IV).
-    depth-edges, with sd and --mining-place add, weighs the pixels at jumps of the true depth, for
-    sharper outlines."""
+    With sd and --mining-place add, depth-edges weighs the pixels at jumps of the true depth and
+    label-boundaries those where the label changes, for sharper outlines."""
     mining_place: Literal["replace", "add"] = "replace"
     """Whether the rival's loss takes the place of L_s, as its authors have it, or is added to it
     times alpha, as L_h is."""
@@ -191,7 +193,8 @@ class ObjectiveOptions:
     edge_threshold: float = 0.15
     """Depth edges: the jump of log-depth that makes one; 0.15 is 16 % of the depth."""
     edge_radius: int = 8
-    """Depth edges: how far from the jump pixels count; 8 suits 480x640, smaller images want less."""
+    """Depth edges and label boundaries: how far from the jump or the change pixels count; 8 suits
+    480x640, smaller images want less."""
     edge_boundaries_only: bool = False
     """Depth edges: only those that are label boundaries too, by the same radius."""
 

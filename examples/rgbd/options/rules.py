@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from examples.rgbd.objectives import ARMS, has_hard_term, measured
-from examples.rgbd.options.groups import OptionError, TrainConfig
+from examples.rgbd.options.groups import OUTLINES, OptionError, TrainConfig
 
 
 def check(config: TrainConfig) -> None:
@@ -67,10 +67,10 @@ def _check_combinations(config: TrainConfig) -> None:
             f"Expected --mining {chosen.mining} with --objective s or sd, whose L_s it mines, "
             f"but got --objective {chosen.objective}."
         )
-    if chosen.mining == "depth-edges" and chosen.mining_place == "replace":
+    if chosen.mining in OUTLINES and chosen.mining_place == "replace":
         raise OptionError(
-            "Expected --mining-place add with --mining depth-edges, since pixels that are at no depth "
-            "edge would not be learnt, but got replace."
+            f"Expected --mining-place add with --mining {chosen.mining}, since all other pixels would "
+            "not be learnt, but got replace."
         )
     if chosen.mining_place == "add" and chosen.objective == "s":
         raise OptionError("Expected --objective sd with --mining-place add, but got s.")
@@ -116,7 +116,7 @@ _DEPENDENT = (
     ),
     _Dependent(
         "objective", ("mining_place",), lambda c: c.objective.mining != "none",
-        "--mining ohem, focal, lmp or depth-edges",
+        "--mining ohem, focal, lmp, depth-edges or label-boundaries",
     ),
     _Dependent(
         "objective", ("ohem_threshold",), lambda c: c.objective.mining == "ohem", "--mining ohem"
@@ -128,8 +128,12 @@ _DEPENDENT = (
         "objective", ("lmp_ratio", "lmp_p"), lambda c: c.objective.mining == "lmp", "--mining lmp"
     ),
     _Dependent(
-        "objective", ("edge_threshold", "edge_radius", "edge_boundaries_only"),
+        "objective", ("edge_threshold", "edge_boundaries_only"),
         lambda c: c.objective.mining == "depth-edges", "--mining depth-edges",
+    ),
+    _Dependent(
+        "objective", ("edge_radius",), lambda c: c.objective.mining in OUTLINES,
+        "--mining depth-edges or label-boundaries",
     ),
     _Dependent(
         "optimisation", ("momentum",), lambda c: c.optimisation.optimizer == "sgd",
