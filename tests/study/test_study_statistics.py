@@ -105,7 +105,7 @@ def test_tables_of_the_page_are_those_of_their_rows(results):
 
 ROOT = PAGES.parents[2]
 PRINTED = re.compile(r"[+-]\d+\.\d\d\s\[[+-]\d+\.\d\d,\s[+-]\d+\.\d\d\]")
-AGAINST = ("sd", "uniform", "hpm", "cw", "rz", "sd:detached")
+AGAINST = ("sd", "uniform", "hpm", "cw", "rz", "boundaries", "sd:detached")
 # t(0.975, pairs - 1) of a printed table
 T = {3: 4.302653, 4: 3.182446, 5: 2.776445, 6: 2.570582, 7: 2.446912, 8: 2.364624}
 
