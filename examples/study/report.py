@@ -147,7 +147,10 @@ def interval(found: Difference, digits: int = 2) -> str:
 
 
 def main_rows(table: Table, measures: tuple[str, ...] = ("miou",)) -> list[dict[str, str]]:
-    """The table for people: each arm with its spread, both comparisons, and the paper's gain."""
+    """The table for people: each arm with its spread, both comparisons, and the paper's gain.
+
+    A column that no arm has is left out.
+    """
     compared = {
         (measure, name): compare(table, measure, name)
         for measure in measures
@@ -172,14 +175,19 @@ def main_rows(table: Table, measures: tuple[str, ...] = ("miou",)) -> list[dict[
         gain = gain_in_paper(arm)
         row["the paper, against L_s + L_d"] = "" if gain is None else f"{gain:+.2f}"
         found.append(row)
-    return found
+    return _without_empty_columns(found)
+
+
+def _without_empty_columns(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    kept = [name for name in rows[0] if any(row[name] for row in rows)]
+    return [{name: row[name] for name in kept} for row in rows]
 
 
 def by_group(rows: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
     """Rows by the title of their arm's group, in order; arms that nobody knows come last."""
     found = {title: [row for row in rows if row["arm"] in group] for title, group in GROUPS.items()}
     found["Unknown arms"] = [row for row in rows if row["arm"] not in ARMS]
-    return {title: part for title, part in found.items() if part}
+    return {title: _without_empty_columns(part) for title, part in found.items() if part}
 
 
 def slug(title: str) -> str:

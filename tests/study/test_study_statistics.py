@@ -148,4 +148,9 @@ def test_rows_are_grouped_and_none_is_lost():
         "Controls of equal mass": ["delta"],
         "Unknown arms": ["mine"],
     }
+    rows = [{"arm": "rz", "gain": "+1", "p": ""}, {"arm": "cw", "gain": "", "p": ""}]
+    assert by_group(rows) == {
+        "Table II": [{"arm": "rz", "gain": "+1"}],
+        "Class weights": [{"arm": "cw"}],
+    }
     assert [slug(title) for title in ("Table III", "Fig. 7")] == ["table-iii", "fig-7"]
