@@ -160,7 +160,12 @@ def main_rows(table: Table, measures: tuple[str, ...] = ("miou",)) -> list[dict[
     found = []
     for arm in table:
         known = ARMS.get(arm)
-        row = {"arm": arm, "loss": known.title if known else arm}
+        gain = gain_in_paper(arm)
+        row = {
+            "arm": arm,
+            "loss": known.title if known else arm,
+            "gain in the paper": "" if gain is None else f"{gain:+.2f}",
+        }
         for measure in measures:
             values = np.array(list(values_of(table, arm, measure).values()))
             spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
@@ -172,8 +177,6 @@ def main_rows(table: Table, measures: tuple[str, ...] = ("miou",)) -> list[dict[
                     interval(compared[key][arm]) if arm in compared[key] else ""
                 )
                 row[f"p (Holm, {title})"] = _shown(corrected[key].get(arm), 3)
-        gain = gain_in_paper(arm)
-        row["the paper, against L_s + L_d"] = "" if gain is None else f"{gain:+.2f}"
         found.append(row)
     return _without_empty_columns(found)
 

@@ -52,7 +52,7 @@ def test_quick_study_is_reported_and_goes_on_after_a_kill(tmp_path, capsys):
     assert "6 runs of 3 arms" in said
     assert {path.name for path in output.glob("*.png")} == {"forest.png", "curves.png", "fig6.png"}
     text = (output / "report.md").read_text()
-    assert "| rz | L_s + L_d + L_h(R + Z) | 2 |" in text
+    assert "| rz | L_s + L_d + L_h(R + Z) | +3.06 | 2 |" in text
     assert text.index("## Table II\n") < text.index("## Controls of equal mass\n")
     assert {path.stem for path in output.glob("groups/*.csv")} == {
         "table-ii",
