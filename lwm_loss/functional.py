@@ -4,6 +4,7 @@ from .curriculum import curriculum_threshold
 from .depth_edges import depth_edges
 from .depth_error import depth_prediction_error, log_depth_mse_loss, rescale_depth
 from .fusion import fuse
+from .label_boundaries import label_boundaries
 from .regions import depth_aware_regions
 from .segmentation_error import depth_aware_segmentation_error
 
@@ -14,6 +15,7 @@ __all__ = [
     "depth_edges",
     "depth_prediction_error",
     "fuse",
+    "label_boundaries",
     "log_depth_mse_loss",
     "rescale_depth",
 ]

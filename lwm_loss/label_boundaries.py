@@ -11,26 +11,74 @@ import torch
 from torch import Tensor, nn
 
 from ._batch import BatchRules
-from ._checks import require_choice, require_finite, require_ignore_index, require_int
+from ._checks import (
+    fail,
+    require_choice,
+    require_finite,
+    require_ignore_index,
+    require_int,
+    require_tensor,
+    shape_of,
+)
 from ._labels import TASKS, Labels, Task
 from ._neighbours import mark_pairs, widen
-from ._pixels import map_dtype
+from ._pixels import labelled_pixels, map_dtype
 from ._typing import typed_as
 
-__all__ = ["LabelBoundaryWeighting"]
+__all__ = ["LabelBoundaryWeighting", "label_boundaries"]
+
+
+def label_boundaries(target: Tensor, *, radius: int = 8, ignore_index: int = -100) -> Tensor:
+    r"""Find the pixels at label boundaries.
+
+    Two pixels that lie ``radius`` apart along one axis are a change if both are labelled and their
+    labels differ. A pixel is at a label boundary if it is no further than ``radius`` along each
+    axis from a pixel of a change.
+
+    Args:
+        target: integer labels, (B, \*S).
+        radius: in pixels, at least 1, which compares neighbours. 8 suits images of 480 x 640.
+        ignore_index: the label of pixels that do not count.
+
+    Returns:
+        bool (B, \*S); pixels without a label may lie at a boundary of others.
+
+    Raises:
+        TypeError: an argument has the wrong type or kind of dtype.
+        ValueError: the shape does not fit, or an option is out of its range.
+
+    Example:
+        >>> label_boundaries(torch.tensor([[[0, 0, 0, 1, 1, 1]]]), radius=1).int()
+        tensor([[[0, 1, 1, 1, 1, 0]]], dtype=torch.int32)
+    """
+    radius = require_int(radius, "radius", minimum=1)
+    ignore_index = require_ignore_index(ignore_index)
+    require_tensor(target, "target")
+    if target.dtype == torch.bool or target.is_floating_point() or target.is_complex():
+        raise TypeError(
+            f"Expected `target` to hold integer class indices, but got dtype {target.dtype}: "
+            "did you mean target.long()?"
+        )
+    if target.ndim not in (3, 4):
+        raise fail(
+            "`target` of shape (B, H, W) or (B, D, H, W)",
+            shape_of(target),
+            "is the batch dimension there?" if target.ndim < 3 else None,
+        )
+    label = target.long()
+    labelled = labelled_pixels(label, ignore_index)
+    return find_boundaries(Labels(target, label, labelled, labelled), radius)
 
 
 class LabelBoundaryWeighting(nn.Module):
     r"""Weight the pixels at label boundaries, whatever the depth.
 
-    Two pixels that lie ``radius`` apart along one axis are a change if both are labelled and their
-    labels differ. The weight is ``scale`` at the pixels that are no further than ``radius`` along
-    each axis from a pixel of a change, and 0 elsewhere. In the study this weight gained half
-    a point of mean IoU and a point of accuracy at boundaries, with a frozen encoder and end to end,
-    and accuracy at depth edges and in flat regions; see :doc:`/study`.
+    The weight is ``scale`` at the pixels of :func:`label_boundaries` and 0 elsewhere. In the study
+    this weight gained half a point of mean IoU and a point of accuracy at boundaries, with a frozen
+    encoder and end to end, and accuracy at depth edges and in flat regions; see :doc:`/study`.
 
     Args:
-        radius: in pixels, at least 1, which compares neighbours. 8 suits images of 480 x 640.
+        radius: see :func:`label_boundaries`.
         scale: the weight at a label boundary. The study scaled the weights of a batch to the sum
             of M's, which came to about 1.9.
         ignore_index: the label of pixels that do not count.

@@ -87,6 +87,9 @@ def test_boundaries_only_are_the_oracles_edges_where_labels_differ(shape, seed, 
     logits = torch.zeros(shape[0], classes, *shape[1:])
     alone = lwm.LabelBoundaryWeighting(radius, 3.0, 255, task=weighting.task)(logits, target)
     np.testing.assert_array_equal(alone.numpy(), 3.0 * (boundary & counted))
+    if kind == "multiclass":
+        found = LF.label_boundaries(target, radius=radius, ignore_index=255)
+        np.testing.assert_array_equal(found.numpy(), boundary)
     weight = weighting(logits, target, None, torch.from_numpy(depth))
     expected = 3.0 * (oracle(depth, radius, jump(0.15)) & boundary & counted)
     np.testing.assert_array_equal(weight.numpy(), expected)
@@ -193,6 +196,20 @@ def test_options_are_checked_when_it_is_built(options, error, said):
 def test_options_of_label_boundaries_are_checked(options, error, said):
     with pytest.raises(error, match=said):
         lwm.LabelBoundaryWeighting(**options)
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "said"),
+    [
+        (torch.zeros(1, 4, 5), TypeError, "integer"),
+        (torch.zeros(1, 4, 5, dtype=torch.bool), TypeError, "integer"),
+        (torch.zeros(4, 5).long(), ValueError, "batch dimension"),
+        ([[[0, 1]]], TypeError, "torch.Tensor"),
+    ],
+)
+def test_labels_of_boundaries_are_checked(target, error, said):
+    with pytest.raises(error, match=said):
+        LF.label_boundaries(target)
 
 
 def test_label_boundaries_need_no_depth_in_a_loss():

@@ -46,6 +46,7 @@ FUNCTIONS = {
     "depth_edges",
     "depth_prediction_error",
     "fuse",
+    "label_boundaries",
     "log_depth_mse_loss",
     "rescale_depth",
 }

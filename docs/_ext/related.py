@@ -63,8 +63,10 @@ SEE_ALSO: dict[str, str] = {
     " reference.loss_max_pooling_weight /coming_from",
     "lwm_loss.DepthEdgeWeighting": "functional.depth_edges LabelBoundaryWeighting HardPixelLoss"
     " /study",
-    "lwm_loss.LabelBoundaryWeighting": "DepthEdgeWeighting OHEMWeighting HardPixelLoss /study",
+    "lwm_loss.LabelBoundaryWeighting": "functional.label_boundaries DepthEdgeWeighting"
+    " OHEMWeighting HardPixelLoss /study",
     "lwm_loss.functional.depth_edges": "DepthEdgeWeighting functional.rescale_depth",
+    "lwm_loss.functional.label_boundaries": "LabelBoundaryWeighting functional.depth_edges",
     "lwm_loss.DepthPredictionError": "functional.depth_prediction_error LossWeightModule"
     " reference.depth_prediction_error",
     "lwm_loss.DepthAwareSegmentationError": "functional.depth_aware_segmentation_error"

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -64,21 +63,9 @@ def target_on(
     )
 
 
-def near(mask: Tensor) -> Tensor:
-    """The pixels (B, h, w) of a mask and their eight neighbours."""
-    return F.max_pool2d(mask[:, None].float(), 3, 1, 1)[:, 0] > 0
-
-
 def label_boundaries(label: Tensor) -> Tensor:
     """Pixels (B, h, w) with another class to the left, right, above or below, and their neighbours."""
-    found = torch.zeros_like(label, dtype=torch.bool)
-    for axis in (1, 2):
-        size = label.shape[axis] - 1
-        first, second = label.narrow(axis, 0, size), label.narrow(axis, 1, size)
-        differ = (first != second) & (first != VOID) & (second != VOID)
-        found.narrow(axis, 0, size).logical_or_(differ)
-        found.narrow(axis, 1, size).logical_or_(differ)
-    return near(found)
+    return LF.label_boundaries(label, radius=1, ignore_index=VOID)
 
 
 def depth_edges(depth: Tensor) -> Tensor:
