@@ -48,6 +48,7 @@ def label_boundaries(target: Tensor, *, radius: int = 8, ignore_index: int = -10
         ValueError: the shape does not fit, or an option is out of its range.
 
     Example:
+        >>> import torch
         >>> label_boundaries(torch.tensor([[[0, 0, 0, 1, 1, 1]]]), radius=1).int()
         tensor([[[0, 1, 1, 1, 1, 0]]], dtype=torch.int32)
     """
