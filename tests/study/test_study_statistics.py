@@ -17,6 +17,7 @@ from examples.study.report import (
     read_table,
     region_rows,
     slug,
+    summary_rows,
 )
 from examples.study.statistics import (
     Difference,
@@ -98,6 +99,8 @@ def test_tables_of_the_page_are_those_of_their_rows(results):
     table = read_table(results)
     for name, rows in (("table", main_rows(table)), ("regions", region_rows(table))):
         assert (results.parent / f"{name}.csv").read_text() == as_csv(rows)
+    summary = results.parent / "summary.csv"
+    assert not summary.exists() or summary.read_text() == as_csv(summary_rows(table))
     groups = {path.stem: path.read_text() for path in results.parent.glob("groups/*.csv")}
     expected = {slug(title): as_csv(rows) for title, rows in by_group(main_rows(table)).items()}
     assert not groups or groups == expected
