@@ -116,6 +116,15 @@ def _check_input(input: Tensor, task: str, name: str) -> None:
         raise fail(f"`{name}` with at least one channel", shape_of(input))
 
 
+def require_classes(target: Tensor) -> None:
+    """Refuse a target whose dtype cannot hold class indices."""
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise TypeError(
+            f"Expected `target` to hold integer class indices, but got dtype {target.dtype}: "
+            "did you mean target.long(), or target.argmax(1) for one-hot labels?"
+        )
+
+
 def _classes(input: Tensor, target: Tensor, ignore_index: int, name: str, any_size: bool) -> Labels:
     """Read a target of ``"multiclass"``: integer classes, or the probabilities of classes."""
     scores = input.is_floating_point()
@@ -132,11 +141,7 @@ def _classes(input: Tensor, target: Tensor, ignore_index: int, name: str, any_si
         labelled = target.sum(1) != 0
         label = torch.where(labelled, target.argmax(1), ignore_index)
         return Labels(target, label, labelled, labelled)
-    if target.is_floating_point() or target.dtype == torch.bool:
-        raise TypeError(
-            f"Expected `target` to hold integer class indices, but got dtype {target.dtype}: "
-            "did you mean target.long(), or target.argmax(1) for one-hot labels?"
-        )
+    require_classes(target)
     expected = (input.shape[0], *size)
     if any_size and target.ndim == len(expected):
         expected = (input.shape[0], *target.shape[1:])

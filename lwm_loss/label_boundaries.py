@@ -20,7 +20,7 @@ from ._checks import (
     require_tensor,
     shape_of,
 )
-from ._labels import TASKS, Labels, Task
+from ._labels import TASKS, Labels, Task, require_classes
 from ._neighbours import mark_pairs, widen
 from ._pixels import labelled_pixels, map_dtype
 from ._typing import typed_as
@@ -55,11 +55,7 @@ def label_boundaries(target: Tensor, *, radius: int = 8, ignore_index: int = -10
     radius = require_int(radius, "radius", minimum=1)
     ignore_index = require_ignore_index(ignore_index)
     require_tensor(target, "target")
-    if target.dtype == torch.bool or target.is_floating_point() or target.is_complex():
-        raise TypeError(
-            f"Expected `target` to hold integer class indices, but got dtype {target.dtype}: "
-            "did you mean target.long()?"
-        )
+    require_classes(target)
     if target.ndim not in (3, 4):
         raise fail(
             "`target` of shape (B, H, W) or (B, D, H, W)",
