@@ -146,37 +146,30 @@ def interval(found: Difference, digits: int = 2) -> str:
     return f"{shown} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
-def main_rows(table: Table, measures: tuple[str, ...] = ("miou",)) -> list[dict[str, str]]:
+def main_rows(table: Table) -> list[dict[str, str]]:
     """The table for people: each arm with its spread, both comparisons, and the paper's gain.
 
     A column that no arm has is left out.
     """
-    compared = {
-        (measure, name): compare(table, measure, name)
-        for measure in measures
-        for name in (BASELINE, CONTROL)
-    }
-    corrected = {key: corrected_p(differences) for key, differences in compared.items()}
+    compared = {name: compare(table, "miou", name) for name in (BASELINE, CONTROL)}
+    corrected = {name: corrected_p(differences) for name, differences in compared.items()}
     found = []
     for arm in table:
         known = ARMS.get(arm)
         gain = gain_in_paper(arm)
+        values = np.array(list(values_of(table, arm, "miou").values()))
+        spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
         row = {
             "arm": arm,
             "loss": known.title if known else arm,
             "gain in the paper": "" if gain is None else f"{gain:+.2f}",
+            "seeds": str(len(values)),
+            MEASURES["miou"]: f"{values.mean():.2f}{spread}",
         }
-        for measure in measures:
-            values = np.array(list(values_of(table, arm, measure).values()))
-            spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
-            row["seeds"] = str(len(values))
-            row[MEASURES[measure]] = f"{values.mean():.2f}{spread}"
-            for name, title in ((BASELINE, "L_s + L_d"), (CONTROL, "uniform")):
-                key = measure, name
-                row[f"against {title}"] = (
-                    interval(compared[key][arm]) if arm in compared[key] else ""
-                )
-                row[f"p (Holm, {title})"] = _shown(corrected[key].get(arm), 3)
+        for name, title in ((BASELINE, "L_s + L_d"), (CONTROL, "uniform")):
+            difference = compared[name].get(arm)
+            row[f"against {title}"] = interval(difference) if difference else ""
+            row[f"p (Holm, {title})"] = _shown(corrected[name].get(arm), 3)
         found.append(row)
     return _without_empty_columns(found)
 
@@ -248,7 +241,8 @@ def report(options: ReportOptions) -> None:
     for name, part in (("table", rows), ("regions", regions), ("power", power)):
         write_whole(folder / f"{name}.csv", as_csv(part))
     (folder / "groups").mkdir(exist_ok=True)
-    for title, part in by_group(rows).items():
+    groups = by_group(rows)
+    for title, part in groups.items():
         write_whole(folder / "groups" / f"{slug(title)}.csv", as_csv(part))
     text = "\n".join(
         [
@@ -256,7 +250,7 @@ def report(options: ReportOptions) -> None:
             "Mean ± standard deviation over seeds; differences paired by seed with 95 % t intervals "
             "from three pairs on; p of the paired t test, Holm-corrected over the "
             "arms that have so many.\n",
-            *(f"## {title}\n\n{as_markdown(part)}" for title, part in by_group(rows).items()),
+            *(f"## {title}\n\n{as_markdown(part)}" for title, part in groups.items()),
             "# Every measure: difference to L_s + L_d\n",
             as_markdown(regions),
             "# Seeds needed to see a difference of mean IoU (80 % power, 5 % level, two-sided)\n",
